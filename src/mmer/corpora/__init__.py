@@ -1,0 +1,1 @@
+"""What each corpus is, and readers of its official files."""

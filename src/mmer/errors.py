@@ -1,0 +1,31 @@
+"""What mmer raises for input it cannot accept: always the place, what was expected, what was found."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """Bad input from a user: a file, a parameter, a table that does not fit another.
+
+    Args:
+        where: The file, catalog entry or parameter at fault.
+        key: The place inside it (an id, a column, a field); empty if the whole is meant.
+        expected: What would have been accepted.
+        found: What was there instead.
+        remedy: What the user can do next; empty if `expected` says it.
+    """
+
+    def __init__(
+        self, where: object, key: object, expected: str, found: object, remedy: str = ""
+    ) -> None:
+        self.where, self.key = str(where), str(key)
+        self.expected, self.found, self.remedy = expected, str(found), remedy
+        super().__init__(self.where, self.key, expected, self.found, remedy)
+
+    def __str__(self) -> str:
+        place = f"{self.where} [{self.key}]" if self.key else self.where
+        message = f"{place}: expected {self.expected}, found {self.found}."
+        return f"{message} {self.remedy}" if self.remedy else message
+
+
+class UntrustedDataError(InputError):
+    """A file asks for code to be run (a pickle naming a type outside the allow-list)."""

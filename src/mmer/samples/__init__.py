@@ -1,0 +1,1 @@
+"""The sample table and the padded batches made from it."""
