@@ -1,0 +1,45 @@
+"""Dropout whose random bits are cheap on a CPU, where drawing them would outweigh the arithmetic."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_STEPS = 1 << 16  # values of one 16-bit draw
+
+
+def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
+    """Which elements survive, on the CPU, from 16 random bits each (a quarter of a 64-bit draw).
+
+    Args:
+        shape: Shape of the mask.
+        probability: That an element is dropped; taken to the nearest 1/65536.
+
+    Returns:
+        A bool mask, and the factor that restores the mean of what survives.
+    """
+    dropped = round(probability * _STEPS)
+    words = torch.empty((shape.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
+    keep = words.view(torch.int16)[: shape.numel()].view(shape) >= dropped - _STEPS // 2
+    return keep, _STEPS / (_STEPS - dropped)
+
+
+def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
+    """`x` with each element zeroed with `probability`, the rest scaled to keep the mean."""
+    if not training or probability == 0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, probability)
+    keep, scale = keep_mask(x.shape, probability)
+    return x * keep * scale
+
+
+def add_dropout(residual: Tensor, x: Tensor, probability: float, training: bool) -> Tensor:
+    """`residual + dropout(x)`: the end of each Transformer sub-layer."""
+    if not training or probability == 0:
+        return residual + x
+    if x.device.type != "cpu":
+        return residual + F.dropout(x, probability)
+    keep, scale = keep_mask(x.shape, probability)
+    return torch.add(residual, x * keep, alpha=scale)

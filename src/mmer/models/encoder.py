@@ -1,0 +1,87 @@
+"""The Transformer encoder of one modality (CARAT, "label-specific features").
+
+Shapes: B samples, T steps, D raw features, d hidden.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmer.models.attention import SelfAttention, key_bias
+from mmer.models.dropout import add_dropout, dropout
+
+NORM_EPS = 1e-12
+_INITIAL_STD = 0.02
+
+
+class Encoder(nn.Module):
+    """Linear layer plus learned positions, then post-norm Transformer layers.
+
+    Args:
+        width: Raw features D.
+        hidden: Width d.
+        heads: Attention heads.
+        feed_forward: Width of the feed-forward layers.
+        layers: Number of Transformer layers.
+        max_length: Learned positions.
+        dropout: Probability, on attention weights and sub-layers' outputs.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        heads: int,
+        feed_forward: int,
+        layers: int,
+        max_length: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.input = nn.Linear(width, hidden)
+        self.positions = nn.Parameter(torch.empty(max_length, hidden))
+        self.norm = nn.LayerNorm(hidden, eps=NORM_EPS)
+        self.layers = nn.ModuleList(
+            EncoderLayer(hidden, heads, feed_forward, dropout) for _ in range(layers)
+        )
+        nn.init.normal_(self.positions, std=_INITIAL_STD)
+        self.apply(_initialise)
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        """(B, T, D) with T <= max_length -> (B, T, d); what stands at padded steps means nothing."""
+        x_BTd = self.input(x_BTD) + self.positions[: x_BTD.shape[1]]
+        x_BTd = dropout(self.norm(x_BTd), self.dropout, self.training)
+        bias = key_bias(mask_BT, x_BTd.dtype)
+        for layer in self.layers:
+            x_BTd = layer(x_BTd, bias)
+        return x_BTd
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward layer with exact GELU, each added and normalised."""
+
+    def __init__(self, hidden: int, heads: int, feed_forward: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.attention = SelfAttention(hidden, heads, dropout)
+        self.attention_norm = nn.LayerNorm(hidden, eps=NORM_EPS)
+        self.widen = nn.Linear(hidden, feed_forward)
+        self.narrow = nn.Linear(feed_forward, hidden)
+        self.output_norm = nn.LayerNorm(hidden, eps=NORM_EPS)
+
+    def forward(self, x_BTd: Tensor, key_bias_B11T: Tensor | None) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        attended = self.attention(x_BTd, key_bias_B11T)
+        x_BTd = self.attention_norm(add_dropout(x_BTd, attended, self.dropout, self.training))
+        fed = self.narrow(F.gelu(self.widen(x_BTd)))
+        return self.output_norm(add_dropout(x_BTd, fed, self.dropout, self.training))
+
+
+def _initialise(module: nn.Module) -> None:
+    """Linear layers start normal with the published spread and without bias."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=_INITIAL_STD)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,50 @@
+"""Each modality rebuilt from the others, on two levels (CARAT, "reconstruction").
+
+Shapes: M modalities, B samples, L labels, N = B L, d hidden.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmer.models.stacked import StackedLinear
+
+
+class TwoLevelReconstruction(nn.Module):
+    """One linear layer G_m per modality, from the three features side by side to one.
+
+    Args:
+        modalities: Number M.
+        hidden: Width d.
+    """
+
+    own: Tensor
+
+    def __init__(self, modalities: int, hidden: int) -> None:
+        super().__init__()
+        self.rebuild = StackedLinear(modalities, modalities * hidden, hidden)
+        eye = torch.eye(modalities, dtype=torch.bool)[:, None, :, None]
+        self.register_buffer("own", eye, persistent=False)
+
+    def alpha(self, seen_MBLd: Tensor, stand_in_MBLd: Tensor) -> Tensor:
+        """First level: alpha_m = G_m of what is seen of the others and what stands in for m.
+
+        Args:
+            seen_MBLd: Decoded features R; the decoded prototype where a sample lacks the modality.
+            stand_in_MBLd: Decoded prototypes.
+        """
+        # One input per rebuilt modality: (rebuilt, N, source, d), the prototype where both agree.
+        seen, stand_in = (_by_sample(x) for x in (seen_MBLd, stand_in_MBLd))
+        inputs = torch.where(self.own, stand_in, seen).flatten(2)
+        return self.rebuild(inputs).view_as(seen_MBLd)
+
+    def beta(self, alpha_MBLd: Tensor) -> Tensor:
+        """Second level: beta_m = G_m of the three alpha, the same G."""
+        inputs = _by_sample(alpha_MBLd).flatten(1).expand(len(alpha_MBLd), -1, -1)
+        return self.rebuild(inputs).view_as(alpha_MBLd)
+
+
+def _by_sample(x_MBLd: Tensor) -> Tensor:
+    """(M, B, L, d) -> (N, M, d)."""
+    return x_MBLd.flatten(1, 2).transpose(0, 1)

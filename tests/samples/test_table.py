@@ -1,0 +1,158 @@
+"""The sample table: what goes in comes out, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmer.errors import InputError
+from mmer.samples.table import MODALITIES, Sample, open_table, table_info, write_table
+
+
+def test_samples_come_back_as_they_went_in(tmp_path, toy_info, toy_samples):
+    samples = toy_samples(700)  # more than one record batch
+    samples[3].features["visual"] = None
+    samples[4].words = None
+    path = tmp_path / "table.arrow"
+    assert write_table(path, toy_info, iter(samples)) == 700
+    table = open_table(path)
+    assert table_info(table) == toy_info
+    for sample, row in zip(samples, table.to_pylist(), strict=True):
+        for modality in MODALITIES:
+            expected = sample.features[modality]
+            if expected is None:
+                assert row[modality] is None
+            else:
+                np.testing.assert_array_equal(np.array(row[modality], np.float32), expected)
+        assert row["labels"] == sample.labels.tolist()
+        assert (row["sample_id"], row["group_id"]) == (sample.sample_id, sample.group_id)
+        assert (row["start"], row["end"], row["words"]) == (sample.start, sample.end, sample.words)
+
+
+def test_values_that_are_not_finite_become_zero_and_are_counted(tmp_path, toy_info, toy_samples):
+    samples = toy_samples(5)
+    audio = np.ones((3, 5), np.float32)
+    audio[0, 1], audio[2, 0], audio[2, 4] = -np.inf, np.nan, np.inf
+    samples[2].features["audio"] = audio
+    samples[1].features["audio"] = None
+    write_table(tmp_path / "t.arrow", toy_info, samples)
+    rows = open_table(tmp_path / "t.arrow").to_pylist()
+    assert [row["cleaned"] for row in rows] == [[0, 0, 3 if i == 2 else 0] for i in range(5)]
+    np.testing.assert_array_equal(rows[2]["audio"], np.nan_to_num(audio, posinf=0, neginf=0))
+
+
+def test_a_modality_absent_everywhere_keeps_its_type(tmp_path, toy_info, toy_samples):
+    samples = toy_samples(3)
+    for sample in samples:
+        sample.features["text"] = None
+    write_table(tmp_path / "t.arrow", toy_info, samples)
+    table = open_table(tmp_path / "t.arrow")
+    assert table["text"].null_count == 3
+    assert table.schema.field("text").type.value_type.list_size == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.features.update(audio=np.zeros((2, 9), np.float32)), "rows of width 5"),
+        (lambda s: s.features.update(audio=np.zeros(5, np.float32)), "rows of width 5"),
+        (lambda s: setattr(s, "labels", np.array([0, 1])), "3 values, each 0 or 1"),
+        (lambda s: setattr(s, "labels", np.array([0, 1, 2])), "3 values, each 0 or 1"),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_refused_by_name(
+    tmp_path, toy_info, toy_samples, change, words
+):
+    samples = toy_samples(4)
+    change(samples[2])
+    with pytest.raises(InputError, match=words) as caught:
+        write_table(tmp_path / "t.arrow", toy_info, samples)
+    assert samples[2].sample_id in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_split_is_an_error_and_keeps_the_old_table(tmp_path, toy_info, toy_samples):
+    path = tmp_path / "t.arrow"
+    write_table(path, toy_info, toy_samples(4))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="this split is empty"):
+        write_table(path, toy_info, [])
+    assert path.read_bytes() == before
+
+
+def test_a_kill_while_writing_leaves_the_old_table(tmp_path, toy_info, toy_samples):
+    path = tmp_path / "t.arrow"
+    write_table(path, toy_info, toy_samples(4))
+    before = path.read_bytes()
+    script = f"""
+import sys, time
+from pathlib import Path
+from mmer.samples.table import TableInfo, Sample, write_table
+import numpy as np
+info = TableInfo.from_json({toy_info.to_json()!r})
+def samples():
+    for i in range(10**6):
+        if i == 600:
+            print("half way", flush=True)
+            time.sleep(60)
+        widths = info.widths
+        rows = {{m: np.ones((2, widths[m]), np.float32) for m in widths}}
+        yield Sample(str(i), str(i), rows, np.zeros(3, np.uint8))
+write_table(Path({str(path)!r}), info, samples())
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"half way\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert path.read_bytes() == before
+    assert len(open_table(path)) == 4
+
+
+def test_a_table_cut_off_is_never_taken_for_a_whole_one(tmp_path, toy_info, toy_samples):
+    path = tmp_path / "t.arrow"
+    write_table(path, toy_info, toy_samples(600))
+    whole = path.read_bytes()
+    for share in (0.0, 0.3, 0.9, 0.999):
+        cut = tmp_path / f"cut{share}.arrow"
+        cut.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(InputError, match="a sample table"):
+            open_table(cut)
+
+
+def test_a_missing_table_and_a_foreign_one_are_named(tmp_path):
+    import pyarrow as pa
+
+    with pytest.raises(InputError, match=r"nowhere\.arrow"):
+        open_table(tmp_path / "nowhere.arrow")
+    foreign = tmp_path / "foreign.arrow"
+    table = pa.table({"x": [1]})
+    with pa.OSFile(str(foreign), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(InputError, match="the key 'mmer'"):
+        open_table(foreign)
+
+
+def test_memory_stays_bounded_while_a_long_stream_is_written(tmp_path, toy_info):
+    import tracemalloc
+
+    def stream(count):
+        rows = {m: np.ones((20, w), np.float32) for m, w in toy_info.widths.items()}
+        for i in range(count):
+            features = {m: x.copy() for m, x in rows.items()}
+            yield Sample(str(i), str(i), features, np.zeros(3, np.uint8))
+
+    peaks = []
+    for count in (600, 6000):
+        tracemalloc.start()
+        write_table(Path(tmp_path / f"{count}.arrow"), toy_info, stream(count))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
