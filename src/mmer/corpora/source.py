@@ -16,6 +16,19 @@ _CODE_THAT_MAKES_TABLES = ("corpora", "alignment", "samples/table.py")
 
 
 @dataclass(frozen=True)
+class RawCorpus:
+    """Where a corpus's official files lie, before anything is opened.
+
+    Attributes:
+        path: The folder, or the file if the corpus is one file.
+        synthetic: True if mmer wrote the files itself.
+    """
+
+    path: Path
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
 class CorpusSource:
     """What every reader returns.
 
