@@ -1,4 +1,4 @@
-"""What mmer raises for input it cannot accept: always the place, what was expected, what was found."""
+"""What mmer raises for input it cannot accept: the place, what was expected, what was found."""
 
 from __future__ import annotations
 

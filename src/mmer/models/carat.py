@@ -18,6 +18,7 @@ from mmer.models.aggregation import Aggregation
 from mmer.models.autoencoder import Autoencoders
 from mmer.models.checks import check_labels, check_shapes
 from mmer.models.contrast import FeatureQueue, supervised_contrast
+from mmer.models.feature_input import InputNorm
 from mmer.models.heads import MaxPooledHeads
 from mmer.models.label_specific import LabelSpecificFeatures
 from mmer.models.losses import (
@@ -71,9 +72,7 @@ class Carat(nn.Module):
         InputError: Widths not of the three modalities or below 1, or no label.
     """
 
-    def __init__(
-        self, settings: CaratSettings, widths: Mapping[str, int], num_labels: int
-    ) -> None:
+    def __init__(self, settings: CaratSettings, widths: Mapping[str, int], num_labels: int) -> None:
         super().__init__()
         if set(widths) != set(MODALITIES) or min(widths.values()) < 1:
             raise InputError("model", "widths", f"a width for each of {MODALITIES}", dict(widths))
@@ -92,9 +91,7 @@ class Carat(nn.Module):
         self.aggregation = Aggregation(num_labels, hidden)
         self.queue = FeatureQueue(settings.queue, latent, random_start=settings.reference)
 
-    def set_input_statistics(
-        self, mean: Mapping[str, Tensor], scale: Mapping[str, Tensor]
-    ) -> None:
+    def set_input_statistics(self, mean: Mapping[str, Tensor], scale: Mapping[str, Tensor]) -> None:
         """Standardise raw features from now on: (x - mean) / scale, part of the weights.
 
         Args:
@@ -108,17 +105,18 @@ class Carat(nn.Module):
             raise InputError("input statistics", "", "none under reference", "some")
         for modality, width in self.widths.items():
             for name, values in (("mean", mean[modality]), ("scale", scale[modality])):
-                if values.shape != (width,) or not values.isfinite().all():
+                where = f"{name} of {modality}"
+                if values.shape != (width,):
                     raise InputError(
-                        "input statistics", f"{name} of {modality}", f"{width} finite", values
+                        "input statistics", where, f"shape ({width},)", tuple(values.shape)
                     )
-            if not (scale[modality] > 0).all():
-                raise InputError(
-                    "input statistics", f"scale of {modality}", "above 0", scale[modality].min()
-                )
-            self.label_specific[modality].input_norm.standardise(
-                mean[modality], scale[modality]
-            )
+                if not values.isfinite().all() or (name == "scale" and not (values > 0).all()):
+                    raise InputError(
+                        "input statistics", where, "finite; a scale above 0", values.tolist()
+                    )
+            norm = self.label_specific[modality].input_norm
+            assert isinstance(norm, InputNorm)
+            norm.standardise(mean[modality], scale[modality])
 
     def forward(self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Features:
         """All levels of features: (B, T, D) and (B, T) bool per modality; lengths may differ.
@@ -165,16 +163,18 @@ class Carat(nn.Module):
         Raises:
             InputError: Shapes that do not fit.
         """
-        check_labels(labels, features[MODALITIES[0]].shape[0], self.num_labels)
         found = self(features, masks)
+        check_labels(labels, found.present.shape[1], self.num_labels)
         labels = labels.to(self.queue.vectors.dtype)
         if shuffle is None:
             shuffle = draw_shuffle(
                 self.num_labels, len(MODALITIES), len(labels), labels.device, generator
             )
         terms = self._supervised_terms(found, labels, shuffle)
-        for name, x in (("autoencoder", found.decoded), ("alpha", found.alpha), ("beta", found.beta)):
-            terms[f"mse_{name}"] = summed_mse(x, found.label_specific, found.present)
+        target, present = found.label_specific, found.present
+        terms["mse_autoencoder"] = summed_mse(found.decoded, target, present)
+        terms["mse_alpha"] = summed_mse(found.alpha, target, present)
+        terms["mse_beta"] = summed_mse(found.beta, target, present)
         terms["contrast"] = self._contrast_and_remember(found, labels)
         return {"total": weighted_total(terms, self.settings.loss_weights), **terms}
 
@@ -198,7 +198,8 @@ class Carat(nn.Module):
         self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """U (M, B, L, d), attention (B, T, L) per modality, and presence (M, B)."""
-        check_shapes(features, masks, self.widths, self._longest())
+        longest = {m: self.settings.longest(m) for m in MODALITIES}
+        check_shapes(features, masks, self.widths, longest)
         vectors, attention, present = [], {}, []
         for modality in MODALITIES:
             x_BTD, mask_BT = self._pad(modality, features[modality], masks[modality])
@@ -207,29 +208,16 @@ class Carat(nn.Module):
             present.append(mask_BT.any(dim=1))
         return torch.stack(vectors), attention, torch.stack(present)
 
-    def _longest(self) -> dict[str, int | None]:
-        """Most steps per modality that the network takes."""
-        if self.settings.reference:
-            return dict(self._reference_lengths())
-        aligned = self.settings.pseudo_aligned_length is not None
-        return {
-            m: None if aligned and m != "text" else self.settings.max_length for m in MODALITIES
-        }
-
-    def _reference_lengths(self) -> dict[str, int]:
-        return self.settings.reference_lengths or dict.fromkeys(
-            MODALITIES, self.settings.max_length
-        )
-
     def _pad(self, modality: str, x_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
         """As published under `reference`: zeros to a fixed length, attended to like the rest.
 
         Otherwise only a batch without any step of the modality gets one, masked.
         """
-        length = self._reference_lengths()[modality] if self.settings.reference else 1
+        reference = self.settings.reference
+        length = self.settings.padded_length(modality) if reference else 1
         missing = max(0, length - x_BTD.shape[1])
         x_BTD, mask_BT = F.pad(x_BTD, (0, 0, 0, missing)), F.pad(mask_BT, (0, missing))
-        return x_BTD, torch.ones_like(mask_BT) if self.settings.reference else mask_BT
+        return x_BTD, torch.ones_like(mask_BT) if reference else mask_BT
 
     def _encode(self, x_MBLd: Tensor) -> Tensor:
         return self.autoencoders.encode(x_MBLd.flatten(1, 2)).view(*x_MBLd.shape[:3], -1)
@@ -254,7 +242,7 @@ class Carat(nn.Module):
     def _contrast_and_remember(self, found: Features, labels: Tensor) -> Tensor:
         """The contrast with what the queue holds; then the prototypes and the queue move on."""
         rebuilt = (self._unit(self._encode(x)) for x in (found.alpha, found.beta))
-        vectors = contrast_vectors((found.unit, *rebuilt))
+        vectors = contrast_vectors(found.unit, *rebuilt)
         classes = contrast_classes(labels, found.present)
         loss = supervised_contrast(
             vectors, classes, self.queue.vectors, self.queue.classes, self.settings.temperature

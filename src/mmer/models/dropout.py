@@ -1,4 +1,4 @@
-"""Dropout whose random bits are cheap on a CPU, where drawing them would outweigh the arithmetic."""
+"""Dropout with cheap random bits on a CPU, where drawing them would outweigh the arithmetic."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
         probability: That an element is dropped; taken to the nearest 1/65536.
 
     Returns:
-        A bool mask, and the factor that restores the mean of what survives.
+        A mask of 0 and 1 as bytes (a product with them converts faster than one with bool), and
+        the factor that restores the mean of what survives.
     """
-    dropped = round(probability * _STEPS)
+    dropped = min(round(probability * _STEPS), _STEPS - 1)
     words = torch.empty((shape.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
     keep = words.view(torch.int16)[: shape.numel()].view(shape) >= dropped - _STEPS // 2
-    return keep, _STEPS / (_STEPS - dropped)
+    return keep.view(torch.uint8), _STEPS / (_STEPS - dropped)
 
 
 def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
@@ -36,10 +37,8 @@ def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
 
 
 def add_dropout(residual: Tensor, x: Tensor, probability: float, training: bool) -> Tensor:
-    """`residual + dropout(x)`: the end of each Transformer sub-layer."""
-    if not training or probability == 0:
-        return residual + x
-    if x.device.type != "cpu":
-        return residual + F.dropout(x, probability)
+    """`residual + dropout(x)`, the end of each Transformer sub-layer, in fewer passes."""
+    if not training or probability == 0 or x.device.type != "cpu":
+        return residual + dropout(x, probability, training)
     keep, scale = keep_mask(x.shape, probability)
     return torch.add(residual, x * keep, alpha=scale)

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """(B, T, D) with T <= max_length -> (B, T, d); what stands at padded steps means nothing."""
+        """(B, T, D), T <= max_length -> (B, T, d); what stands at padded steps means nothing."""
         x_BTd = self.input(x_BTD) + self.positions[: x_BTD.shape[1]]
         x_BTd = dropout(self.norm(x_BTd), self.dropout, self.training)
         bias = key_bias(mask_BT, x_BTd.dtype)

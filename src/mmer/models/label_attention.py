@@ -22,8 +22,8 @@ class LabelAttention(nn.Module):
         """Attend to the valid steps.
 
         Returns:
-            U (B, L, d) and A (B, T, L). A is zero at padded steps; a sample without a valid step has
-            U = 0 and A = 0.
+            U (B, L, d) and A (B, T, L). A is zero at padded steps; a sample without a valid step
+            has U = 0 and A = 0.
         """
         scores_BTL = h_BTd @ self.weight.T
         padded_BT1 = ~mask_BT[..., None]

@@ -25,14 +25,12 @@ class LabelSpecificFeatures(nn.Module):
         num_labels: Number L.
     """
 
-    def __init__(
-        self, settings: CaratSettings, modality: str, width: int, num_labels: int
-    ) -> None:
+    def __init__(self, settings: CaratSettings, modality: str, width: int, num_labels: int) -> None:
         super().__init__()
         self.input_norm = InputNorm(width)
         self.pseudo_alignment = (
             PseudoAlignment(width, settings.pseudo_aligned_length)
-            if settings.pseudo_aligned_length and modality != "text"
+            if settings.pseudo_aligned_length and settings.is_pseudo_aligned(modality)
             else None
         )
         self.encoder = Encoder(

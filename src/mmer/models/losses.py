@@ -25,12 +25,12 @@ def summed_mse(x_MBLd: Tensor, target_MBLd: Tensor, present_MB: Tensor) -> Tenso
 
     The target is not detached: it is drawn to what is rebuilt of it, as published.
     """
-    error_MB = (x_MBLd - target_MBLd).square().mean(dim=(2, 3)) * present_MB
+    error_MB = F.mse_loss(x_MBLd, target_MBLd, reduction="none").mean(dim=(2, 3)) * present_MB
     return (error_MB.sum(dim=1) / present_MB.sum(dim=1).clamp(min=1)).sum()
 
 
-def contrast_vectors(levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Unit vectors of the levels U, alpha, beta, each (M, B, L, z) -> (B V M L, z), in that order."""
+def contrast_vectors(*levels: Tensor) -> Tensor:
+    """Unit vectors of the levels U, alpha, beta, each (M, B, L, z) -> (B V M L, z)."""
     return torch.stack(levels).permute(2, 0, 1, 3, 4).flatten(0, 3)
 
 

@@ -33,7 +33,7 @@ class PrototypeBank(nn.Module):
         return (weights[..., None] * vectors[:, None]).sum(dim=2)
 
     def nearest(self, unit_MBLz: Tensor) -> Tensor:
-        """The prototype with the larger inner product with Z/|Z|, both halves in a tie: inference."""
+        """The prototype with the larger inner product, the mean of both in a tie: inference."""
         present, absent = _similarity(unit_MBLz, self.vectors).unbind(dim=2)  # (M, B, L)
         share = ((present - absent).sign()[..., None] + 1) / 2
         vectors = self.vectors[:, None]  # (M, 1, P, L, z)

@@ -62,7 +62,7 @@ def _modality_names(settings: CaratSettings, modality: str) -> dict[str, tuple[s
         **_layer(f"{encoder}.norm", f"{modality}.embeddings.LayerNorm"),
         f"{ours}.label_attention.weight": (f"{modality}_attention.attention.weight",),
     }
-    if settings.pseudo_aligned_length is not None and modality in _PSEUDO_ALIGNMENT:
+    if settings.is_pseudo_aligned(modality):
         lstm = f"{_PSEUDO_ALIGNMENT[modality]}.pred_output_position_inclu_blank"
         names |= {f"{ours}.pseudo_alignment.lstm.{name}": (f"{lstm}.{name}",) for name in _LSTM}
     for number in range(settings.layers[modality]):

@@ -19,13 +19,9 @@ class TwoLevelReconstruction(nn.Module):
         hidden: Width d.
     """
 
-    own: Tensor
-
     def __init__(self, modalities: int, hidden: int) -> None:
         super().__init__()
         self.rebuild = StackedLinear(modalities, modalities * hidden, hidden)
-        eye = torch.eye(modalities, dtype=torch.bool)[:, None, :, None]
-        self.register_buffer("own", eye, persistent=False)
 
     def alpha(self, seen_MBLd: Tensor, stand_in_MBLd: Tensor) -> Tensor:
         """First level: alpha_m = G_m of what is seen of the others and what stands in for m.
@@ -36,7 +32,8 @@ class TwoLevelReconstruction(nn.Module):
         """
         # One input per rebuilt modality: (rebuilt, N, source, d), the prototype where both agree.
         seen, stand_in = (_by_sample(x) for x in (seen_MBLd, stand_in_MBLd))
-        inputs = torch.where(self.own, stand_in, seen).flatten(2)
+        own = torch.eye(len(seen_MBLd), dtype=torch.bool, device=seen.device)[:, None, :, None]
+        inputs = torch.where(own, stand_in, seen).flatten(2)
         return self.rebuild(inputs).view_as(seen_MBLd)
 
     def beta(self, alpha_MBLd: Tensor) -> Tensor:

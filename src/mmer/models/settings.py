@@ -1,6 +1,6 @@
 """Sizes and constants of CARAT, and the one switch between the published program and ours.
 
-`CaratSettings.reference` chooses the setting. Everything else is shared; the two differ in this only:
+`CaratSettings.reference` chooses the setting. All else is shared; the two differ in this only:
 
 =====================  ====================================  ======================================
 what                   reference = true                      reference = false (default)
@@ -138,23 +138,39 @@ class CaratSettings:
         _check_modalities("layers", self.layers)
         self._check_lengths()
 
+    def longest(self, modality: str) -> int | None:
+        """Most steps of a modality that the network takes; None if any number."""
+        if self.reference:
+            return self.padded_length(modality)
+        return None if self.is_pseudo_aligned(modality) else self.max_length
+
+    def padded_length(self, modality: str) -> int:
+        """Steps to which `reference` pads a modality."""
+        return (self.reference_lengths or {}).get(modality, self.max_length)
+
+    def is_pseudo_aligned(self, modality: str) -> bool:
+        """Whether a modality is brought to `pseudo_aligned_length` steps; text never is."""
+        return self.pseudo_aligned_length is not None and modality != "text"
+
     def _check_lengths(self) -> None:
-        steps = self.pseudo_aligned_length
-        if steps is not None and not 1 <= steps <= self.max_length:
-            raise InputError(
-                "model settings",
-                "pseudo_aligned_length",
-                f"1 to max_length = {self.max_length}",
-                steps,
-                "Raise max_length to at least pseudo_aligned_length.",
-            )
-        if self.reference_lengths is None:
-            return
-        if not self.reference:
-            raise InputError(
-                "model settings", "reference_lengths", "none unless reference is true", "some"
-            )
-        _check_modalities("reference_lengths", self.reference_lengths)
+        if self.reference_lengths is not None:
+            if not self.reference:
+                raise InputError(
+                    "model settings", "reference_lengths", "none unless reference is true", "some"
+                )
+            _check_modalities("reference_lengths", self.reference_lengths)
+        for modality in MODALITIES:
+            if self.is_pseudo_aligned(modality):
+                name, steps = "pseudo_aligned_length", self.pseudo_aligned_length
+            else:
+                name, steps = "reference_lengths", self.padded_length(modality)
+            if steps is not None and not 1 <= steps <= self.max_length:
+                raise InputError(
+                    "model settings",
+                    name,
+                    f"1 to max_length = {self.max_length}, for so many steps have a position",
+                    steps,
+                )
 
 
 def _check_modalities(name: str, values: Mapping[str, int]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -98,7 +98,7 @@ class BertAdam(torch.optim.AdamW):
             }
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Clip the gradients, move the parameters, advance the schedule."""
         self._clip()
         for group in self.param_groups:
@@ -106,7 +106,7 @@ class BertAdam(torch.optim.AdamW):
                 group["scheduled_steps"] / group["total_steps"], self.settings.warmup
             )
             group["scheduled_steps"] += 1
-        super().step(closure)
+        super().step()
 
     def _clip(self) -> None:
         overall, each = self.settings.gradient_norm, self.settings.parameter_gradient_norm
@@ -136,7 +136,8 @@ def decay_groups(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parame
     Published: neither biases nor the encoders' LayerNorms decay; the scale of the LayerNorm over
     raw features does, because it goes by another name there.
     """
-    decayed, exempt = [], []
+    decayed: list[nn.Parameter] = []
+    exempt: list[nn.Parameter] = []
     for module in network.modules():
         is_exempt_norm = isinstance(module, nn.LayerNorm) and not isinstance(module, InputNorm)
         for name, parameter in module.named_parameters(recurse=False):

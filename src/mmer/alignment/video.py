@@ -1,0 +1,126 @@
+"""One video's modalities joined in time: frames to words, words or frames to labelled segments.
+
+Two ways, both those of the CMU-MultimodalSDK: `align_words` averages the frames that overlap each
+word, so that the modalities share their steps; `align_frames` leaves every modality its own steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from mmer.alignment.intervals import TOLERANCE, Overlaps, overlapping
+
+TimedFeatures = tuple[np.ndarray, np.ndarray]
+"""Features (N, D) and intervals (N, 2) in seconds."""
+
+
+class AlignedVideo(NamedTuple):
+    """Features of one video and where its labelled segments find theirs.
+
+    Attributes:
+        features: Per modality (N_m, D_m).
+        rows: Per modality, for each segment the rows that fall in it, in order of time.
+        words: (N_text,) number of each text row in the sequence that it came from.
+    """
+
+    features: dict[str, np.ndarray]
+    rows: dict[str, Overlaps]
+    words: np.ndarray
+
+    def segment(self, number: int, in_step: bool) -> dict[str, np.ndarray] | None:
+        """Row numbers of one segment per modality; None if a modality has nothing there.
+
+        Args:
+            number: Which segment.
+            in_step: Give every modality the text's rows. After `align_words` the SDK places a word
+                by the stretch of time that a modality's own frames cover of it, so that where
+                frames are missing at a segment's border, or words overlap, its modalities lose
+                step with each other; they do not here, and elsewhere the two are the same.
+        """
+        rows = {modality: overlaps.of(number) for modality, overlaps in self.rows.items()}
+        if not all(map(len, rows.values())):
+            return None
+        return dict.fromkeys(rows, rows["text"]) if in_step else rows
+
+
+def align_words(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> AlignedVideo:
+    """Average every modality onto the words ("text"), then place the words in the segments.
+
+    Zeros stand where no frame overlaps a word; words without length are left out. Values that are
+    not finite stay as the average leaves them.
+
+    Args:
+        sequences: Per modality features and intervals; one is "text".
+        segments: (S, 2) start and end of the labelled segments in seconds.
+    """
+    text, intervals = sequences["text"]
+    words = np.flatnonzero(np.abs(intervals[:, 1] - intervals[:, 0]) >= TOLERANCE)
+    spans = intervals[words]
+    features, rows = {"text": text[words]}, {"text": overlapping(segments, np.sort(spans, axis=1))}
+    for modality, (values, frames) in sequences.items():
+        if modality != "text":
+            overlaps = overlapping(spans, frames)
+            features[modality] = average(values, overlaps)
+            rows[modality] = _place(segments, spans, frames, overlaps)
+    return AlignedVideo(features, rows, words)
+
+
+def align_frames(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> AlignedVideo:
+    """Place every modality's own rows in the segments.
+
+    Args:
+        sequences: Per modality features and intervals; one is "text".
+        segments: (S, 2) start and end of the labelled segments in seconds.
+    """
+    features = {modality: values for modality, (values, _) in sequences.items()}
+    rows = {modality: overlapping(segments, times) for modality, (_, times) in sequences.items()}
+    return AlignedVideo(features, rows, np.arange(len(features["text"])))
+
+
+def average(features: np.ndarray, overlaps: Overlaps) -> np.ndarray:
+    """Mean of each reference interval's rows (R, D), zeros where it has none.
+
+    Rows are added one after the other in the features' own precision, as the SDK's average does:
+    the result is the same to the last bit.
+
+    Args:
+        features: (N, D) floats.
+        overlaps: Which of the N rows belong to each of the R reference intervals.
+    """
+    counts = np.diff(overlaps.bounds)
+    ones = np.ones(len(overlaps.rows), features.dtype)
+    shape = (len(counts), len(features))
+    sums = csr_array((ones, overlaps.rows, overlaps.bounds), shape=shape) @ features
+    return sums / np.maximum(counts, 1)[:, None].astype(features.dtype)
+
+
+def _place(
+    segments: np.ndarray, spans: np.ndarray, frames: np.ndarray, overlaps: Overlaps
+) -> Overlaps:
+    """Words of each segment by the stretch that their frames cover, their whole span if none do.
+
+    Words that begin at the same time come in the SDK's order: those with frames first.
+    """
+    has_frames = np.diff(overlaps.bounds) > 0
+    covered = np.sort(spans, axis=1)
+    if has_frames.any():
+        begin, rows = overlaps.bounds[:-1][has_frames], overlaps.rows
+        starts, ends = frames.T
+        ends = ends.take(rows)
+        first, last = spans[has_frames].T
+        # Frames that end before they start count by whichever of their clipped ends is farther out.
+        clipped = np.stack(
+            [
+                np.maximum(starts[rows[begin]], first),
+                np.maximum(starts[rows[overlaps.bounds[1:][has_frames] - 1]], first),
+                np.minimum(np.minimum.reduceat(ends, begin), last),
+                np.minimum(np.maximum.reduceat(ends, begin), last),
+            ]
+        )
+        covered[has_frames] = np.stack([clipped.min(axis=0), clipped.max(axis=0)], axis=1)
+    order = np.argsort(~has_frames, kind="stable")
+    placed = overlapping(segments, covered[order])
+    return Overlaps(order[placed.rows], placed.bounds)

@@ -1,0 +1,1 @@
+"""Thresholds, probabilities and guarantees, all chosen on the validation split."""

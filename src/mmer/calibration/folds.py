@@ -1,0 +1,26 @@
+"""Folds of whole groups: what is fitted on a video or dialogue is never judged on it."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.model_selection import GroupKFold
+
+
+def number_groups(group_ids: tuple[str, ...]) -> np.ndarray:
+    """(N,) group numbers 0 .. G-1, in the order of the groups' names."""
+    return np.unique(np.asarray(group_ids), return_inverse=True)[1]
+
+
+def group_folds(groups: np.ndarray, folds: int) -> np.ndarray:
+    """(N,) number of the fold that holds each sample out.
+
+    No group is in two folds, the folds are about equally large, nothing is drawn at random.
+
+    Args:
+        groups: (N,) group numbers.
+        folds: How many, at most the number of groups.
+    """
+    fold = np.empty(len(groups), np.int64)
+    for number, (_, held_out) in enumerate(GroupKFold(folds).split(groups, groups=groups)):
+        fold[held_out] = number
+    return fold

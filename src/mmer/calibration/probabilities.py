@@ -1,0 +1,177 @@
+"""From scores to probabilities: a monotone map per label, kept only if held-out groups like it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import log_loss
+
+CalibratorMethod = Literal["identity", "temperature", "isotonic"]
+
+# Simplest first: the first of equals is taken.
+_METHODS: tuple[CalibratorMethod, ...] = ("identity", "temperature", "isotonic")
+_LOG_TEMPERATURES = (np.log(1 / 20), np.log(20))
+_SMALLEST_SCORE = 1e-12
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A non-decreasing map from a label's score to its probability, as plain numbers.
+
+    Attributes:
+        method: "identity"; "temperature" (the score's log-odds are divided by `temperature`); or
+            "isotonic" (straight lines between knots, constant outside).
+        temperature: Above 1 if the scores are too sure of themselves.
+        knot_scores: Where the isotonic map has knots, ascending.
+        knot_probabilities: What it is there.
+    """
+
+    method: CalibratorMethod = "identity"
+    temperature: float = 1.0
+    knot_scores: tuple[float, ...] = ()
+    knot_probabilities: tuple[float, ...] = ()
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities of scores, of the same shape."""
+        if self.method == "temperature":
+            return expit(_log_odds(scores) / self.temperature)
+        if self.method == "isotonic":
+            return np.interp(scores, self.knot_scores, self.knot_probabilities)
+        return np.asarray(scores, np.float64)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram: how often a label is present where its probability is about p.
+
+    Bins are ten of equal width; those without samples are left out.
+
+    Attributes:
+        probability: Mean probability in each bin.
+        frequency: Share of its samples that have the label.
+        count: Number of its samples.
+        expected_calibration_error: Mean distance of the two, weighted by count (Guo et al. 2017,
+            "On Calibration of Modern Neural Networks", equation 3).
+    """
+
+    probability: tuple[float, ...]
+    frequency: tuple[float, ...]
+    count: tuple[int, ...]
+    expected_calibration_error: float
+
+
+@dataclass(frozen=True)
+class LabelProbabilities:
+    """One label's calibrator, and what speaks for it. All figures are cross-fitted.
+
+    Attributes:
+        calibrator: The one to use, fitted on the whole validation split.
+        log_losses: Cross-fitted log loss of each method that was tried.
+        before: Reliability of the scores themselves.
+        after: Reliability of the chosen method's probabilities.
+        note: Why nothing was tried, if so.
+    """
+
+    calibrator: Calibrator
+    log_losses: dict[str, float]
+    before: Reliability
+    after: Reliability
+    note: str = ""
+
+
+def fit_calibrator(method: CalibratorMethod, scores: np.ndarray, truth: np.ndarray) -> Calibrator:
+    """Fit one label's calibrator.
+
+    Temperature: Guo et al. 2017, by maximum likelihood, between 1/20 and 20. Isotonic:
+    scikit-learn's, kept away from 0 and 1 by 1/(N+2), which N samples cannot tell from them.
+
+    Args:
+        method: "identity", "temperature" or "isotonic".
+        scores: (N,) in [0, 1].
+        truth: (N,) 0 or 1.
+    """
+    if method == "temperature":
+        odds = _log_odds(scores)
+
+        def loss(log_temperature: float) -> float:
+            scaled = odds / np.exp(log_temperature)
+            return float(np.mean(np.logaddexp(0, scaled) - truth * scaled))
+
+        found = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
+        return Calibrator("temperature", temperature=float(np.exp(found.x)))
+    if method == "isotonic":
+        margin = 1 / (len(scores) + 2)
+        fitted = IsotonicRegression(y_min=margin, y_max=1 - margin).fit(scores, truth)
+        return Calibrator(
+            "isotonic",
+            knot_scores=tuple(fitted.X_thresholds_.tolist()),
+            knot_probabilities=tuple(fitted.y_thresholds_.tolist()),
+        )
+    return Calibrator()
+
+
+def calibrate_label(
+    scores: np.ndarray, truth: np.ndarray, folds: np.ndarray, minimum: int
+) -> LabelProbabilities:
+    """Choose one label's calibrator by cross-fitted log loss.
+
+    Args:
+        scores: (N,) in [0, 1].
+        truth: (N,) 0 or 1.
+        folds: (N,) the fold that holds each sample out; a group is in one fold.
+        minimum: With fewer samples than this on either side nothing is fitted.
+    """
+    positives = int(truth.sum())
+    rarer = min(positives, len(truth) - positives)
+    tried = _METHODS if rarer >= minimum else _METHODS[:1]
+    held_out = {method: _held_out(method, scores, truth, folds) for method in tried}
+    losses: dict[str, float] = {
+        m: float(log_loss(truth, p, labels=[0, 1])) for m, p in held_out.items()
+    }
+    chosen = min(tried, key=lambda method: losses[method])
+    return LabelProbabilities(
+        calibrator=fit_calibrator(chosen, scores, truth),
+        log_losses=losses,
+        before=reliability(scores, truth),
+        after=reliability(held_out[chosen], truth),
+        note=""
+        if rarer >= minimum
+        else f"{positives} of {len(truth)} samples have the label: too few on one side to fit",
+    )
+
+
+def reliability(probabilities: np.ndarray, truth: np.ndarray) -> Reliability:
+    """Reliability diagram of probabilities (N,) in [0, 1] against truth (N,) 0 or 1."""
+    bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    count = np.bincount(bins, minlength=_BINS)
+    filled = count > 0
+    count = count[filled]
+    probability = np.bincount(bins, probabilities, _BINS)[filled] / count
+    frequency = np.bincount(bins, truth, _BINS)[filled] / count
+    return Reliability(
+        probability=tuple(probability.tolist()),
+        frequency=tuple(frequency.tolist()),
+        count=tuple(count.tolist()),
+        expected_calibration_error=float(np.average(abs(probability - frequency), weights=count)),
+    )
+
+
+def _held_out(
+    method: CalibratorMethod, scores: np.ndarray, truth: np.ndarray, folds: np.ndarray
+) -> np.ndarray:
+    """(N,) probabilities, each by a calibrator fitted on the other folds."""
+    probabilities = np.empty(len(scores))
+    for fold in range(folds.max() + 1):
+        out = folds == fold
+        probabilities[out] = fit_calibrator(method, scores[~out], truth[~out])(scores[out])
+    return probabilities
+
+
+def _log_odds(scores: np.ndarray) -> np.ndarray:
+    return logit(np.clip(scores, _SMALLEST_SCORE, 1 - _SMALLEST_SCORE))

@@ -1,0 +1,183 @@
+"""Which thresholds to use: none more complex than held-out groups support.
+
+Thresholds of their own fit rare labels too closely. So every way of setting them is fitted on some
+of the validation groups and judged on the others, and a more complex way is taken only where it is
+better by more than chance explains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmer.calibration.settings import CalibrationSettings
+from mmer.calibration.targets import Counts
+from mmer.calibration.thresholds import label_thresholds, shared_threshold
+
+# The fixed threshold is left only for a gain of more than two standard errors: with one, where
+# there is nothing to gain, chance alone leaves it about every third time, and half of those lose.
+_ERRORS_TO_LEAVE_FIXED = 2.0
+# Among the others the one-standard-error rule (Breiman et al. 1984, "Classification and Regression
+# Trees", section 3.4.3): the simplest of those that close to the best.
+_ERRORS_OF_A_TIE = 1.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way of setting thresholds, and what it scored on validation groups it was not fitted on.
+
+    Attributes:
+        method: "fixed", "shared" or "per_label".
+        prior_positives: For "per_label": a label's own threshold weighs as many positives as the
+            label has, the shared one weighs this many. 0 is no shrinkage. What is shrunk lies
+            between two optima and is neither.
+        value: The target's value, cross-fitted.
+        gain: How much that is above the fixed threshold's.
+        standard_error: Of the gain, by the jackknife over groups.
+    """
+
+    method: str
+    prior_positives: float | None = None
+    value: float = 0.0
+    gain: float = 0.0
+    standard_error: float = 0.0
+
+    @property
+    def name(self) -> str:
+        if self.prior_positives is None:
+            return self.method
+        return f"{self.method}, shrunk by {self.prior_positives:g} positives"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The thresholds (L,) chosen, the candidate they come from, all candidates, and why."""
+
+    thresholds: np.ndarray
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+    reason: str
+
+
+# Simplest first: the order in which a near-tie is decided.
+_WAYS = (
+    Candidate("fixed"),
+    Candidate("shared"),
+    *(Candidate("per_label", prior) for prior in (300.0, 100.0, 30.0, 10.0, 0.0)),
+)
+
+
+def select_thresholds(
+    scores: np.ndarray,
+    truth: np.ndarray,
+    groups: np.ndarray,
+    folds: np.ndarray,
+    settings: CalibrationSettings,
+) -> Selection:
+    """Choose between a fixed, a shared and a threshold per label, shrunk more or less.
+
+    Args:
+        scores: (N, L) in [0, 1].
+        truth: (N, L) 0 or 1.
+        groups: (N,) group numbers 0 .. G-1.
+        folds: (N,) the fold that holds each sample out; a group is in one fold.
+        settings: Target, method, fixed threshold, minimum of positives.
+    """
+    truth = truth.astype(bool)
+    present = _held_out_decisions(scores, truth, folds, settings)
+    counts = [Counts.by_group(decided, truth, groups) for decided in present]
+    target = settings.as_target()
+    values = np.array([float(count.total().value(target)[0]) for count in counts])
+    left_out = np.stack([count.without_each().value(target) for count in counts])  # (C, G)
+    errors = _jackknife_error(left_out - left_out[0])
+    candidates = tuple(
+        replace(way, value=float(value), gain=float(value - values[0]), standard_error=float(error))
+        for way, value, error in zip(_WAYS, values, errors, strict=True)
+    )
+    index = _choose(candidates, left_out, settings.method)
+    return Selection(
+        thresholds=_fitted_thresholds(scores, truth, settings)[index],
+        chosen=candidates[index],
+        candidates=candidates,
+        reason=_reason(candidates, candidates[index], settings),
+    )
+
+
+def _fitted_thresholds(
+    scores: np.ndarray, truth: np.ndarray, settings: CalibrationSettings
+) -> np.ndarray:
+    """(C, L) thresholds of every candidate."""
+    target = settings.as_target()
+    shared = shared_threshold(scores, truth, target)
+    own = label_thresholds(scores, truth, target)
+    positives = truth.sum(axis=0)
+    enough = positives >= settings.minimum_positives
+
+    def thresholds(way: Candidate) -> np.ndarray:
+        if way.method == "fixed":
+            return np.full(len(own), settings.fixed)
+        prior = np.inf if way.prior_positives is None else way.prior_positives
+        weight = np.where(enough, positives / np.maximum(positives + prior, 1), 0)
+        return shared + weight * (own - shared)
+
+    return np.stack([thresholds(way) for way in _WAYS])
+
+
+def _held_out_decisions(
+    scores: np.ndarray, truth: np.ndarray, folds: np.ndarray, settings: CalibrationSettings
+) -> np.ndarray:
+    """(C, N, L) bool: each sample decided by thresholds fitted on the other folds."""
+    present = np.empty((len(_WAYS), *scores.shape), bool)
+    for fold in range(folds.max() + 1):
+        out = folds == fold
+        fitted = _fitted_thresholds(scores[~out], truth[~out], settings)
+        present[:, out] = scores[out] > fitted[:, None]
+    return present
+
+
+def _jackknife_error(left_out: np.ndarray) -> np.ndarray:
+    """(...) standard error of a statistic from its values (..., G) without each group."""
+    count = left_out.shape[-1]
+    return np.sqrt((count - 1) * left_out.var(axis=-1))
+
+
+def _choose(candidates: tuple[Candidate, ...], left_out: np.ndarray, method: str) -> int:
+    """Index of the candidate to use."""
+    values = np.array([c.value for c in candidates])
+    if method == "auto":
+        eligible = np.array(
+            [c.gain > _ERRORS_TO_LEAVE_FIXED * c.standard_error for c in candidates]
+        )
+        if not eligible.any():
+            return 0
+    else:
+        eligible = np.array([c.method == method for c in candidates])
+    best = np.where(eligible, values, -np.inf).argmax()
+    margin = _ERRORS_OF_A_TIE * _jackknife_error(left_out[best] - left_out)
+    return int(np.argmax(eligible & (values[best] - values <= margin)))
+
+
+def _reason(
+    candidates: tuple[Candidate, ...], chosen: Candidate, settings: CalibrationSettings
+) -> str:
+    """Why `chosen`, in a sentence."""
+    if settings.method != "auto":
+        why = "as set"
+        if chosen.method == "per_label":
+            why += ", shrunk as far as held-out groups allow within one standard error"
+        return f"{chosen.name}: {why}."
+    best = max(candidates, key=lambda c: c.value)
+    if chosen.method == "fixed":
+        if best.method == "fixed":
+            return "fixed: no candidate scores better on held-out groups."
+        return (
+            f"fixed: the best other candidate on held-out groups ({best.name}) gains "
+            f"{best.gain:.4f}, not more than {_ERRORS_TO_LEAVE_FIXED:g} standard errors "
+            f"(one is {best.standard_error:.4f})."
+        )
+    return (
+        f"{chosen.name}: gains {chosen.gain:.4f} (standard error {chosen.standard_error:.4f}) in "
+        f"{settings.target} over the fixed {settings.fixed:g} on held-out groups, and is the "
+        f"simplest within one standard error of the best ({best.name}, {best.gain:.4f})."
+    )

@@ -1,0 +1,123 @@
+"""`kedro run`, where a user's mistake is one message that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.config import BadConfigException, MissingConfigException
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import CONTEXT_SETTINGS
+from kedro.framework.project import settings
+from kedro.io import DatasetError
+from kedro.io.core import VersionNotFoundError
+from kedro.validation import ParameterValidationError
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from mmer.errors import InputError
+
+_ABSENT = FileNotFoundError, VersionNotFoundError
+_MISTAKES = (
+    BadConfigException,
+    DatasetError,
+    MissingConfigException,
+    OmegaConfBaseException,
+    OSError,
+    ParameterValidationError,
+    YAMLError,
+)
+
+
+@click.group(context_settings=CONTEXT_SETTINGS, name="mmer")
+def cli() -> None:
+    """Commands of this project."""
+
+
+def _run(verbose: bool, **options: Any) -> dict[str, Any]:
+    if not verbose:
+        # Kedro logs both as well as raising them.
+        logging.getLogger("kedro.pipeline.node").addFilter(_is_news)
+        logging.getLogger("kedro.validation.parameter_validator").setLevel(logging.CRITICAL)
+    try:
+        assert kedro_run.callback is not None
+        return kedro_run.callback(**options)
+    except Exception as error:
+        message = explain(error)
+        if verbose or message is None:
+            raise
+        if isinstance(error, ParameterValidationError):
+            message += f"\nSet in {', '.join(_where_set(error, options))}."
+        raise click.ClickException(message) from error
+
+
+cli.add_command(
+    click.Command(
+        "run",
+        callback=_run,
+        params=[
+            *kedro_run.params,
+            click.Option(
+                ["--verbose", "-v"], is_flag=True, help="Show the traceback of every error."
+            ),
+        ],
+        help=kedro_run.help,
+    )
+)
+
+
+def explain(error: BaseException) -> str | None:
+    """What to tell a user of this error; None if it is not theirs but the program's."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, InputError):
+            return str(cause)
+    root = causes[-1]
+    if isinstance(error, DatasetError) and isinstance(root, _ABSENT):
+        entry = str(error).partition(":")[0]
+        found = f"nothing at {root.filename}" if isinstance(root, OSError) else "no version of it"
+        remedy = f"Put it there, or run `kedro run --to-outputs={entry}` if a node makes it."
+        return str(InputError(f"catalog entry {entry}", "", "a file", found, remedy))
+    is_unreadable = isinstance(error, DatasetError) and isinstance(root, ValueError)
+    is_refused = isinstance(error, ValueError) and _is_raised_by_kedro(error)
+    if isinstance(root, _MISTAKES) or is_unreadable or is_refused:
+        return re.sub(r"\n +For further information visit \S+", "", str(error))
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _is_raised_by_kedro(error: BaseException) -> bool:
+    """True if Kedro refuses something: a name of a pipeline, node or dataset."""
+    trace, module = error.__traceback__, ""
+    while trace:
+        module, trace = trace.tb_frame.f_globals["__name__"], trace.tb_next
+    return module.startswith("kedro.")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.ERROR or explain(sys.exc_info()[1] or Exception()) is None
+
+
+def _where_set(error: ParameterValidationError, options: dict[str, Any]) -> list[str]:
+    """The files, and the command's option, that set the parameters at fault."""
+    folder = Path(options["conf_source"] or settings.CONF_SOURCE)
+    loader = settings.CONFIG_LOADER_ARGS
+    names = map(re.escape, re.findall(r"Parameter '([^'.]+)", str(error)))
+    pattern = re.compile(rf"^[\"']?({'|'.join(names)})[\"']?\s*:", re.MULTILINE)
+    files = [
+        str(path)
+        for part in (loader["base_env"], options["env"] or loader["default_run_env"])
+        for path in sorted((folder / part).rglob("parameters*.y*ml"))
+        if pattern.search(path.read_text(encoding="utf-8"))
+    ]
+    return [*files, "--params"] if options["params"] else files

@@ -1,0 +1,109 @@
+"""Which labelled segment of a video each published clip is.
+
+Clips are numbered in order of time, but their numbers are not rows of the label file, which are in
+no order at all. So clips in order of number are laid onto segments in order of start, each on one
+that it could be: of equal sentiment, and of like words where words are known. A clip is joined if
+every such layout gives it the same segment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+# Sentiments are means of a few votes: different ones are further apart than any rounding.
+_SENTIMENT_TOLERANCE = 0.01
+_LEAST_COMMON_WORDS = 0.5
+
+
+class Clips(NamedTuple):
+    """n clips of one video: numbers (n,), sentiment (n,), n texts."""
+
+    numbers: np.ndarray
+    sentiment: np.ndarray
+    texts: list[str]
+
+
+class Segments(NamedTuple):
+    """s labelled segments of one video.
+
+    Attributes:
+        intervals: (s, 2) seconds.
+        sentiment: (s,).
+        emotions: (s, L), 0 or 1.
+        words: Per segment what is said in it; None if the video's words are not known.
+    """
+
+    intervals: np.ndarray
+    sentiment: np.ndarray
+    emotions: np.ndarray
+    words: list[str] | None
+
+
+def join(clips: Clips, segments: Segments) -> np.ndarray:
+    """(n,) position of the segment that each clip must be; -1 where several or none fit."""
+    compatible = np.abs(clips.sentiment[:, None] - segments.sentiment) <= _SENTIMENT_TOLERANCE
+    if segments.words is not None:
+        compatible &= _alike(clips.texts, segments.words)
+    in_number = np.argsort(clips.numbers, kind="stable")
+    in_time = np.lexsort(segments.intervals.T[::-1])
+    layout = only_layout(compatible[np.ix_(in_number, in_time)])
+    joined = np.empty(len(layout), int)
+    joined[in_number] = [in_time[at] if at >= 0 else -1 for at in layout]
+    return joined
+
+
+def only_layout(compatible: np.ndarray) -> np.ndarray:
+    """For each clip the one segment that it can be, both in the same order.
+
+    Args:
+        compatible: (n, s) bool, whether the clip could be the segment.
+
+    Returns:
+        (n,) position of the segment; -1 where several are possible, or nothing fits at all.
+    """
+    earliest = _first_fits(compatible)
+    latest = _first_fits(compatible[::-1, ::-1])
+    if earliest is None or latest is None:
+        return np.full(len(compatible), -1)
+    return np.where(earliest == compatible.shape[1] - 1 - latest[::-1], earliest, -1)
+
+
+def _first_fits(compatible: np.ndarray) -> np.ndarray | None:
+    """Each clip's first compatible segment behind that of the clip before; None if one has none."""
+    fits: list[int] = []
+    begin = 0
+    for row in compatible:
+        ahead = np.flatnonzero(row[begin:])
+        if len(ahead) == 0:
+            return None
+        fits.append(begin + int(ahead[0]))
+        begin = fits[-1] + 1
+    return np.array(fits)
+
+
+def _alike(texts: list[str], others: list[str]) -> np.ndarray:
+    """(n, s) bool: whether at least half of the longer one's words are in both.
+
+    A segment without words tells nothing and is like every clip.
+    """
+    first, second = ([Counter(_words(text)) for text in side] for side in (texts, others))
+    return np.array(
+        [
+            [
+                not theirs
+                or (ours & theirs).total()
+                >= _LEAST_COMMON_WORDS * max(ours.total(), theirs.total())
+                for theirs in second
+            ]
+            for ours in first
+        ],
+        bool,
+    ).reshape(len(first), len(second))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower().replace("'", ""))

@@ -1,0 +1,290 @@
+"""Computational sequences (.csd): the HDF5 files in which the CMU-MultimodalSDK keeps its corpora.
+
+Inside: one group (the root name) / data / <video id> / features (n, D) and intervals (n, 2), and
+beside `data` a group `metadata` of strings, JSON in newer files and bare in older ones.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from mmer.errors import InputError
+
+# What libhdf5 reports as broken reaches Python as any of these.
+_HDF5_ERRORS = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    struct.error,
+    MemoryError,
+)
+_OWN_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+_MAX_DEFLATE_RATIO = 1100
+_MAX_BYTES = 1 << 30
+_MAX_TEXT = 1 << 20
+# An analysis window may begin before the recording does; no recording lasts eleven days.
+_EARLIEST, _LATEST = -1.0, 1e6
+
+
+class Entry(NamedTuple):
+    """One video of a computational sequence.
+
+    Attributes:
+        features: (n, D) floats, or (n, 1) bytes where the sequence holds words.
+        intervals: (n, 2) float64, start and end in seconds; rows may overlap, be out of order, have
+            no length, or (some published words do) end before they start.
+    """
+
+    features: np.ndarray
+    intervals: np.ndarray
+
+
+class ComputationalSequence:
+    """A .csd file open for reading; entries are read when asked for.
+
+    Nothing in the file can lead elsewhere: soft and external links, external storage, virtual
+    datasets and filters that HDF5 would have to load from a plug-in are refused.
+
+    Args:
+        path: The file.
+        width: Width D of the features; None if the file holds words.
+
+    Attributes:
+        root_name: Name of the file's one group.
+
+    Raises:
+        InputError: The file is missing, cut off, not HDF5, or not a computational sequence.
+    """
+
+    def __init__(self, path: Path, width: int | None) -> None:
+        self.path, self.width = path, width
+        if not path.is_file():
+            raise InputError(path, "", "a computational sequence (.csd)", "no such file")
+        with self._reporting(""):
+            self._file = h5py.File(path, "r", locking="best-effort")
+        try:
+            with self._reporting(""):
+                roots = list(self._file)
+            if len(roots) != 1:
+                raise InputError(path, "", "one group, the root", f"{len(roots)} groups {roots}")
+            self.root_name = roots[0]
+            with self._reporting(self.root_name):
+                self._root = self._member(self._file.id, self.root_name)
+                self._data = self._member(self._root, "data")
+        except InputError:
+            self._file.close()
+            raise
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Video ids in the file's order.
+
+        Raises:
+            InputError: There are none.
+        """
+        with self._reporting(f"{self.root_name}/data"):
+            ids = list(h5py.Group(self._data))
+        if not ids:
+            raise InputError(self.path, f"{self.root_name}/data", "at least one entry", "none")
+        return ids
+
+    def __enter__(self) -> ComputationalSequence:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __contains__(self, entry_id: str) -> bool:
+        with self._reporting(entry_id):
+            return self._data.links.exists(entry_id.encode())
+
+    def read(self, entry_id: str) -> Entry:
+        """Features and intervals of one video.
+
+        Raises:
+            InputError: The entry is missing or broken, of another width or type, its features and
+                intervals differ in length, or its intervals are not seconds.
+        """
+        with self._reporting(entry_id):
+            group = self._member(self._data, entry_id)
+            features = self._array(group, f"{entry_id}/features")
+            intervals = self._array(group, f"{entry_id}/intervals")
+        self._check_features(entry_id, features)
+        self._check_intervals(entry_id, intervals, len(features))
+        return Entry(features, intervals.astype(np.float64, copy=False))
+
+    def metadata(self, key: str) -> object:
+        """What the file says of itself under `key`; None if it does not.
+
+        The value is parsed as JSON, as the SDK writes it, or taken as it stands, as older files
+        have it.
+
+        Raises:
+            InputError: The value is broken.
+        """
+        with self._reporting(f"metadata/{key}"):
+            group = self._member(self._root, "metadata")
+            if not group.links.exists(key.encode()):
+                return None
+            text = self._text(self._member(group, key))
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+
+    @contextmanager
+    def _reporting(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except _HDF5_ERRORS as error:
+            expected = "a readable computational sequence (HDF5)"
+            remedy = "The file is damaged or cut off: fetch it again."
+            raise InputError(self.path, key, expected, error, remedy) from error
+
+    def _member(self, group: h5py.h5g.GroupID, name: str) -> h5py.h5g.GroupID | h5py.h5d.DatasetID:
+        """Open what `name` stands for in `group`, if it lies in this very file."""
+        link = name.encode()
+        if not group.links.exists(link):
+            raise InputError(self.path, name, "a group or dataset of this name", "none")
+        if group.links.get_info(link).type != h5py.h5l.TYPE_HARD:
+            raise InputError(self.path, name, "data inside the file", "a link to elsewhere")
+        return h5py.h5o.open(group, link)
+
+    def _array(self, group: h5py.h5g.GroupID, key: str) -> np.ndarray:
+        dataset = self._member(group, key.rsplit("/", 1)[1])
+        if not isinstance(dataset, h5py.h5d.DatasetID):
+            raise InputError(self.path, key, "a dataset", "a group")
+        plan, dtype, shape = dataset.get_create_plist(), dataset.dtype, dataset.shape
+        if dtype.kind not in "fS":
+            raise InputError(self.path, key, "numbers (float) or words (bytes)", f"type {dtype}")
+        filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
+        if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
+            raise InputError(self.path, key, "data inside the file", "data stored in other files")
+        if filters - _OWN_FILTERS:
+            raise InputError(self.path, key, "gzip or no compression", f"HDF5 filters {filters}")
+        size = dtype.itemsize * math.prod(shape)
+        stored = dataset.get_storage_size() * (_MAX_DEFLATE_RATIO if filters else 1)
+        if size > min(stored, _MAX_BYTES):
+            raise InputError(self.path, key, "rows that the file holds", f"{shape} rows, cut off")
+        values = np.empty(shape, dtype.newbyteorder("="))
+        if size:
+            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        return values
+
+    def _text(self, dataset: h5py.h5d.DatasetID) -> str:
+        """A string of variable length, walked to by hand: on a damaged heap libhdf5 never returns.
+
+        Layout: HDF5 file format specification 3.0, III.E "global heap" and IV.A.2.d.
+        """
+        with self.path.open("rb") as file:
+            file.seek(dataset.get_offset())
+            length, address, wanted = struct.unpack("<IQI", file.read(16))
+            file.seek(address)
+            signature, size = struct.unpack("<4s4xQ", file.read(16))
+            found = signature == b"GCOL" and 16 < size <= _MAX_TEXT
+            heap = file.read(size - 16) if found else b""
+        position = 0
+        while position + 16 <= len(heap):
+            index, size = struct.unpack_from("<H6xQ", heap, position)
+            if index == wanted:
+                return heap[position + 16 : position + 16 + length].decode()
+            position += 16 + -(-size // 8) * 8
+        raise ValueError(f"no text at its place in the heap at {address}")
+
+    def _check_features(self, entry_id: str, features: np.ndarray) -> None:
+        kind, width = ("S", 1) if self.width is None else ("f", self.width)
+        if features.dtype.kind != kind or features.ndim != 2 or features.shape[1] != width:
+            what = "words (bytes)" if kind == "S" else "numbers (float)"
+            raise InputError(
+                self.path,
+                f"{entry_id}/features",
+                f"{what} of shape (n, {width})",
+                f"{features.dtype} of shape {features.shape}",
+            )
+
+    def _check_intervals(self, entry_id: str, intervals: np.ndarray, rows: int) -> None:
+        key = f"{entry_id}/intervals"
+        if intervals.dtype.kind != "f" or intervals.shape != (rows, 2):
+            raise InputError(
+                self.path,
+                key,
+                f"numbers (float) of shape ({rows}, 2), one row for each of the features",
+                f"{intervals.dtype} of shape {intervals.shape}",
+            )
+        # A comparison with NaN is false, so NaN is refused with the rest.
+        if rows and not (intervals.min() >= _EARLIEST and intervals.max() <= _LATEST):
+            row = int(np.argmin(((intervals >= _EARLIEST) & (intervals <= _LATEST)).all(axis=1)))
+            raise InputError(
+                self.path, key, "seconds from the video's start", f"row {row}: {intervals[row]}"
+            )
+
+
+def write_csd(
+    path: Path,
+    root_name: str,
+    entries: Iterable[tuple[str, np.ndarray, np.ndarray]],
+    description: str,
+    dimension_names: list[str] | None = None,
+    compression: str | None = "gzip",
+) -> None:
+    """Write a computational sequence, entry by entry; the file appears only when it is whole.
+
+    Args:
+        path: Where the file goes; its folder is made.
+        root_name: Name of the HDF5 file's one group, such as "COVAREP".
+        entries: Video id, features (n, D) or words as bytes (n, 1), intervals (n, 2) in seconds.
+        description: What the sequence holds.
+        dimension_names: What the D columns are; unstated if None.
+        compression: HDF5 filter, or None for plain bytes.
+    """
+    metadata = {
+        "root name": root_name,
+        "computational sequence description": description,
+        "dimension names": dimension_names or [],
+        "computational sequence version": "1.0",
+        "alignment compatible": "yes",
+        "dataset name": "",
+        "dataset version": "",
+        "creator": "mmer",
+        "contact": "",
+        "featureset bib citation": "",
+        "dataset bib citation": "",
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            data = file.create_group(f"{root_name}/data")
+            for entry_id, features, intervals in entries:
+                group = data.create_group(entry_id)
+                group.create_dataset("features", data=features, compression=compression)
+                group.create_dataset("intervals", data=intervals, compression=compression)
+            for key, value in metadata.items():
+                store = file.create_dataset(
+                    f"{root_name}/metadata/{key}", (1,), dtype=h5py.string_dtype()
+                )
+                store[0] = json.dumps(value)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,235 @@
+"""M3ED in its feature pickles: ten objects, in the layout of DialogueRNN.
+
+Position 0 holds the utterances of each dialogue, 1 speakers, 2 a class per utterance, 3 text, 4
+audio, 5 visual (one row per utterance each), 6 sentences, and 7, 8, 9 the dialogues for training,
+validation and test. A dialogue is a sample; its labels are the set of its utterances' classes.
+
+The published conversion for CARAT calls position 4 visual and position 5 audio. By the widths
+(1024 of wav2vec 2.0, 342 of DenseFace) and by the order of DialogueRNN it is the other way round,
+which is what is read here unless `published_swap` is set.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from mmer.corpora.formats.restricted_pickle import read_pickles
+from mmer.corpora.source import CorpusSource, check_disjoint, file_digests, fingerprint
+from mmer.corpora.unpickled import as_float32, describe, is_numeric, text, texts
+from mmer.errors import InputError
+from mmer.samples.table import MODALITIES, SPLITS, Features, Sample, TableInfo
+
+_OBJECTS = 10
+_UTTERANCES, _CLASSES, _SENTENCES, _FIRST_SPLIT = 0, 2, 6, 7
+_POSITIONS = {"text": 3, "audio": 4, "visual": 5}
+_SWAPPED_POSITIONS = {"text": 3, "visual": 4, "audio": 5}
+# A<audio>-V<visual>-L<text>.pkl
+_FILE_NAME = re.compile(r"A(?P<p4>.+)-V(?P<p5>.+)-L(?P<p3>.+)")
+
+
+@dataclass(frozen=True)
+class M3edSettings:
+    """How the ten-object pickles are read.
+
+    Attributes:
+        labels: Names of classes 0, 1, ... and of the table's columns.
+        max_length: Utterances kept of each dialogue, from its start.
+        labels_of_whole_dialogue: Whether emotions of utterances behind `max_length` count, as
+            published, or only those of utterances that are kept.
+        published_swap: Take position 4 for visual and 5 for audio, as the published conversion.
+        group_pattern: Regular expression that a whole dialogue id matches; its group 1, or the
+            match if it has no groups, is what must not stand in two splits. "(.*)_w[0-9]+" makes
+            one group of all windows `<video>_w<number>` of a video.
+
+    Raises:
+        InputError: A label twice, a length below 1, a pattern that is no regular expression.
+    """
+
+    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
+
+    labels: tuple[str, ...] = ("Happy", "Neutral", "Sad", "Disgust", "Anger", "Fear", "Surprise")
+    max_length: int = 60
+    labels_of_whole_dialogue: bool = True
+    published_swap: bool = False
+    group_pattern: str = ".+"
+
+    def __post_init__(self) -> None:
+        if not self.labels or len(set(self.labels)) < len(self.labels):
+            raise InputError("settings", "labels", "one or more names, each once", self.labels)
+        if self.max_length < 1:
+            raise InputError("settings", "max_length", "at least 1 utterance", self.max_length)
+        try:
+            re.compile(self.group_pattern)
+        except re.error as error:
+            expected = "a regular expression"
+            raise InputError("settings", "group_pattern", expected, error) from error
+
+
+@dataclass(frozen=True)
+class _Dialogue:
+    """Features are (n, D) as stored; classes (n,) int; sentences n."""
+
+    dialogue_id: str
+    group_id: str
+    features: dict[str, np.ndarray]
+    classes: np.ndarray
+    sentences: list[str]
+
+
+def read_m3ed(
+    path: Path, settings: M3edSettings, *, corpus: str, synthetic: bool = False
+) -> CorpusSource:
+    """Open the ten objects, check them, and offer a sample for each dialogue.
+
+    Feature widths are those of the file.
+
+    Raises:
+        InputError: The file is missing, damaged or not of this layout, a dialogue's parts differ
+            in length, a class is unknown, or splits share a dialogue or group.
+        UntrustedDataError: The file asks for code to be run.
+    """
+    objects = _ten_objects(path)
+    splits = {
+        split: [_dialogue(path, objects, settings, i) for i in _ids(path, objects, position)]
+        for position, split in enumerate(SPLITS, start=_FIRST_SPLIT)
+    }
+    _check_widths(path, [d for dialogues in splits.values() for d in dialogues])
+    check_disjoint(path, {split: [d.group_id for d in ds] for split, ds in splits.items()})
+    sources = file_digests([path])
+    info = TableInfo(
+        corpus=corpus,
+        labels=settings.labels,
+        features=_features(path, settings, splits["train"][0]),
+        alignment="utterance",
+        synthetic=synthetic,
+        sources=sources,
+        fingerprint=fingerprint(sources, {"synthetic": synthetic, **asdict(settings)}),
+    )
+    return CorpusSource(info, lambda split: (_sample(d, settings) for d in splits[split]))
+
+
+def _ten_objects(path: Path) -> list:
+    """The ten objects, from one pickle of all or ten pickles after each other."""
+    pickles = read_pickles(path, most=_OBJECTS)
+    objects = pickles[0] if len(pickles) == 1 else pickles
+    if not isinstance(objects, list | tuple) or len(objects) != _OBJECTS:
+        raise InputError(path, "", f"a sequence of {_OBJECTS} objects", describe(objects))
+    for position, content in enumerate(objects[:_FIRST_SPLIT]):
+        if not isinstance(content, dict):
+            expected = "a mapping from dialogues"
+            raise InputError(path, f"position {position}", expected, describe(content))
+    return list(objects)
+
+
+def _ids(path: Path, objects: list, position: int) -> list[str | int]:
+    """The dialogues of a split, in the file's order, each of which exists once."""
+    key, ids = f"position {position}", objects[position]
+    if isinstance(ids, set):
+        ids = sorted(ids, key=str)
+    if not isinstance(ids, list | tuple) or len(ids) == 0:
+        raise InputError(path, key, "a list of dialogues", describe(ids))
+    for dialogue in ids:
+        if not isinstance(dialogue, str | int) or dialogue not in objects[_UTTERANCES]:
+            raise InputError(path, key, "dialogues of position 0", describe(dialogue))
+    if len(set(ids)) < len(ids):
+        raise InputError(path, key, "each dialogue once", f"{len(ids) - len(set(ids))} repeated")
+    return list(ids)
+
+
+def _dialogue(path: Path, objects: list, settings: M3edSettings, key: str | int) -> _Dialogue:
+    name = text(path, "dialogue id", str(key))
+    parts = {}
+    for position in (_UTTERANCES, _CLASSES, _SENTENCES, *_POSITIONS.values()):
+        if key not in objects[position]:
+            raise InputError(path, f"position {position}", f"dialogue {name}", "no entry for it")
+        parts[position] = objects[position][key]
+    count = _count(path, f"dialogue {name}, position {_UTTERANCES}", parts[_UTTERANCES])
+    places = _SWAPPED_POSITIONS if settings.published_swap else _POSITIONS
+    return _Dialogue(
+        name,
+        _group(path, settings.group_pattern, name),
+        {
+            m: _rows(path, f"dialogue {name}, position {p}", parts[p], count)
+            for m, p in places.items()
+        },
+        _classes(path, name, parts[_CLASSES], count, len(settings.labels)),
+        texts(path, f"dialogue {name}, position {_SENTENCES}", parts[_SENTENCES], count),
+    )
+
+
+def _count(path: Path, key: str, utterances: object) -> int:
+    if not isinstance(utterances, list | tuple) or len(utterances) == 0:
+        raise InputError(path, key, "a list of utterances", describe(utterances))
+    return len(utterances)
+
+
+def _rows(path: Path, key: str, value: object, count: int) -> np.ndarray:
+    """(n, D) features, from an array or one vector per utterance."""
+    if isinstance(value, list | tuple) and len(value) == count:
+        vectors = all(is_numeric(v) and v.ndim == 1 and len(v) == len(value[0]) for v in value)
+        value = np.stack(value) if vectors else value
+    if not is_numeric(value) or value.ndim != 2 or len(value) != count or value.shape[1] == 0:
+        expected = f"a vector for each of {count} utterances"
+        raise InputError(path, key, expected, describe(value))
+    return value
+
+
+def _classes(path: Path, name: str, value: object, count: int, known: int) -> np.ndarray:
+    key = f"dialogue {name}, position {_CLASSES}"
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.shape == (count,):
+        value = value.tolist()
+    if not isinstance(value, list | tuple) or len(value) != count:
+        raise InputError(path, key, f"a class for each of {count} utterances", describe(value))
+    for one in value:
+        if type(one) is not int or not 0 <= one < known:
+            raise InputError(path, key, f"classes 0 to {known - 1}", describe(one))
+    return np.array(value)
+
+
+def _group(path: Path, pattern: str, name: str) -> str:
+    match = re.fullmatch(pattern, name)
+    group = match and (match[1] if match.re.groups else match[0])
+    if not group:
+        raise InputError(
+            path, "dialogue id", f"ids that match group_pattern {pattern!r}", describe(name)
+        )
+    return group
+
+
+def _check_widths(path: Path, dialogues: list[_Dialogue]) -> None:
+    for modality in MODALITIES:
+        width = dialogues[0].features[modality].shape[1]
+        for dialogue in dialogues:
+            if (found := dialogue.features[modality].shape[1]) != width:
+                key = f"dialogue {dialogue.dialogue_id}, {modality}"
+                raise InputError(path, key, f"rows of width {width}, as before", found)
+
+
+def _features(path: Path, settings: M3edSettings, dialogue: _Dialogue) -> dict[str, Features]:
+    """Widths, and the extractors as the file's name `A<audio>-V<visual>-L<text>.pkl` has them."""
+    named = _FILE_NAME.fullmatch(path.stem)
+    places = _SWAPPED_POSITIONS if settings.published_swap else _POSITIONS
+    return {
+        m: Features(named[f"p{places[m]}"] if named else "unnamed", rows.shape[1])
+        for m, rows in dialogue.features.items()
+    }
+
+
+def _sample(dialogue: _Dialogue, settings: M3edSettings) -> Sample:
+    kept = slice(settings.max_length)
+    classes = dialogue.classes[slice(None) if settings.labels_of_whole_dialogue else kept]
+    labels = np.zeros(len(settings.labels), np.uint8)
+    labels[classes] = 1
+    features = {m: as_float32(rows[kept]) for m, rows in dialogue.features.items()}
+    return Sample(
+        sample_id=dialogue.dialogue_id,
+        group_id=dialogue.group_id,
+        features={m: rows if rows.any() else None for m, rows in features.items()},
+        labels=labels,
+        words=dialogue.sentences[kept],
+    )

@@ -1,0 +1,305 @@
+"""CMU-MOSEI: what the corpus is, and its official computational sequences as samples.
+
+Zadeh et al. (2018), "Multimodal language analysis in the wild: CMU-MOSEI dataset and interpretable
+dynamic fusion graph". A sample is a labelled segment of a video.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import joblib
+import numpy as np
+
+from mmer.alignment.video import TimedFeatures, align_frames, align_words
+from mmer.corpora.formats.csd import ComputationalSequence
+from mmer.corpora.mosei_labels import (
+    EMOTIONS,
+    HIGHEST_INTENSITY,
+    LABEL_COLUMNS,
+    SegmentLabels,
+    check_columns,
+    read_segment_labels,
+)
+from mmer.corpora.source import CorpusSource, check_disjoint, file_digests, fingerprint
+from mmer.errors import InputError
+from mmer.samples.table import MODALITIES, SPLITS, Features, Sample, TableInfo
+
+_STANDARD_FOLDS = Path(__file__).with_name("mosei_standard_folds.json")
+_VIDEOS_PER_TASK = 8
+_TASKS_PER_PROCESS = 4
+
+_log = logging.getLogger(__name__)
+
+
+class SequenceFile(NamedTuple):
+    """One of the corpus's official files.
+
+    Attributes:
+        name: File name.
+        root_name: Name of its one HDF5 group.
+        width: Width D of a row; None if the rows are words.
+        features: What the rows are.
+    """
+
+    name: str
+    root_name: str
+    width: int | None
+    features: str
+
+    def open(self, folder: Path) -> ComputationalSequence:
+        return ComputationalSequence(folder / self.name, self.width)
+
+
+FILES = {
+    "text": SequenceFile("CMU_MOSEI_TimestampedWordVectors.csd", "glove_vectors", 300, "GloVe 300"),
+    "visual": SequenceFile("CMU_MOSEI_VisualFacet42.csd", "FACET 4.2", 35, "FACET 4.2"),
+    "audio": SequenceFile("CMU_MOSEI_COVAREP.csd", "COVAREP", 74, "COVAREP"),
+}
+LABELS = SequenceFile("CMU_MOSEI_Labels.csd", "All Labels", len(LABEL_COLUMNS), "labels")
+WORDS = SequenceFile("CMU_MOSEI_TimestampedWords.csd", "words", None, "words")
+
+
+@dataclass(frozen=True)
+class MoseiSettings:
+    """How the official files become samples.
+
+    Attributes:
+        alignment: "word" averages FACET and COVAREP onto the words; "none" keeps their frames.
+        folds: "standard" for the published folds, or a JSON file (a relative path starts at the
+            corpus's folder) of three lists of video ids: train, valid, test.
+        label_columns: What the columns of the label file are, where it does not name them.
+        emotion_threshold: An emotion is present if its intensity (0 to 3) is above this.
+        max_words: Longer segments keep their last words, as the CMU-MultimodalSDK's tensors do.
+        max_frames: Where an unaligned segment has more frames, every second, third, .. is kept.
+        n_jobs: Processes, as joblib counts them; the samples do not depend on it.
+
+    Raises:
+        InputError: A value is out of range, or the label columns are not the known ones.
+    """
+
+    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
+
+    alignment: Literal["word", "none"] = "word"
+    folds: str = "standard"
+    label_columns: tuple[str, ...] = LABEL_COLUMNS
+    emotion_threshold: float = 0.0
+    max_words: int = 60
+    max_frames: int = 500
+    n_jobs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.alignment not in ("word", "none"):
+            raise InputError("mosei", "alignment", "'word' or 'none'", self.alignment)
+        check_columns("mosei", "label_columns", self.label_columns)
+        if not 0 <= self.emotion_threshold < HIGHEST_INTENSITY:
+            raise InputError(
+                "mosei",
+                "emotion_threshold",
+                f"at least 0 and below {HIGHEST_INTENSITY}",
+                self.emotion_threshold,
+            )
+        for key in ("max_words", "max_frames"):
+            if getattr(self, key) < 1:
+                raise InputError("mosei", key, "at least 1", getattr(self, key))
+        if self.n_jobs == 0:
+            raise InputError("mosei", "n_jobs", "a number of processes, or -1 for all cores", 0)
+
+
+def read_mosei(
+    folder: Path, settings: MoseiSettings, *, corpus: str = "mosei", synthetic: bool = False
+) -> CorpusSource:
+    """Open the official files in `folder`, check them, and offer the samples of each fold.
+
+    Samples are the segments in which every modality has something, of videos that are in all files
+    and in a fold. With `WORDS` among the files, samples know their words. One video at a time is in
+    memory (a few per process, if there are several).
+
+    Args:
+        folder: Where the files lie.
+        settings: How they are read.
+        corpus: Name of the corpus in the sample tables.
+        synthetic: True if mmer wrote the files itself.
+
+    Raises:
+        InputError: Files are missing, damaged or of another width, share no video, name labels
+            that are not known or are out of range; folds share a video or are empty.
+    """
+    words = _check_present(folder)
+    folds = _read_folds(folder, settings.folds)
+    labels = read_segment_labels(
+        folder / LABELS.name, settings.label_columns, settings.emotion_threshold
+    )
+    splits = _splits(corpus, folds, labels, _shared_videos(folder, labels))
+    sources = file_digests(folder / file.name for file in (*FILES.values(), LABELS, *words))
+    # How many processes worked on a table leaves no trace in it.
+    made_by = asdict(replace(settings, n_jobs=1)) | {"folds": folds}
+    info = TableInfo(
+        corpus=corpus,
+        labels=EMOTIONS,
+        features={m: Features(file.features, file.width or 0) for m, file in FILES.items()},
+        alignment=settings.alignment,
+        synthetic=synthetic,
+        sources=sources,
+        fingerprint=fingerprint(sources, made_by),
+    )
+    reader = _VideoReader(folder, settings, bool(words))
+    return CorpusSource(info, lambda split: _stream(f"{corpus} {split}", reader, splits[split]))
+
+
+def _check_present(folder: Path) -> list[SequenceFile]:
+    """The optional file, if it is there."""
+    needed = [file.name for file in (*FILES.values(), LABELS)]
+    if missing := [name for name in needed if not (folder / name).is_file()]:
+        raise InputError(
+            folder,
+            "",
+            f"the {len(needed)} files {', '.join(needed)}",
+            f"no {', '.join(missing)}",
+            "The CMU-MultimodalSDK (CMU-MultiComp-Lab on GitHub) fetches them; the MultiComp Lab's "
+            "page on CMU-MOSEI says how else they can be had.",
+        )
+    return [WORDS] if (folder / WORDS.name).is_file() else []
+
+
+def _read_folds(folder: Path, folds: str) -> dict[str, list[str]]:
+    path = _STANDARD_FOLDS if folds == "standard" else folder / folds
+    expected = "a JSON object of three lists of video ids: train, valid, test"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(path, "", expected, error) from error
+    if not isinstance(content, dict):
+        raise InputError(path, "", expected, f"a {type(content).__name__}")
+    # The SDK calls them standard_train_fold and so on.
+    content = {re.sub("^standard_|_fold$", "", key): videos for key, videos in content.items()}
+    if set(content) != set(SPLITS):
+        raise InputError(path, "", expected, f"the keys {', '.join(content)}")
+    for split, videos in content.items():
+        if not isinstance(videos, list) or not all(isinstance(video, str) for video in videos):
+            raise InputError(path, split, "a list of video ids", type(videos).__name__)
+    check_disjoint(path, content)
+    return content
+
+
+def _shared_videos(folder: Path, labels: dict[str, SegmentLabels]) -> set[str]:
+    """Videos that are in every file; one of them is read from each, to see that it fits."""
+    with ExitStack() as opened:
+        files = [opened.enter_context(file.open(folder)) for file in FILES.values()]
+        shared = set(labels).intersection(*(file.ids for file in files))
+        if not shared:
+            examples = {file.path.name: file.ids[:2] for file in files}
+            examples[LABELS.name] = list(labels)[:2]
+            raise InputError(folder, "", "videos that are in every file", f"none: {examples}")
+        for file in files:
+            file.read(min(shared))
+    return shared
+
+
+def _splits(
+    corpus: str,
+    folds: dict[str, list[str]],
+    labels: dict[str, SegmentLabels],
+    shared: set[str],
+) -> dict[str, dict[str, SegmentLabels]]:
+    """Labels of the videos of each split, in the order of the fold."""
+    splits = {s: {v: labels[v] for v in folds[s] if v in shared} for s in SPLITS}
+    for split, videos in splits.items():
+        if not videos:
+            raise InputError(corpus, f"fold {split}", "videos that are in every file", "none")
+    kept = sum(map(len, splits.values()))
+    _log.info("%s: %d of %d videos are in no fold", corpus, len(shared) - kept, len(shared))
+    return splits
+
+
+def _stream(name: str, reader: _VideoReader, videos: dict[str, SegmentLabels]) -> Iterator[Sample]:
+    """Samples of the videos in their order; no more than a few tasks' worth are in memory."""
+    ids, samples = list(videos), 0
+    n_jobs = reader.settings.n_jobs
+    window = _VIDEOS_PER_TASK * _TASKS_PER_PROCESS * joblib.effective_n_jobs(n_jobs)
+    with joblib.Parallel(n_jobs=n_jobs) as parallel:
+        for begin in range(0, len(ids), window):
+            tasks = [
+                {video: videos[video] for video in ids[at : at + _VIDEOS_PER_TASK]}
+                for at in range(begin, min(begin + window, len(ids)), _VIDEOS_PER_TASK)
+            ]
+            for found in parallel(joblib.delayed(reader)(task) for task in tasks):
+                samples += len(found)
+                yield from found
+    segments = sum(len(labels.intervals) for labels in videos.values())
+    _log.info(
+        "%s: %d of %d segments lack a modality and are left out", name, segments - samples, segments
+    )
+
+
+@dataclass(frozen=True)
+class _VideoReader:
+    """Reads and aligns some videos; small enough to be sent to another process."""
+
+    folder: Path
+    settings: MoseiSettings
+    has_words: bool
+
+    def __call__(self, videos: dict[str, SegmentLabels]) -> list[Sample]:
+        with ExitStack() as opened:
+            files = {m: opened.enter_context(FILES[m].open(self.folder)) for m in MODALITIES}
+            words = opened.enter_context(WORDS.open(self.folder)) if self.has_words else None
+            return [
+                sample
+                for video, labels in videos.items()
+                for sample in self._samples(video, labels, files, words)
+            ]
+
+    def _samples(
+        self,
+        video: str,
+        labels: SegmentLabels,
+        files: dict[str, ComputationalSequence],
+        words: ComputationalSequence | None,
+    ) -> Iterator[Sample]:
+        sequences: dict[str, TimedFeatures] = {m: f.read(video) for m, f in files.items()}
+        in_step = self.settings.alignment == "word"
+        align = align_words if in_step else align_frames
+        aligned = align(sequences, labels.intervals)
+        spoken = _spoken(words, video, sequences["text"][1][aligned.words])
+        for number, (start, end) in enumerate(labels.intervals.tolist()):
+            rows = aligned.segment(number, in_step)
+            if rows is None:
+                continue
+            rows = {m: self._cut(m, chosen) for m, chosen in rows.items()}
+            yield Sample(
+                sample_id=f"{video}[{number}]",
+                group_id=video,
+                features={m: aligned.features[m][chosen] for m, chosen in rows.items()},
+                labels=labels.emotions[number],
+                start=start,
+                end=end,
+                words=None if spoken is None else [spoken[row] for row in rows["text"]],
+            )
+
+    def _cut(self, modality: str, rows: np.ndarray) -> np.ndarray:
+        if modality == "text" or self.settings.alignment == "word":
+            return rows[-self.settings.max_words :]
+        return rows[:: -(-len(rows) // self.settings.max_frames)]
+
+
+def _spoken(
+    words: ComputationalSequence | None, video: str, intervals: np.ndarray
+) -> list[str] | None:
+    """What was said in each interval; "" where no word has just that interval."""
+    if words is None or video not in words:
+        return None
+    texts, times = words.read(video)
+    spoken = dict(zip(_keys(times), texts[:, 0].tolist(), strict=True))
+    return [spoken.get(key, b"").decode(errors="replace") for key in _keys(intervals)]
+
+
+def _keys(intervals: np.ndarray) -> list[tuple[float, ...]]:
+    return [tuple(interval) for interval in np.round(intervals, 4).tolist()]

@@ -1,0 +1,160 @@
+"""CMU-MOSEI unaligned, as used by MulT, TAILOR and CARAT: `mosei_senti_data_noalign.pkl`.
+
+A pickle: per split `text` (n, 50, 300), `vision` (n, 500, 35), `audio` (n, 500, 74) and mostly `id`
+(video, start, end). It holds sentiment only; the emotions come from `train_valid_test.pt` BY ROW
+NUMBER, as the published programs take them. That the rows belong together is checked: the two
+files hold vectors of the same words.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+
+from mmer.corpora.formats.restricted_pickle import read_pickle
+from mmer.corpora.formats.torch_archive import read_torch
+from mmer.corpora.padded import MOSEI_FEATURES, PaddedSettings, PaddedSplit, Times, padded_source
+from mmer.corpora.source import CorpusSource
+from mmer.corpora.tailor import label_sets
+from mmer.corpora.unpickled import as_float32, describe, field, sequences, text
+from mmer.errors import InputError
+from mmer.samples.table import SPLITS
+
+_FIELDS = {"text": "text", "visual": "vision", "audio": "audio"}
+_ROWS_COMPARED = 500
+_LEAST_SHARED_WORDS = 0.5
+_MOST_ROWS_APART = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+def read_noalign(
+    features: Path,
+    labels: Path,
+    settings: PaddedSettings,
+    *,
+    corpus: str,
+    synthetic: bool = False,
+) -> CorpusSource:
+    """Open the unaligned features, join the aligned file's emotions row by row, offer the samples.
+
+    Args:
+        features: `mosei_senti_data_noalign.pkl`.
+        labels: `train_valid_test.pt`.
+        settings: How they are read.
+        corpus: Name of the corpus.
+        synthetic: True if mmer wrote the files itself.
+
+    Raises:
+        InputError: A file is missing, damaged or not what `settings` say, or the two do not have
+            the same rows.
+        UntrustedDataError: A file asks for code to be run.
+    """
+    content, label_content = read_pickle(features), read_torch(labels)
+    sets = label_sets(labels, label_content, settings.labels)
+    splits = {}
+    for split in SPLITS:
+        rows = {
+            m: sequences(
+                features,
+                f"{split}/{name}",
+                field(features, content, split, name),
+                settings.widths[m],
+            )
+            for m, name in _FIELDS.items()
+        }
+        count = len(rows["text"])
+        words = sequences(
+            labels, f"{split}/src-text", field(labels, label_content, split, "src-text")
+        )
+        if {count, len(words)} != {len(sets[split])}:
+            expected = f"as many samples as sets of emotions in {labels.name}, {len(sets[split])}"
+            raise InputError(features, split, expected, f"{count}, and {len(words)} texts there")
+        _check_same_order(features, split, rows["text"], words)
+        names, videos, times = _identities(features, split, content, count)
+        splits[split] = PaddedSplit(rows, sets[split], names, videos, times)
+    return padded_source(
+        corpus,
+        [features, labels],
+        settings,
+        splits,
+        MOSEI_FEATURES,
+        aligned=False,
+        synthetic=synthetic,
+    )
+
+
+def _check_same_order(
+    where: Path, split: str, ours: list[np.ndarray], theirs: list[np.ndarray]
+) -> None:
+    """Refuse rows that hold vectors of other words than the same row of the other file."""
+    compared = np.linspace(0, len(ours) - 1, min(len(ours), _ROWS_COMPARED)).astype(int)
+    shares = np.array([_shared_words(ours[i], theirs[i]) for i in compared])
+    if not shares.any():
+        _log.warning(
+            "%s, %s: no word vector in common with the file of the emotions, so that the order of "
+            "their rows could not be compared",
+            where,
+            split,
+        )
+    elif (apart := float((shares < _LEAST_SHARED_WORDS).mean())) > _MOST_ROWS_APART:
+        raise InputError(
+            where,
+            f"{split}/text",
+            "the words of the same row in the file of the emotions",
+            f"other words in {apart:.0%} of {len(compared)} rows compared",
+            "The two files are not in the same order.",
+        )
+
+
+def _shared_words(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Share of the shorter one's distinct word vectors that the other has too."""
+    first, second = (
+        {row.tobytes() for row in np.round(as_float32(rows), 4) if row.any()}
+        for rows in (ours, theirs)
+    )
+    fewer = min(len(first), len(second))
+    return len(first & second) / fewer if fewer else 1.0
+
+
+def _identities(
+    where: Path, split: str, content: object, count: int
+) -> tuple[list[str], list[str], list[Times]]:
+    """Names of samples and videos, start and end, as far as the file has them."""
+    if "id" not in (fields := field(where, content, split)):
+        unnamed = [f"{split}[{i}]" for i in range(count)]
+        return unnamed, unnamed, [(None, None)] * count
+    rows = fields["id"]
+    if not isinstance(rows, list | tuple) or len(rows) != count:
+        raise InputError(where, f"{split}/id", f"{count} ids", describe(rows))
+    names: list[str] = []
+    videos: list[str] = []
+    times: list[Times] = []
+    for i, row in enumerate(rows):
+        key = f"{split}/id[{i}]"
+        parts = row if isinstance(row, list | tuple) else [row]
+        if len(parts) not in (1, 3):
+            raise InputError(where, key, "a name, or video, start and end", describe(row))
+        video = text(where, key, parts[0])
+        videos.append(video.partition("[")[0])
+        if len(parts) == 1:
+            names.append(video)
+            times.append((None, None))
+        else:
+            start, end = (_seconds(where, key, part) for part in parts[1:])
+            names.append(f"{video}[{start:.3f}-{end:.3f}]")
+            times.append((start, end))
+    return names, videos, times
+
+
+def _seconds(where: Path, key: str, value: object) -> float:
+    try:
+        seconds = float(value if isinstance(value, int | float) else text(where, key, value))
+    except (ValueError, OverflowError) as error:
+        raise InputError(where, key, "a time in seconds", describe(value)) from error
+    if not math.isfinite(seconds):
+        raise InputError(where, key, "a time in seconds", describe(value))
+    return seconds

@@ -1,0 +1,110 @@
+"""CMU-MOSEI as aligned by HHMPN and used by TAILOR and CARAT: `train_valid_test.pt`.
+
+A file of `torch.save`: per split `src-text` (T, 300), `src-visual` (T, 35) and `src-audio` (T, 74)
+per sample, on shared steps, and `tgt`, the sample's emotions as ids between the marks of a
+sequence's begin and end. `dict/tgt` says which id means which emotion. The file has no ids of
+videos, so each sample is a group of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mmer.corpora.formats.torch_archive import read_torch
+from mmer.corpora.padded import MOSEI_FEATURES, PaddedSettings, PaddedSplit, padded_source
+from mmer.corpora.source import CorpusSource
+from mmer.corpora.unpickled import describe, field, sequences
+from mmer.errors import InputError
+from mmer.samples.table import MODALITIES, SPLITS
+
+_FIRST_EMOTION = 4
+_BEGIN, _END = 2, 3
+
+
+def read_tailor(
+    path: Path, settings: PaddedSettings, *, corpus: str, synthetic: bool = False
+) -> CorpusSource:
+    """Open `train_valid_test.pt`, check it, and offer its samples.
+
+    Raises:
+        InputError: The file is missing, damaged, or not what `settings` say.
+        UntrustedDataError: The file asks for code to be run.
+    """
+    content = read_torch(path)
+    labels = label_sets(path, content, settings.labels)
+    splits = {}
+    for split in SPLITS:
+        names = [f"{split}[{i}]" for i in range(len(labels[split]))]
+        splits[split] = PaddedSplit(
+            features={
+                m: sequences(
+                    path,
+                    f"{split}/src-{m}",
+                    field(path, content, split, f"src-{m}"),
+                    settings.widths[m],
+                )
+                for m in MODALITIES
+            },
+            labels=labels[split],
+            sample_ids=names,
+            group_ids=names,
+            times=[(None, None)] * len(names),
+        )
+    return padded_source(
+        corpus, [path], settings, splits, MOSEI_FEATURES, aligned=True, synthetic=synthetic
+    )
+
+
+def label_sets(path: Path, content: object, labels: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Per split the emotions as (n, L) of 0 and 1, columns in the order of `labels`.
+
+    Raises:
+        InputError: The file names other emotions, or a sample's ids are not a set of emotions
+            between the marks of begin and end.
+    """
+    column = _columns(path, field(path, content, "dict", "tgt"), labels)
+    sets = {}
+    for split in SPLITS:
+        targets = field(path, content, split, "tgt")
+        if isinstance(targets, np.ndarray) and targets.ndim == 2:
+            targets = list(targets)
+        if not isinstance(targets, list | tuple) or len(targets) == 0:
+            found = describe(targets)
+            raise InputError(path, f"{split}/tgt", "a list of emotions for each sample", found)
+        sets[split] = np.zeros((len(targets), len(labels)), np.uint8)
+        for i, target in enumerate(targets):
+            ids = _emotion_ids(path, f"{split}/tgt[{i}]", target, column)
+            sets[split][i, [column[emotion] for emotion in ids]] = 1
+    return sets
+
+
+def _columns(path: Path, vocabulary: object, labels: tuple[str, ...]) -> dict[int, int]:
+    """Emotion id in the file -> column of the table."""
+    if not isinstance(vocabulary, dict) or any(type(i) is not int for i in vocabulary.values()):
+        found = describe(vocabulary)
+        raise InputError(path, "dict/tgt", "a dict of names and their ids", found)
+    emotions = {i: name for name, i in vocabulary.items() if i >= _FIRST_EMOTION}
+    if sorted(map(str, emotions.values())) != sorted(labels):
+        raise InputError(
+            path,
+            "dict/tgt",
+            f"the emotions {', '.join(labels)}",
+            ", ".join(map(describe, list(emotions.values())[:20])) or "none",
+            "Name the file's own emotions in the parameter `labels`.",
+        )
+    return {i: labels.index(str(name)) for i, name in emotions.items()}
+
+
+def _emotion_ids(path: Path, key: str, target: object, column: dict[int, int]) -> list[int]:
+    if isinstance(target, np.ndarray) and target.ndim == 1 and target.dtype.kind in "iu":
+        target = target.tolist() if len(target) <= len(column) + 2 else None
+    expected = f"{_BEGIN}, ids of emotions, each at most once, {_END}"
+    if not isinstance(target, list | tuple) or not 2 <= len(target) <= len(column) + 2:
+        raise InputError(path, key, expected, describe(target))
+    begin, *ids, end = target
+    known = all(type(i) is int and i in column for i in ids) and len(set(ids)) == len(ids)
+    if (begin, end) != (_BEGIN, _END) or not known:
+        raise InputError(path, key, expected, ", ".join(map(describe, target)))
+    return ids

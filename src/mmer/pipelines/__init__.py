@@ -1,0 +1,1 @@
+"""The stages as Kedro pipelines: glue around the libraries."""

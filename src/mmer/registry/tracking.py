@@ -1,0 +1,304 @@
+"""One MLflow run beside one run of a pipeline: what goes in, what comes out, how it ended.
+
+MLflow takes seconds to import and is needed by `kedro run` alone, so it is imported when a run is
+opened and not before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import getpass
+import hashlib
+import logging
+import os
+import re
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmer.errors import InputError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "mmer"
+_DATABASE, _ARTIFACTS = "mlflow.db", "mlartifacts"
+_LONGEST_VALUE = 500
+_LONGEST_KEY = 250
+_KEYS_PER_REQUEST = 100
+_METRICS_PER_REQUEST = 1000
+_SECONDS_UNTIL_RETRY = 60
+_SHARE_OF_TIME_SPENT_RETRYING = 0.05
+
+_VERBATIM = {"markup": False}  # to Kedro's handler, brackets in another's message are no style
+
+logger = logging.getLogger(__name__)
+_open_runs: list[TrackedRun] = []
+
+
+def tracking_uri(project: Path) -> str:
+    """`MLFLOW_TRACKING_URI`, or the database in the project's root where that is not set."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.resolve() / _DATABASE}"
+
+
+def current_run() -> TrackedRun | None:
+    """The run that was opened last and is still open."""
+    return _open_runs[-1] if _open_runs else None
+
+
+def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None) -> TrackedRun:
+    """Open an MLflow run, inside the one that is open already if there is one.
+
+    Args:
+        project: Root of the project: where the default database and artefacts are, and the git
+            repository whose commit is noted.
+        name: What the run is called in MLflow's pages.
+        tags: More of what is known about the run.
+
+    Raises:
+        InputError: MLflow does not answer at the tracking URI.
+    """
+    uri, parent = tracking_uri(project), current_run()
+    noted = {"mlflow.user": getpass.getuser(), **_git_tags(project), **(tags or {})}
+    if parent:
+        noted["mlflow.parentRunId"] = parent.run_id
+    try:
+        client = connect(uri)
+        experiment = _experiment_id(client, uri, project)
+        run_id = client.create_run(experiment, run_name=name, tags=_texts(noted)).info.run_id
+    except Exception as error:
+        raise InputError(
+            uri,
+            "MLFLOW_TRACKING_URI",
+            "a database or an MLflow server that answers",
+            _first_line(error),
+            "Start the server, or unset MLFLOW_TRACKING_URI to track in the project's folder.",
+        ) from error
+    run = TrackedRun(client, run_id, uri, name)
+    _open_runs.append(run)
+    return run
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of the MLflow at `uri`; its database is made if it does not exist."""
+    # Where the server is gone, MLflow's own seven retries hold the training for four minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    from mlflow import MlflowClient
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        _create_database(Path(uri.removeprefix("sqlite:///")))
+    return MlflowClient(tracking_uri=uri)
+
+
+class TrackedRun:
+    """An open MLflow run. Nothing that goes wrong with MLflow stops the work that it follows.
+
+    What cannot be delivered is kept in order and tried again about once a minute, and a last time
+    when the run is closed.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str, uri: str, name: str) -> None:
+        self.client, self.run_id, self.uri, self.name = client, run_id, uri, name
+        self._undelivered: deque[Callable[[], object]] = deque()
+        self._retry_at = 0.0
+        self._lock = threading.RLock()
+        atexit.register(self.close, "KILLED")
+
+    def log_params(self, params: object) -> None:
+        """Log nested settings: mappings, dataclasses and pydantic models, flattened by dots."""
+        from mlflow.entities import Param
+
+        entities = [Param(k, v) for k, v in _texts(dict(flatten(params, "."))).items()]
+        for start in range(0, len(entities), _KEYS_PER_REQUEST):
+            self._log_batch(params=entities[start : start + _KEYS_PER_REQUEST])
+
+    def log_metrics(self, metrics: object, step: int = 0) -> None:
+        """Log the numbers among nested metrics, flattened by slashes; other leaves are left out."""
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        entities = [
+            Metric(_key(name), float(value), now, step)
+            for name, value in flatten(metrics, "/")
+            if isinstance(value, Real)
+        ]
+        for start in range(0, len(entities), _METRICS_PER_REQUEST):
+            self._log_batch(metrics=entities[start : start + _METRICS_PER_REQUEST])
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Set tags of the run."""
+        from mlflow.entities import RunTag
+
+        self._log_batch(tags=[RunTag(k, v) for k, v in _texts(tags).items()])
+
+    def log_artifact(self, path: Path, folder: str) -> None:
+        """Copy a file, or the files of a folder, among the run's artefacts under `folder`."""
+        log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
+        self._send(partial(log, self.run_id, str(path), folder))
+
+    def close(self, status: str) -> bool:
+        """End the run as "FINISHED", "FAILED" or "KILLED"; say whether MLflow has all of it."""
+        atexit.unregister(self.close)
+        if self in _open_runs:
+            _open_runs.remove(self)
+        self._retry_at = 0.0
+        self._send(partial(self.client.set_terminated, self.run_id, status))
+        if self._undelivered:
+            logger.warning(
+                "MLflow at %s is gone: run '%s' there lacks its last %d entries and the mark %s",
+                self.uri,
+                self.name,
+                len(self._undelivered) - 1,
+                status,
+            )
+        return not self._undelivered
+
+    def _log_batch(self, **entities: Any) -> None:
+        self._send(partial(self.client.log_batch, self.run_id, **entities))
+
+    def _send(self, entry: Callable[[], object]) -> None:
+        with self._lock:
+            self._undelivered.append(entry)
+            if time.monotonic() >= self._retry_at:
+                self._deliver()
+
+    def _deliver(self) -> None:
+        while self._undelivered:
+            started = time.monotonic()
+            try:
+                self._undelivered[0]()
+            except Exception as error:
+                if _is_gone(error):
+                    self._pause(time.monotonic() - started, error)
+                    return
+                text = "MLflow at %s refused an entry: %s"
+                logger.warning(text, self.uri, _first_line(error), extra=_VERBATIM)
+            self._undelivered.popleft()
+
+    def _pause(self, seconds_lost: float, error: Exception) -> None:
+        pause = max(_SECONDS_UNTIL_RETRY, seconds_lost / _SHARE_OF_TIME_SPENT_RETRYING)
+        self._retry_at = time.monotonic() + pause
+        logger.warning(
+            "MLflow at %s does not answer; work goes on, and it is tried again in %.0f s: %s",
+            self.uri,
+            pause,
+            _first_line(error),
+            extra=_VERBATIM,
+        )
+
+
+def flatten(value: object, separator: str, name: str = "") -> Iterator[tuple[str, object]]:
+    """The leaves of nested mappings, dataclasses and pydantic models, each under its path.
+
+    Args:
+        value: What to flatten; anything else than these is a leaf.
+        separator: Between the parts of a path.
+        name: Path of `value` itself.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif hasattr(value, "model_dump"):
+        value = value.model_dump()
+    if not isinstance(value, Mapping):
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from flatten(inner, separator, f"{name}{separator}{key}" if name else str(key))
+
+
+def _experiment_id(client: MlflowClient, uri: str, project: Path) -> str:
+    from mlflow.exceptions import MlflowException
+
+    if experiment := client.get_experiment_by_name(EXPERIMENT):
+        return experiment.experiment_id
+    # A server knows where its artefacts belong; beside a database they lie in the project.
+    artifacts = None if uri.startswith("http") else (project.resolve() / _ARTIFACTS).as_uri()
+    try:
+        return client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+    except MlflowException:
+        # Another run that starts at the same moment may have made it.
+        if experiment := client.get_experiment_by_name(EXPERIMENT):
+            return experiment.experiment_id
+        raise
+
+
+def _create_database(path: Path) -> None:
+    """Make MLflow's database under another name, so that it appears only when it is whole.
+
+    MLflow builds it by some fifty migrations, seconds in which a kill leaves it unusable and a
+    second run fails on tables that are half there.
+    """
+    from mlflow import MlflowClient
+
+    logger.info("Making MLflow's database %s: a few seconds, once", path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{partial_path}").search_experiments(max_results=1)
+        # Unlike a rename, a link leaves alone what another run has put there meanwhile.
+        path.hardlink_to(partial_path)
+    except FileExistsError:
+        pass
+    finally:
+        partial_path.unlink(missing_ok=True)
+
+
+def _git_tags(project: Path) -> dict[str, object]:
+    """Commit and dirty flag of the code, under the names that MLflow's pages show."""
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(project), *command],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {
+        "mlflow.source.git.commit": commit,
+        "mlflow.source.git.dirty": str(bool(changes)).lower(),
+    }
+
+
+def _texts(entries: Mapping[str, object]) -> dict[str, str]:
+    """Keys and values as MLflow stores them: allowed characters, bounded lengths."""
+    return {_key(key): _text(value) for key, value in entries.items()}
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^\w\-. :/]", "_", name)[:_LONGEST_KEY]
+
+
+def _text(value: object) -> str:
+    text = str(value)
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    # The digest keeps apart values that differ only in what is cut off.
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    ending = f"... ({len(text)} characters, sha256 {digest})"
+    return text[: _LONGEST_VALUE - len(ending)] + ending
+
+
+def _is_gone(error: Exception) -> bool:
+    """True if the same entry may be taken later: the server, or the disk, is out of reach."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.get_http_status_code() >= 500
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,6 @@
+"""The look-alike files and hostile pickles of `tests/fuzz` are for these tests as well."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))

@@ -1,0 +1,191 @@
+"""Plain data are read as pickle.load reads them; whatever else a pickle asks for is refused."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import tracemalloc
+from collections import OrderedDict
+from pathlib import Path
+
+import hostile
+import mutations
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mmer.corpora.formats.restricted_pickle import read_pickle, read_pickles, unpickle
+from mmer.errors import InputError, UntrustedDataError
+
+PROTOCOLS = range(6)
+
+KEYS = st.text(max_size=5) | st.binary(max_size=5) | st.integers(-(2**30), 2**30)
+NUMBERS = st.integers() | st.floats(allow_nan=False) | st.booleans()
+PLAIN = st.recursive(
+    st.none() | NUMBERS | st.text() | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(KEYS, inner, max_size=4)
+        | st.sets(KEYS, max_size=4)
+    ),
+    max_leaves=20,
+)
+NUMERIC = hnp.floating_dtypes(sizes=(16, 32, 64)) | hnp.integer_dtypes() | hnp.boolean_dtypes()
+ARRAYS = hnp.arrays(
+    NUMERIC | hnp.unsigned_integer_dtypes(), hnp.array_shapes(min_dims=0, min_side=0, max_side=4)
+)
+
+
+def _read(content: bytes) -> object:
+    value, end = unpickle("test", content)
+    assert end == len(content)
+    return value
+
+
+def _typed(value: object) -> object:
+    """The value with its types spelt out, for 1, 1.0 and True are equal."""
+    if isinstance(value, dict):
+        return [(_typed(k), _typed(v)) for k, v in value.items()]
+    if isinstance(value, list | tuple):
+        return type(value), [_typed(v) for v in value]
+    if isinstance(value, set):
+        return {_typed(v) for v in value}
+    return type(value), value
+
+
+@settings(max_examples=150, deadline=None)
+@given(PLAIN, st.sampled_from(PROTOCOLS))
+def test_plain_data_come_back_as_pickled(value, protocol) -> None:
+    assert _typed(_read(pickle.dumps(value, protocol))) == _typed(value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ARRAYS, st.sampled_from(PROTOCOLS), st.booleans())
+def test_arrays_come_back_as_pickled(array, protocol, fortran) -> None:
+    array = np.asfortranarray(array) if fortran else array
+    found = _read(pickle.dumps([array, array], protocol))
+    for one in found:
+        assert one.dtype == array.dtype
+        np.testing.assert_array_equal(one, array)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_text_and_object_arrays_come_as_lists(protocol) -> None:
+    arrays = [
+        np.array([["a", "bé"], ["", "d"]]),
+        np.array([b"a", b"bc"]),
+        np.array(["a", 1, None, [2.5]], dtype=object),
+        np.array([["a", 1], ["b", 2]], dtype=object),
+    ]
+    assert _read(pickle.dumps(arrays, protocol)) == [array.tolist() for array in arrays]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_numpy_scalars_come_as_plain_numbers(protocol) -> None:
+    scalars = [np.float32(1.5), np.int64(-3), np.bool_(True), np.str_("é"), np.bytes_(b"x")]
+    assert _typed(_read(pickle.dumps(scalars, protocol))) == _typed([1.5, -3, True, "é", b"x"])
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_ordered_dicts_and_namespaces_come_as_dicts(protocol) -> None:
+    namespace = argparse.Namespace(length=60, names=["a"])
+    value = [OrderedDict(b=1, a=2), namespace, namespace]
+    found = _read(pickle.dumps(value, protocol))
+    assert found == [{"b": 1, "a": 2}, vars(namespace), vars(namespace)]
+    assert list(found[0]) == ["b", "a"]
+
+
+def test_python_2_wrote_bytes_as_text() -> None:
+    """What Python 2 wrote for {"x": numpy.array([1.0, -2.0])}, in its protocols 0 and 2."""
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I2\nt"
+        b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\n%stb"
+    )
+    in_text = array % rb"S'\x00\x00\x00\x00\x00\x00\xf0?\x00\x00\x00\x00\x00\x00\x00\xc0'" % ()
+    short = array % (b"U\x10" + np.array([1.0, -2.0]).tobytes())
+    escaped = in_text.replace(b"c0'tb", b"c0'\ntb")
+    for content in (escaped, short):
+        found = _read(b"(dS'x'\n" + content + b"s.")
+        np.testing.assert_array_equal(found["x"], [1.0, -2.0])
+
+
+def test_large_arrays_are_views_of_the_file(tmp_path) -> None:
+    path = tmp_path / "large.pkl"
+    array = np.arange(3_000_000, dtype=np.float64)
+    path.write_bytes(pickle.dumps({"a": array}, 4))
+    tracemalloc.start()
+    found = read_pickle(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found["a"], array)
+    assert peak < array.nbytes / 10
+
+
+def test_several_pickles_after_each_other(tmp_path) -> None:
+    path = tmp_path / "several.pkl"
+    path.write_bytes(b"".join(pickle.dumps(i) for i in range(3)))
+    assert read_pickles(path, most=3) == [0, 1, 2]
+    with pytest.raises(InputError, match="the end of the file"):
+        read_pickle(path)
+
+
+@pytest.mark.parametrize("name", hostile.that_run_code(Path("canary")))
+def test_no_code_is_run(name, tmp_path) -> None:
+    canary = tmp_path / "canary"
+    with pytest.raises(InputError) as caught:
+        _read(b"\x80\x04" + hostile.that_run_code(canary)[name] + b".")
+    assert not canary.exists()
+    assert isinstance(caught.value, UntrustedDataError) or name in ("codec", "call of data")
+
+
+@pytest.mark.parametrize("number", range(len(mutations.intruders(Path("canary")))))
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_objects_are_refused_by_name(number, protocol, tmp_path) -> None:
+    canary = tmp_path / "canary"
+    intruder = mutations.intruders(canary)[number]
+    with pytest.raises(UntrustedDataError) as caught:
+        _read(pickle.dumps({"features": [1, intruder]}, protocol))
+    assert not canary.exists()
+    assert caught.value.where == "test"
+    function = intruder.call[0]
+    wanted = "getattr" if "." in function.__qualname__ else function.__name__
+    assert wanted in caught.value.found
+
+
+@pytest.mark.parametrize("name", hostile.that_ask_for_too_much())
+def test_a_small_file_cannot_ask_for_much(name) -> None:
+    content = b"\x80\x04" + hostile.that_ask_for_too_much()[name] + b"."
+    tracemalloc.start()
+    try:
+        value = _read(content)
+    except InputError:
+        value = None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    del value  # nested a million deep, it must also go without a crash
+    assert peak < 200 * len(content) + (1 << 22)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.randoms(use_true_random=False), st.sampled_from(PROTOCOLS))
+def test_broken_bytes_give_our_own_error_or_a_value(random, protocol) -> None:
+    value = {"a": [1, "b", (None, 2.5)], "x": np.arange(6.0).reshape(2, 3), "o": OrderedDict(k=[1])}
+    content = bytearray(pickle.dumps(value, protocol))
+    for _ in range(random.randint(1, 4)):
+        content[random.randrange(len(content))] = random.randrange(256)
+    try:
+        unpickle("test", bytes(content[: random.randint(1, 2 * len(content))]))
+    except InputError as error:
+        assert str(error).startswith("test [byte ")
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["missing", "empty"])
+def test_no_file_and_no_content(content, tmp_path) -> None:
+    path = tmp_path / "features.pkl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"features\.pkl: expected a file with content"):
+        read_pickle(path)

@@ -1,0 +1,276 @@
+"""Computational sequences: what is written is read back, and what is broken is refused by name."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mmer.corpora.formats.csd import ComputationalSequence, write_csd
+from mmer.errors import InputError
+
+FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
+INTERVALS = np.array([[0, 1], [1, 2], [2, 2], [2.5, 1]], float)
+WORDS = np.array([[b"hello"], [b"sp"], [b"w\xc3\xb6rld"]])
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    path = tmp_path / "COVAREP.csd"
+    write_csd(path, "COVAREP", [("286943", FEATURES, INTERVALS), ("2869", FEATURES, INTERVALS)], "")
+    return path
+
+
+def _read(path: Path, video: str = "2869", width: int | None = 3):
+    with ComputationalSequence(path, width) as file:
+        return file.read(video)
+
+
+def _refused(path: Path, width: int | None = 3) -> str:
+    with pytest.raises(InputError) as caught:
+        _read(path, width=width)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4"])
+def test_what_is_written_is_read_back(tmp_path, compression, dtype):
+    path = tmp_path / "new" / "a.csd"
+    entries = [("one", FEATURES.astype(dtype), INTERVALS), ("none", FEATURES[:0], INTERVALS[:0])]
+    write_csd(path, "FACET 4.2", entries, "faces", ["a", "b", "c"], compression)
+    with ComputationalSequence(path, 3) as file:
+        assert file.root_name == "FACET 4.2"
+        assert sorted(file.ids) == ["none", "one"]
+        assert "one" in file
+        assert "on" not in file
+        np.testing.assert_array_equal(file.read("one").features, FEATURES)
+        np.testing.assert_array_equal(file.read("one").intervals, INTERVALS)
+        assert file.read("none").features.shape == (0, 3)
+        assert file.metadata("dimension names") == ["a", "b", "c"]
+        assert file.metadata("root name") == "FACET 4.2"
+        assert file.metadata("uuid") is None
+    assert [file.name for file in path.parent.iterdir()] == ["a.csd"]
+
+
+def test_words_are_bytes(tmp_path):
+    write_csd(tmp_path / "w.csd", "words", [("2869", WORDS, INTERVALS[:3])], "")
+    np.testing.assert_array_equal(_read(tmp_path / "w.csd", width=None).features, WORDS)
+    assert "numbers (float) of shape (n, 3)" in _refused(tmp_path / "w.csd")
+
+
+def test_all_metadata_keys_of_the_sdk_are_written(path):
+    with h5py.File(path) as file:
+        assert len(file["COVAREP/metadata"]) == 11
+        assert "featureset bib citation" in file["COVAREP/metadata"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("bare words", "bare words"),
+        ('["a", "b"]', ["a", "b"]),
+        ("", ""),
+        ("[" * 100_000, "[" * 100_000),
+        ("ü" * 3000, "ü" * 3000),
+    ],
+    ids=["bare", "json", "empty", "nested too deep", "long"],
+)
+def test_metadata_are_json_or_bare(path, text, parsed):
+    with h5py.File(path, "r+") as file:
+        file["COVAREP/metadata/dimension names"][0] = text
+    with ComputationalSequence(path, 3) as file:
+        assert file.metadata("dimension names") == parsed
+
+
+def test_an_error_while_writing_leaves_what_was_there(path):
+    before = path.read_bytes()
+
+    def entries():
+        yield "x", FEATURES, INTERVALS
+        raise RuntimeError("the disk is on fire")
+
+    with pytest.raises(RuntimeError, match="fire"):
+        write_csd(path, "COVAREP", entries(), "")
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_missing_file_or_folder(tmp_path):
+    assert "no such file" in _refused(tmp_path / "no.csd")
+    assert "no such file" in _refused(tmp_path)
+
+
+def test_another_width(path):
+    assert "shape (n, 74), found float32 of shape (4, 3)" in _refused(path, 74)
+
+
+def test_a_missing_entry(path):
+    with ComputationalSequence(path, 3) as file, pytest.raises(InputError, match="28694"):
+        file.read("28694")
+
+
+def _damage(path: Path, **datasets: np.ndarray) -> None:
+    """Put other datasets in the place of an entry's own."""
+    with h5py.File(path, "r+") as file:
+        group = file["COVAREP/data/2869"]
+        for name, values in datasets.items():
+            del group[name]
+            group[name] = values
+
+
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [
+        ({"intervals": INTERVALS[:3]}, "one row for each of the features"),
+        ({"intervals": INTERVALS[:, :1]}, "shape (4, 2)"),
+        ({"intervals": INTERVALS.astype(int)}, "numbers (float)"),
+        ({"intervals": np.full((4, 2), np.nan)}, "row 0: [nan nan]"),
+        ({"intervals": INTERVALS - 9}, "seconds from the video's start"),
+        ({"intervals": INTERVALS + np.inf}, "seconds from the video's start"),
+        ({"features": FEATURES[0]}, "shape (n, 3)"),
+        ({"features": FEATURES[None]}, "shape (n, 3)"),
+        ({"features": FEATURES.astype(np.int64)}, "numbers (float) or words (bytes)"),
+        ({"features": np.full((4, 3), b"word")}, "numbers (float) of shape"),
+        ({"features": np.array([["a"] * 3] * 4, h5py.string_dtype())}, "numbers (float) or words"),
+    ],
+)
+def test_broken_entries(path, datasets, message):
+    _damage(path, **datasets)
+    assert message in _refused(path)
+    assert len(_read(path, "286943").features) == 4
+
+
+@pytest.mark.parametrize("gone", ["data", "data/2869", "data/2869/features", "data/2869/intervals"])
+def test_what_is_not_there_is_named(path, gone):
+    with h5py.File(path, "r+") as file:
+        del file[f"COVAREP/{gone}"]
+    assert gone.rsplit("/", 1)[-1] in _refused(path)
+
+
+def test_no_root_two_roots_no_entries(tmp_path):
+    for roots in ([], ["a", "b"]):
+        with h5py.File(tmp_path / "r.csd", "w") as file:
+            for root in roots:
+                file.create_group(root)
+        assert f"{len(roots)} groups" in _refused(tmp_path / "r.csd")
+    write_csd(tmp_path / "e.csd", "COVAREP", [], "")
+    with (
+        ComputationalSequence(tmp_path / "e.csd", 3) as file,
+        pytest.raises(InputError, match="at least one entry"),
+    ):
+        _ = file.ids
+
+
+def test_a_dataset_where_a_group_belongs(path):
+    with h5py.File(path, "r+") as file:
+        del file["COVAREP/data/2869"]
+        file["COVAREP/data/2869"] = FEATURES
+    assert "damaged" in _refused(path)
+
+
+def _link_outside(file: h5py.File, kind: str) -> None:
+    group = file["COVAREP/data/2869"]
+    del group["features"]
+    if kind == "soft link":
+        group["features"] = h5py.SoftLink("/COVAREP/data/286943/features")
+    elif kind == "external link":
+        group["features"] = h5py.ExternalLink("secret.csd", "/COVAREP/data/2869/features")
+    elif kind == "external storage":
+        group.create_dataset("features", (4, 3), "f4", external=[("secret.csd", 0, 48)])
+    else:
+        layout = h5py.VirtualLayout((4, 3), "f4")
+        layout[:] = h5py.VirtualSource("secret.csd", "COVAREP/data/2869/features", (4, 3))
+        group.create_virtual_dataset("features", layout)
+
+
+@pytest.mark.parametrize(
+    "kind", ["soft link", "external link", "external storage", "virtual dataset"]
+)
+def test_nothing_leads_out_of_the_file(path, kind):
+    (path.parent / "secret.csd").write_bytes(path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        _link_outside(file, kind)
+    assert "data inside the file" in _refused(path)
+
+
+def test_filters_that_need_a_plug_in_are_refused(path):
+    with h5py.File(path, "r+") as file:
+        group = file["COVAREP/data/2869"]
+        del group["features"]
+        group.create_dataset("features", data=FEATURES, compression="lzf")
+    assert "gzip or no compression" in _refused(path)
+
+
+def test_a_shape_beyond_what_is_stored_allocates_nothing(path):
+    with h5py.File(path, "r+") as file:
+        group = file["COVAREP/data/2869"]
+        del group["features"]
+        group.create_dataset("features", (10**12, 3), "f4", chunks=(1000, 3), compression="gzip")
+    assert "cut off" in _refused(path)
+
+
+def test_a_file_cut_off_anywhere(path):
+    content = path.read_bytes()
+    cut = path.with_name("cut.csd")
+    for length in [0, 1, 100, len(content) // 2, len(content) - 1]:
+        cut.write_bytes(content[:length])
+        assert "damaged or cut off" in _refused(cut)
+
+
+_FUZZ = """
+import sys
+from pathlib import Path
+from mmer.corpora.formats.csd import ComputationalSequence
+from mmer.errors import InputError
+for path in map(Path, sys.argv[1:]):
+    try:
+        with ComputationalSequence(path, 3) as file:
+            file.metadata("dimension names")
+            for video in file.ids:
+                features, intervals = file.read(video)
+                assert features.shape == (len(intervals), 3)
+    except InputError:
+        print("refused")
+    else:
+        print("read")
+"""
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_files_with_bytes_changed_are_read_or_refused(tmp_path, compression):
+    """In a process of their own, which must neither crash nor hang."""
+    entries = [(f"video{i}", FEATURES, INTERVALS) for i in range(12)]
+    write_csd(tmp_path / "whole.csd", "COVAREP", entries, "", compression=compression)
+    content = (tmp_path / "whole.csd").read_bytes()
+    mutants = []
+    for seed in range(300):
+        rng, mutant = random.Random(seed), bytearray(content)
+        for _ in range(rng.choice([1, 2, 5, 30, 200])):
+            mutant[rng.randrange(len(mutant))] = rng.choice([0, 255, rng.randrange(256)])
+        mutants.append(tmp_path / f"{seed}.csd")
+        mutants[-1].write_bytes(mutant)
+    command = [sys.executable, "-c", _FUZZ, *map(str, mutants)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    outcomes = done.stdout.split()
+    assert len(outcomes) == len(mutants)
+    assert set(outcomes) == {"read", "refused"}
+
+
+def test_a_heap_on_which_libhdf5_hangs_is_refused(path):
+    """An object of length zero in the global heap, where the metadata's strings are."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOL")
+    content[at + 24 : at + 32] = bytes(8)
+    path.write_bytes(content)
+    with (
+        ComputationalSequence(path, 3) as file,
+        pytest.raises(InputError, match="damaged"),
+    ):
+        file.metadata("root name")

@@ -1,0 +1,194 @@
+"""Small files in the official formats, with the flaws of the official ones.
+
+-inf in audio, an empty set of emotions, padding on one side or the other, ids that are prefixes of
+others, segments out of time order, a dialogue longer than what is kept of it. Widths are small so
+that changing a byte more often changes the structure than a feature.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmer.corpora.formats.csd import write_csd
+
+WIDTHS = {"text": 4, "visual": 3, "audio": 2}
+EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+COUNTS = {"train": 4, "valid": 2, "test": 2}
+M3ED_LABELS = ("Happy", "Neutral", "Sad", "Disgust", "Anger", "Fear", "Surprise")
+
+
+def padded(rows: np.ndarray, steps: int, side: str) -> np.ndarray:
+    """Rows (T, D) with zeros before ("left") or behind ("right") them up to `steps`."""
+    missing = steps - len(rows)
+    return np.pad(rows, ((missing, 0) if side == "left" else (0, missing), (0, 0)))
+
+
+def features(rng: np.random.Generator, modality: str, steps: int) -> np.ndarray:
+    """(T, D) float32 without a zero row; -inf in audio."""
+    rows = rng.normal(size=(steps, WIDTHS[modality])).astype(np.float32)
+    if modality == "audio":
+        rows[0, 0] = -np.inf
+    return rows
+
+
+def label_sets(rng: np.random.Generator, count: int) -> list[list[int]]:
+    """Columns of present emotions per sample; the first sample has none."""
+    sets = [sorted(rng.choice(6, rng.integers(1, 4), replace=False).tolist()) for _ in range(count)]
+    return [[], *sets[1:]]
+
+
+def tailor_content(
+    rng: np.random.Generator, words: dict[str, list[np.ndarray]], side: str = "right"
+) -> dict:
+    """Content of `train_valid_test.pt`, its text rows being `words` of each split."""
+    content: dict = {
+        "dict": {
+            "src": None,
+            "tgt": {"<blank>": 0, "<unk>": 1, "<s>": 2, "</s>": 3}
+            | {name: i for i, name in enumerate(EMOTIONS, start=4)},
+        },
+        "settings": argparse.Namespace(
+            max_text_seq_len=6, max_visual_seq_len=6, max_audio_seq_len=6
+        ),
+    }
+    for split, count in COUNTS.items():
+        rows = {
+            m: [features(rng, m, len(words[split][i])) for i in range(count)]
+            for m in ("visual", "audio")
+        } | {"text": words[split]}
+        content[split] = {f"src-{m}": [padded(one, 6, side) for one in rows[m]] for m in rows} | {
+            "tgt": [[2, *(4 + c for c in labels), 3] for labels in label_sets(rng, count)]
+        }
+    return content
+
+
+def word_vectors(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
+    """Text of every sample: (T, D) with T from 2 to 5."""
+    return {
+        split: [features(rng, "text", int(rng.integers(2, 6))) for _ in range(count)]
+        for split, count in COUNTS.items()
+    }
+
+
+def noalign_content(
+    rng: np.random.Generator, words: dict[str, list[np.ndarray]], side: str = "left"
+) -> dict:
+    """Content of `mosei_senti_data_noalign.pkl` whose text rows are `words`."""
+    content = {}
+    for split, count in COUNTS.items():
+        content[split] = {
+            "text": np.stack([padded(one, 6, side) for one in words[split]]),
+            "vision": np.stack([padded(features(rng, "visual", 5), 8, side) for _ in range(count)]),
+            "audio": np.stack([padded(features(rng, "audio", 7), 9, side) for _ in range(count)]),
+            "labels": rng.normal(size=(count, 1, 1)),
+            "id": np.array([[f"{split}_video_{i}", f"{i}.5", f"{i + 3}.25"] for i in range(count)]),
+        }
+    return content
+
+
+def labelled_videos(rng: np.random.Generator) -> dict[str, list[dict]]:
+    """Per split a video of each id with its segments in order of time, some of equal sentiment."""
+    videos: dict[str, list[dict]] = {}
+    for split, count in COUNTS.items():
+        videos[split] = []
+        for number in range(count):
+            starts = np.cumsum(rng.uniform(2, 5, size=3))
+            videos[split].append(
+                {
+                    "id": f"{split}" + "x" * number,
+                    "intervals": np.stack([starts, starts + 1.5], axis=1),
+                    "labels": np.column_stack(
+                        [rng.integers(-9, 10, 3) / 3, rng.integers(0, 3, (3, 6)) / 3]
+                    ).astype(np.float32),
+                    "words": [[f"{split}{number}{s}{w}" for w in "abc"] for s in range(3)],
+                }
+            )
+    return videos
+
+
+def write_label_files(folder: Path, videos: dict[str, list[dict]]) -> tuple[Path, Path]:
+    """The label file, its segments out of order, and the file of words."""
+    labels, words = folder / "CMU_MOSEI_Labels.csd", folder / "CMU_MOSEI_TimestampedWords.csd"
+    every = [video for split in videos.values() for video in split]
+    order = [2, 0, 1]
+    entries = [(v["id"], v["labels"][order], v["intervals"][order]) for v in every]
+    write_csd(labels, "All Labels", entries, "look-alike", ["sentiment", *EMOTIONS], None)
+    spoken = []
+    for video in every:
+        # a pause, then the segment's three words, each 0.4 s
+        times = np.concatenate(
+            [i[0] + 0.3 * np.arange(4)[:, None] + [0, 0.3] for i in video["intervals"]]
+        )
+        texts = [[w] for s in video["words"] for w in ("sp", *s)]
+        spoken.append((video["id"], np.array(texts, "S12"), times))
+    write_csd(words, "words", spoken, "look-alike", None, None)
+    return labels, words
+
+
+def mmsa_content(
+    rng: np.random.Generator, videos: dict[str, list[dict]], aligned: bool = True
+) -> dict:
+    """Content of `aligned_50.pkl` or `unaligned_50.pkl`: two of three segments of each video."""
+    content: dict = {}
+    steps = (
+        {"text": 6, "vision": 6, "audio": 6} if aligned else {"text": 6, "vision": 7, "audio": 9}
+    )
+    for split, members in videos.items():
+        clips = [(video, s) for video in members for s in (0, 2)]
+        count = len(clips)
+        content[split] = {
+            # numbers count transcribed segments: neither 0, 1, .. nor rows of the label file
+            "id": [f"{video['id']}$_${4 + 3 * s}" for video, s in clips],
+            "raw_text": [" ".join(video["words"][s]).upper() for video, s in clips],
+            "regression_labels": np.array([video["labels"][s, 0] for video, s in clips]),
+            "annotations": ["Neutral"] * count,
+            "text": np.stack([features(rng, "text", 6) for _ in range(count)]),
+            "text_bert": np.tile(
+                np.array([[7, 7, 7, 7, 0, 0], [1, 1, 1, 1, 0, 0], [0] * 6], np.float32),
+                (count, 1, 1),
+            ),
+            "vision": np.stack(
+                [padded(features(rng, "visual", 3), steps["vision"], "right") for _ in clips]
+            ),
+            "audio": np.stack(
+                [padded(features(rng, "audio", 4), steps["audio"], "right") for _ in clips]
+            ),
+        }
+        if not aligned:
+            content[split] |= {"vision_lengths": [5] * count, "audio_lengths": [4] * count}
+    return content
+
+
+def m3ed_content(rng: np.random.Generator) -> list:
+    """The ten objects; the first dialogue is longer than 4 utterances."""
+    names = [f"series{i}_{d}" for i in range(4) for d in (1, 11)]
+    sizes = dict(zip(names, [6, 2, 3, 1, 2, 4, 2, 3], strict=True))
+    return [
+        OrderedDict((n, [f"{n}_{u}" for u in range(k)]) for n, k in sizes.items()),
+        OrderedDict((n, ["A"] * k) for n, k in sizes.items()),
+        OrderedDict((n, rng.integers(0, 7, k).tolist()) for n, k in sizes.items()),
+        *(
+            OrderedDict((n, features(rng, m, k)) for n, k in sizes.items())
+            for m in ("text", "audio", "visual")
+        ),
+        OrderedDict((n, [f"words of {n} {u}" for u in range(k)]) for n, k in sizes.items()),
+        names[:4],
+        names[4:6],
+        names[6:],
+    ]
+
+
+def write_pickle(path: Path, content: object, protocol: int = 4) -> Path:
+    path.write_bytes(pickle.dumps(content, protocol))
+    return path
+
+
+def write_torch(path: Path, content: object, legacy: bool = False) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return path
