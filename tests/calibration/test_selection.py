@@ -97,6 +97,8 @@ def test_rare_label_takes_the_shared_threshold(draw):
     shared = shared_threshold(scores, truth, Target())
     assert selection.thresholds[5] == shared
     assert (selection.thresholds[:5] != shared).all()
+    enough = select(scores, truth, groups, method="per_label", minimum_positives=12)
+    assert enough.thresholds[5] != shared
 
 
 @pytest.mark.parametrize("method", ["fixed", "shared", "per_label"])

@@ -19,8 +19,8 @@ from mmer.evaluation.baselines import (
     Baselines,
     fit_baselines,
 )
-from mmer.evaluation.pooling import multi_hot, pooled_features
-from mmer.samples.table import MODALITIES, record_batches, table_info, table_schema
+from mmer.evaluation.pooling import pooled_features
+from mmer.samples.table import MODALITIES, multi_hot, record_batches, table_info, table_schema
 
 
 def table_of(info, samples) -> pa.Table:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def test_buckets_hold_every_sample_once_and_are_scored_alone(toy_scores):
     rows = by_length(scores, HALF, lengths)
     assert sum(row["samples"] for row in rows) == 90
     assert [row["from"] for row in rows] == sorted(row["from"] for row in rows)
-    for row, following in zip(rows, rows[1:], strict=False):
+    for row, following in pairwise(rows):
         assert row["to"] < following["from"]
     for row in rows:
         inside = (lengths >= row["from"]) & (lengths <= row["to"])

@@ -5,8 +5,17 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer.evaluation.pooling import flat_features, multi_hot, pooled_features
-from mmer.samples.table import MODALITIES, Features, Sample, TableInfo, record_batches, table_schema
+from mmer.evaluation.pooling import pooled_features
+from mmer.samples.table import (
+    MODALITIES,
+    Features,
+    Sample,
+    TableInfo,
+    flat_features,
+    multi_hot,
+    record_batches,
+    table_schema,
+)
 
 WIDTHS = {"text": 3, "visual": 1, "audio": 2}
 
@@ -57,7 +66,7 @@ def test_rows_hidden_below_a_null_take_no_part():
     inner = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(6, dtype=np.float32)), 2)
     offsets, absent = pa.array([0, 1, 2, 3], pa.int32()), pa.array([False, True, False])
     column = pa.ListArray.from_arrays(offsets, inner, mask=absent)
-    table = pa.table({modality: column for modality in MODALITIES})
+    table = pa.table(dict.fromkeys(MODALITIES, column))
     pooled = pooled_features(table)["text"]
     assert pooled[0].tolist() == [0, 1]
     assert np.isnan(pooled[1]).all()

@@ -115,7 +115,7 @@ def test_text_from_the_data_is_shown_not_run(page):
 
 
 def test_labels_reach_the_figures_escaped(toy_scores):
-    hostile = toy_scores(60, labels=("</script><script>alert(1)</script>", "sad", "anger"))
+    hostile = replace(toy_scores(60), labels=("</script><script>alert(1)</script>", "sad", "anger"))
     source = make_input(toy_scores)
     figure = figures.precision_recall(hostile, HALF)
     html = render_report(replace(source, figures={"precision_recall": figure}))

@@ -52,6 +52,7 @@ _BYTES_OF_ADDRESSES = 12 << 30
 _FILES_PER_WORKER = 250
 _PLACE = "put it here"
 _PADDED = PaddedSettings(widths=look_alikes.WIDTHS)
+_MMSA_WITHOUT_WORDS = MmsaSettings(widths=look_alikes.WIDTHS, most_unjoined=0.9)
 _MMSA = MmsaSettings(widths=look_alikes.WIDTHS)
 
 
@@ -102,7 +103,7 @@ def formats(corpora: Corpora) -> dict[str, Format]:
         ),
         "mmsa_unaligned": (
             corpora.mmsa_unaligned,
-            lambda p: read_mmsa(p, corpora.labels, _MMSA, corpus="mosei"),
+            lambda p: read_mmsa(p, corpora.labels, _MMSA_WITHOUT_WORDS, corpus="mosei"),
         ),
     }
     found = {

@@ -111,7 +111,7 @@ def that_ask_for_too_much() -> dict[str, bytes]:
     before, after = array(
         many(number(1)), dtype("O8"), pickle.EMPTY_LIST + b"@" + pickle.APPEND
     ).split(b"@")
-    long_list = pickle.EMPTY_LIST + pickle.MARK + pickle.NONE * 100_000 + pickle.APPENDS + put(1)
+    long_list = pickle.EMPTY_LIST + pickle.MARK + number(1) * 100_000 + pickle.APPENDS + put(1)
     megabyte = array(many(number(1 << 20)), dtype("u1"), raw(bytes(1 << 20))) + put(1)
     return {
         "bytes of an exabyte": pickle.BINBYTES8 + struct.pack("<Q", 1 << 60),
@@ -139,8 +139,8 @@ def that_ask_for_too_much() -> dict[str, bytes]:
         + pickle.NONE
         + pickle.SETITEM,
         "doubled tuples as a name": doubled + get(60) + get(60) + pickle.STACK_GLOBAL,
-        "nested lists": pickle.EMPTY_LIST * 500_000 + pickle.APPEND * 499_999,
-        "nested arrays of objects": before * 20_000 + pickle.EMPTY_LIST + after * 20_000,
+        "nested lists": pickle.EMPTY_LIST * 60_000 + pickle.APPEND * 59_999,
+        "nested arrays of objects": before * 10_000 + pickle.EMPTY_LIST + after * 10_000,
         "list that holds itself": pickle.EMPTY_LIST + put(0) + get(0) + pickle.APPEND,
         "array that holds itself": array(
             many(number(1)), dtype("O8"), pickle.EMPTY_LIST + put(0) + get(0) + pickle.APPEND
@@ -149,7 +149,7 @@ def that_ask_for_too_much() -> dict[str, bytes]:
         + pickle.POP
         + b"".join(
             named("builtins.set") + get(1) + pickle.TUPLE1 + pickle.REDUCE + pickle.POP
-            for _ in range(20_000)
+            for _ in range(10_000)
         ),
         "one array in many places": megabyte
         + pickle.POP
@@ -157,11 +157,11 @@ def that_ask_for_too_much() -> dict[str, bytes]:
         + get(1) * 100_000
         + pickle.LIST,
         "keys that collide": pickle.MARK
-        + b"".join(number(k * ((1 << 61) - 1)) + pickle.NONE for k in range(50_000))
+        + b"".join(number(k * ((1 << 61) - 1)) + pickle.NONE for k in range(10_000))
         + pickle.DICT,
         "memo that collides": pickle.NONE
-        + b"".join(b"p%d\n" % (k * ((1 << 61) - 1)) for k in range(50_000)),
-        "marks": pickle.MARK * 500_000 + pickle.TUPLE * 500_000,
+        + b"".join(b"p%d\n" % (k * ((1 << 61) - 1)) for k in range(10_000)),
+        "marks": pickle.MARK * 60_000 + pickle.TUPLE * 60_000,
         "pops": pickle.POP * 10,
         "no end": pickle.NONE * 10,
     }

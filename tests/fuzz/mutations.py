@@ -106,14 +106,20 @@ def _break_place(rng: np.random.Generator, container, key, places: list[tuple]) 
     elif kind == 1:
         other, other_key = places[int(rng.integers(len(places)))]
         container[key] = copy.deepcopy(other[other_key])
-    elif kind == 2 and isinstance(value, list | np.ndarray) and np.ndim(value) > 0 and len(value):
+    elif kind == 2 and _length(value):
         container[key] = value[: int(rng.integers(len(value)))]
     elif kind == 3 and isinstance(value, list) and value:
         container[key] = [*value, value[0]]
-    elif kind == 4 and isinstance(value, np.ndarray):
+    elif kind == 4 and isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
         container[key] = value.T if rng.integers(2) else value.astype("f8").ravel()
     else:
         container[key] = WRONG_VALUES[int(rng.integers(len(WRONG_VALUES)))]
+
+
+def _length(value: object) -> int:
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim else 0
+    return len(value) if isinstance(value, list) else 0
 
 
 class Intruder:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,14 +21,6 @@ from pydantic import BaseModel
 
 from mmer.errors import InputError
 from mmer.registry import tracking
-
-
-@pytest.fixture
-def project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an MLflow database, shared by the session because making one takes seconds."""
-    folder = tmp_path_factory.getbasetemp()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    return folder
 
 
 @dataclass(frozen=True)
@@ -160,8 +151,8 @@ def test_abandoned_run_is_marked_when_the_process_ends(project):
     assert client.get_run(done.stdout.strip()).info.status == "KILLED"
 
 
-def test_unreachable_server_is_said_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{_free_port()}")
+def test_unreachable_server_is_said_before_anything_runs(tmp_path, monkeypatch, free_port):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI.*that answers.*[Ss]tart the server"):
         tracking.open_run(tmp_path, "nowhere")
@@ -197,9 +188,9 @@ class _Mlflow(BaseHTTPRequestHandler):
 class _Server:
     """A server that can be killed and started again at the same address."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.told: list[tuple[str, dict]] = []
-        self.port = _free_port()
+        self.port = port
 
     def start(self) -> None:
         handler = type("Handler", (_Mlflow,), {"told": self.told})
@@ -212,8 +203,8 @@ class _Server:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
-    server = _Server()
+def server(monkeypatch: pytest.MonkeyPatch, free_port: int) -> Iterator[_Server]:
+    server = _Server(free_port)
     server.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -260,46 +251,21 @@ def test_server_that_comes_back_gets_everything_in_order(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_server_killed_in_the_middle_and_started_again(tmp_path, monkeypatch, caplog):
-    port = _free_port()
-    uri = f"http://127.0.0.1:{port}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
-
-    def start() -> subprocess.Popen[bytes]:
-        log = (tmp_path / "server.log").open("ab")
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return process
-            time.sleep(0.2)
-        raise AssertionError((tmp_path / "server.log").read_text())
-
-    process = start()
+def test_real_server_killed_in_the_middle_and_started_again(mlflow_server, tmp_path, caplog):
     (tmp_path / "curve.json").write_text("[1, 2]")
-    try:
-        run = tracking.open_run(tmp_path, "real")
-        run.log_metrics({"loss": 1.0}, step=0)
-        process.terminate()
-        process.wait()
-        run.log_metrics({"loss": 0.5}, step=1)
-        run.log_artifact(tmp_path / "curve.json", "curves")
-        assert any("does not answer" in message for message in caplog.messages)
-        process = start()
-        assert run.close("FINISHED")
-        history = run.client.get_metric_history(run.run_id, "loss")
-        assert [m.step for m in history] == [0, 1]
-        assert [f.path for f in run.client.list_artifacts(run.run_id, "curves")] == [
-            "curves/curve.json"
-        ]
-        assert run.client.get_run(run.run_id).info.status == "FINISHED"
-    finally:
-        process.terminate()
-        process.wait()
+    run = tracking.open_run(tmp_path, "real")
+    run.log_metrics({"loss": 1.0}, step=0)
+    mlflow_server.kill()
+    run.log_metrics({"loss": 0.5}, step=1)
+    run.log_artifact(tmp_path / "curve.json", "curves")
+    assert any("does not answer" in message for message in caplog.messages)
+    mlflow_server.start()
+    assert run.close("FINISHED")
+    history = run.client.get_metric_history(run.run_id, "loss")
+    assert [m.step for m in history] == [0, 1]
+    files = run.client.list_artifacts(run.run_id, "curves")
+    assert [file.path for file in files] == ["curves/curve.json"]
+    assert run.client.get_run(run.run_id).info.status == "FINISHED"
 
 
 @pytest.mark.slow
@@ -330,9 +296,3 @@ def test_connecting_leaves_the_console_quiet(project, caplog):
     with caplog.at_level(logging.INFO):
         tracking.open_run(project, "quiet").close("FINISHED")
     assert not [r for r in caplog.records if r.name.startswith(("mlflow", "alembic"))]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -225,24 +225,26 @@ def _shared_overlap(pooled: _Scan, scan: _Scan) -> np.ndarray:
 
 def _ascend(scan: _Scan, cuts: np.ndarray) -> tuple[np.ndarray, int]:
     """Coordinate ascent on the sum of intersection over union: the cuts, and the sum."""
-    cuts, truth = cuts.copy(), scan.truth
-    rank = np.empty_like(scan.order)
-    np.put_along_axis(rank, scan.order, scan.sizes[:-1], axis=0)
-    overlap = _overlap_table(*truth.shape)
-    present = rank < cuts
-    hits, union = (present & truth).sum(axis=1), (present | truth).sum(axis=1)
+    cuts, (samples, labels) = cuts.copy(), scan.truth.shape
+    overlap = _overlap_table(samples, labels).ravel()
+    # A sample stands at hits * (L+1) + union of that table: a label it has, when given, is one more
+    # hit; a label it has not is one more in the union, which holds all true labels from the start.
+    steps = np.where(scan.truth.T, labels + 1, 1)  # (L, N)
+    order, allowed = scan.order.T.copy(), scan.allowed.T.copy()
+    present = (np.argsort(order, axis=1) < cuts[:, None]).astype(np.int64)
+    place = scan.truth.sum(axis=1) + (present * steps).sum(axis=0)
     best, idle, label = -1, 0, 0
-    while idle < len(cuts):
-        own, was = truth[:, label], present[:, label]
-        hits, union = hits - (was & own), union - (was & ~own)
-        without = overlap[hits, union]
-        gain = overlap[hits + own, union + ~own] - without
-        values = without.sum() + np.concatenate([[0], gain[scan.order[:, label]].cumsum()])
-        values = np.where(scan.allowed[:, label], values, -1)
+    while idle < labels:
+        place -= present[label] * steps[label]
+        without = overlap[place]
+        gain = overlap[place + steps[label]] - without
+        values = without.sum() + np.concatenate([[0], gain[order[label]].cumsum()])
+        values = np.where(allowed[label], values, -1)
         idle += 1
         if values.max() > best:
             cuts[label], best, idle = values.argmax(), int(values.max()), 0
-        present[:, label] = now = rank[:, label] < cuts[label]
-        hits, union = hits + (now & own), union + (now & ~own)
-        label = (label + 1) % len(cuts)
+        present[label, order[label, : cuts[label]]] = 1
+        present[label, order[label, cuts[label] :]] = 0
+        place += present[label] * steps[label]
+        label = (label + 1) % labels
     return cuts, best

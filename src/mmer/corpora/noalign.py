@@ -92,15 +92,18 @@ def _check_same_order(
 ) -> None:
     """Refuse rows that hold vectors of other words than the same row of the other file."""
     compared = np.linspace(0, len(ours) - 1, min(len(ours), _ROWS_COMPARED)).astype(int)
-    shares = np.array([_shared_words(ours[i], theirs[i]) for i in compared])
-    if not shares.any():
+    pairs = [(_words(ours[i]), _words(theirs[i])) for i in compared]
+    ours_all, theirs_all = (set[bytes]().union(*side) for side in zip(*pairs, strict=True))
+    if not ours_all & theirs_all:
         _log.warning(
             "%s, %s: no word vector in common with the file of the emotions, so that the order of "
             "their rows could not be compared",
             where,
             split,
         )
-    elif (apart := float((shares < _LEAST_SHARED_WORDS).mean())) > _MOST_ROWS_APART:
+        return
+    apart = np.mean([len(a & b) < _LEAST_SHARED_WORDS * min(len(a), len(b)) for a, b in pairs])
+    if apart > _MOST_ROWS_APART:
         raise InputError(
             where,
             f"{split}/text",
@@ -110,14 +113,9 @@ def _check_same_order(
         )
 
 
-def _shared_words(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Share of the shorter one's distinct word vectors that the other has too."""
-    first, second = (
-        {row.tobytes() for row in np.round(as_float32(rows), 4) if row.any()}
-        for rows in (ours, theirs)
-    )
-    fewer = min(len(first), len(second))
-    return len(first & second) / fewer if fewer else 1.0
+def _words(rows: np.ndarray) -> set[bytes]:
+    """The distinct word vectors among (T, D) rows."""
+    return {row.tobytes() for row in np.round(as_float32(rows), 4) if row.any()}
 
 
 def _identities(

@@ -104,7 +104,7 @@ def _emotion_ids(path: Path, key: str, target: object, column: dict[int, int]) -
     if not isinstance(target, list | tuple) or not 2 <= len(target) <= len(column) + 2:
         raise InputError(path, key, expected, describe(target))
     begin, *ids, end = target
-    known = all(type(i) is int and i in column for i in ids) and len(set(ids)) == len(ids)
-    if (begin, end) != (_BEGIN, _END) or not known:
+    numbers = all(type(i) is int for i in target)
+    if not numbers or (begin, end) != (_BEGIN, _END) or len({*ids} & {*column}) < len(ids):
         raise InputError(path, key, expected, ", ".join(map(describe, target)))
     return ids

@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from mmer.errors import InputError
-from mmer.evaluation.pooling import multi_hot, pooled_features
+from mmer.evaluation.pooling import pooled_features
 from mmer.samples.scores import Scores
-from mmer.samples.table import MODALITIES, table_info
+from mmer.samples.table import MODALITIES, multi_hot, table_info
 
 EVERYTHING_POSITIVE = "everything positive"
 LABEL_PRIOR = "label prior"

@@ -12,9 +12,8 @@ import pyarrow as pa
 
 from mmer.errors import InputError
 from mmer.evaluation.failures import label_pairs
-from mmer.evaluation.pooling import fixed_rows, flat_features
 from mmer.evaluation.published import CorpusCounts, published_counts
-from mmer.samples.table import MODALITIES, SPLITS, TableInfo, table_info
+from mmer.samples.table import MODALITIES, SPLITS, TableInfo, fixed_rows, flat_features, table_info
 
 _QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 _EXAMPLES = 5

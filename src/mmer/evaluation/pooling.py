@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from mmer.samples.table import MODALITIES
+from mmer.samples.table import MODALITIES, flat_features
 
 
 def pooled_features(table: pa.Table) -> dict[str, np.ndarray]:
@@ -21,31 +21,6 @@ def pooled_features(table: pa.Table) -> dict[str, np.ndarray]:
         m: np.concatenate([_pool(chunk) for chunk in table[m].chunks] or [_empty(table, m)])
         for m in MODALITIES
     }
-
-
-def multi_hot(table: pa.Table) -> np.ndarray:
-    """Labels of a sample table, (N, L) uint8."""
-    return fixed_rows(table["labels"].combine_chunks())
-
-
-def fixed_rows(column: pa.FixedSizeListArray) -> np.ndarray:
-    """A column of lists of one width as a matrix, not copied."""
-    return column.flatten().to_numpy().reshape(-1, column.type.list_size)
-
-
-def flat_features(chunk: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of all samples one after the other, and where each sample's begin and end.
-
-    Args:
-        chunk: One chunk of a modality's column, N samples.
-
-    Returns:
-        (T, D) float32, not copied, and (N + 1,) offsets into it, the last one being T.
-    """
-    offsets = chunk.offsets.to_numpy()
-    rows = chunk.values.slice(offsets[0], offsets[-1] - offsets[0])
-    width = chunk.type.value_type.list_size
-    return rows.flatten().to_numpy().reshape(-1, width), offsets - offsets[0]
 
 
 def _pool(chunk: pa.ListArray) -> np.ndarray:

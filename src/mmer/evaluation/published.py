@@ -57,7 +57,7 @@ CAVEATS = (
     "no true label counts 0 even if nothing is predicted for it; the other way of counting stands "
     "beside it.",
     "The published validation drops its last batch and draws anew each epoch, so the epoch that is "
-    "kept depends on chance. Here, every validation sample counts. At least one program of this "
+    "kept depends on chance. Here, every validation sample counts. One program of this "
     "line picks its epoch on the test split; none of the choices here looks at it.",
     "The published programs treat padding as if it were input, and start the contrast's queue with "
     "random vectors. Both are corrected here unless the reference setting is chosen.",

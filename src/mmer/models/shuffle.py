@@ -51,7 +51,8 @@ def apply_shuffle(
     Returns:
         Features (B, M, L, d) and labels (B, M, L).
     """
-    samples_BML = shuffle.samples.permute(2, 1, 0)
-    modalities_BML = shuffle.modalities.permute(1, 2, 0)
+    # Contiguous, for what is gathered takes over the layout of the index.
+    samples_BML = shuffle.samples.permute(2, 1, 0).contiguous()
+    modalities_BML = shuffle.modalities.permute(1, 2, 0).contiguous()
     label_L = torch.arange(labels_BL.shape[1], device=labels_BL.device)
     return features_MBLd[modalities_BML, samples_BML, label_L], labels_BL[samples_BML, label_L]

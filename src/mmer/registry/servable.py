@@ -81,10 +81,10 @@ def register(servable: ServableModel, name: str, alias: str = "candidate") -> st
 
     with _some_run(name) as run, tempfile.TemporaryDirectory() as scratch:
         try:
-            source, model_id = _log(servable, run, name, Path(scratch))
+            source = _log(servable, run, name, Path(scratch))
             _create_name(run.client, name)
             version = run.client.create_model_version(
-                name, source, run.run_id, tags=_tags(servable), model_id=model_id
+                name, source, run.run_id, tags=_tags(servable)
             ).version
             run.client.set_registered_model_alias(name, alias, version)
         except (MlflowException, OSError) as error:
@@ -150,10 +150,8 @@ def _some_run(name: str) -> Iterator[tracking.TrackedRun]:
         run.close(status)
 
 
-def _log(
-    servable: ServableModel, run: tracking.TrackedRun, name: str, scratch: Path
-) -> tuple[str, str]:
-    """Log the model's folder beside the run; return where it lies and its id."""
+def _log(servable: ServableModel, run: tracking.TrackedRun, name: str, scratch: Path) -> str:
+    """Log the model's folder beside the run; return its address."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
@@ -171,7 +169,8 @@ def _log(
     run.client.log_model_artifacts(model.model_id, str(scratch / "model"))
     run.client.finalize_logged_model(model.model_id, "READY")
     run.client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, step=0)])
-    return model.artifact_location, model.model_id
+    # A server takes an id alone; beside a database MLflow would look the id up in another one.
+    return f"models:/{model.model_id}" if run.uri.startswith("http") else model.artifact_location
 
 
 def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -> None:
@@ -182,8 +181,10 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
         folder: Must not exist yet.
         metadata: What MLflow knows of the model already.
     """
+    import pandas as pd
     from mlflow.pyfunc import save_model
 
+    one_step = {m: [[[0.0] * width]] for m, width in servable.model.widths.items()}
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch, "weights.safetensors")
         servable.model.save(weights)
@@ -195,10 +196,16 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
             artifacts={"weights": str(weights), "calibration": str(calibration)},
             code_paths=[str(_PACKAGE)],
             signature=_signature(servable.model.labels),
+            input_example=pd.DataFrame(one_step),
             # Given, because MLflow finds them out by running the model in a process of its own.
-            pip_requirements=[f"{p}=={installed_version(p)}" for p in _REQUIREMENTS],
+            pip_requirements=[f"{p}=={_public_version(p)}" for p in _REQUIREMENTS],
             mlflow_model=metadata,
         )
+
+
+def _public_version(package: str) -> str:
+    """The version without the local part ("+cpu") that no index has."""
+    return installed_version(package).partition("+")[0]
 
 
 def _signature(labels: tuple[str, ...]) -> ModelSignature:

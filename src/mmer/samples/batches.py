@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, table_info
+from mmer.samples.table import MODALITIES, flat_features, multi_hot
 
 _BATCHES_PER_POOL = 16
 
@@ -119,11 +119,9 @@ def pack(table: pa.Table) -> PackedSamples:
 
     A table of one record batch is used where it lies, without a copy; several are joined.
     """
-    info = table_info(table)
     values, lengths = {}, {}
     for modality in MODALITIES:
-        values[modality], lengths[modality] = _flat(table[modality], info.widths[modality])
-    labels = table["labels"].combine_chunks().flatten().to_numpy().reshape(-1, len(info.labels))
+        values[modality], lengths[modality] = _flat(table[modality])
     starts = {m: np.cumsum(n) - n for m, n in lengths.items()}
     with warnings.catch_warnings():
         # the memory map is read-only, and nothing here writes to it
@@ -133,23 +131,16 @@ def pack(table: pa.Table) -> PackedSamples:
         features,
         {m: torch.from_numpy(x) for m, x in starts.items()},
         {m: torch.from_numpy(x) for m, x in lengths.items()},
-        torch.from_numpy(labels.astype(np.float32)),
+        torch.from_numpy(multi_hot(table).astype(np.float32)),
         lengths,
     )
 
 
-def _flat(column: pa.ChunkedArray, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """(R, D) rows and (N,) lengths of a feature column."""
-    blocks = [
-        chunk.flatten().flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
-        for chunk in column.chunks
-    ]
-    counts = [
-        np.nan_to_num(chunk.value_lengths().to_numpy(zero_copy_only=False)).astype(np.int64)
-        for chunk in column.chunks
-    ]
+    blocks, offsets = zip(*map(flat_features, column.chunks), strict=True)
     rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-    return rows, np.concatenate(counts)
+    return rows, np.concatenate([np.diff(o) for o in offsets]).astype(np.int64)
 
 
 def length_aware_batches(

@@ -152,8 +152,8 @@ def record_batches(info: TableInfo, samples: Iterable[Sample]) -> Iterator[pa.Re
                 pa.array([s.end for s in rows], pa.float64()),
                 *(columns[m][0] for m in MODALITIES),
                 pa.array([s.words for s in rows], pa.list_(pa.string())),
-                _fixed_rows(np.stack([s.labels for s in rows]).astype(np.uint8)),
-                _fixed_rows(cleaned.astype(np.int32)),
+                _fixed_row_column(np.stack([s.labels for s in rows]).astype(np.uint8)),
+                _fixed_row_column(cleaned.astype(np.int32)),
             ],
             schema=schema,
         )
@@ -203,6 +203,31 @@ def open_table(path: Path) -> pa.Table:
     return table
 
 
+def multi_hot(table: pa.Table) -> np.ndarray:
+    """Labels of a sample table, (N, L) uint8."""
+    return fixed_rows(table["labels"].combine_chunks())
+
+
+def fixed_rows(column: pa.FixedSizeListArray) -> np.ndarray:
+    """A column of lists of one width as a matrix, not copied."""
+    return column.flatten().to_numpy().reshape(-1, column.type.list_size)
+
+
+def flat_features(chunk: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of all samples one after the other, and where each sample's begin and end.
+
+    Args:
+        chunk: One chunk of a modality's column, N samples.
+
+    Returns:
+        (T, D) float32, not copied, and (N + 1,) offsets into it, the last one being T.
+    """
+    offsets = chunk.offsets.to_numpy()
+    rows = chunk.values.slice(offsets[0], offsets[-1] - offsets[0])
+    width = chunk.type.value_type.list_size
+    return rows.flatten().to_numpy().reshape(-1, width), offsets - offsets[0]
+
+
 def _check(info: TableInfo, sample: Sample) -> None:
     for modality in MODALITIES:
         rows = sample.features[modality]
@@ -235,9 +260,9 @@ def _feature_column(
     finite = np.isfinite(flat)
     bad = np.concatenate([[0], np.cumsum((~finite).sum(axis=1))])
     flat[~finite] = 0
-    column = pa.ListArray.from_arrays(offsets, _fixed_rows(flat), mask=pa.array(absent))
+    column = pa.ListArray.from_arrays(offsets, _fixed_row_column(flat), mask=pa.array(absent))
     return column, bad[offsets[1:]] - bad[offsets[:-1]]
 
 
-def _fixed_rows(values: np.ndarray) -> pa.Array:
+def _fixed_row_column(values: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

@@ -85,8 +85,8 @@ class ComputationalSequence:
                 raise InputError(path, "", "one group, the root", f"{len(roots)} groups {roots}")
             self.root_name = roots[0]
             with self._reporting(self.root_name):
-                self._root = self._member(self._file.id, self.root_name)
-                self._data = self._member(self._root, "data")
+                self._root = self._group(self._file.id, self.root_name)
+                self._data = self._group(self._root, "data")
         except InputError:
             self._file.close()
             raise
@@ -127,9 +127,9 @@ class ComputationalSequence:
                 intervals differ in length, or its intervals are not seconds.
         """
         with self._reporting(entry_id):
-            group = self._member(self._data, entry_id)
-            features = self._array(group, f"{entry_id}/features")
-            intervals = self._array(group, f"{entry_id}/intervals")
+            group = self._group(self._data, entry_id)
+            features = self._array(group, "features", f"{entry_id}/features")
+            intervals = self._array(group, "intervals", f"{entry_id}/intervals")
         self._check_features(entry_id, features)
         self._check_intervals(entry_id, intervals, len(features))
         return Entry(features, intervals.astype(np.float64, copy=False))
@@ -144,10 +144,10 @@ class ComputationalSequence:
             InputError: The value is broken.
         """
         with self._reporting(f"metadata/{key}"):
-            group = self._member(self._root, "metadata")
+            group = self._group(self._root, "metadata")
             if not group.links.exists(key.encode()):
                 return None
-            text = self._text(self._member(group, key))
+            text = self._text(h5py.h5d.open(group, self._link(group, key)))
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
@@ -162,19 +162,20 @@ class ComputationalSequence:
             remedy = "The file is damaged or cut off: fetch it again."
             raise InputError(self.path, key, expected, error, remedy) from error
 
-    def _member(self, group: h5py.h5g.GroupID, name: str) -> h5py.h5g.GroupID | h5py.h5d.DatasetID:
-        """Open what `name` stands for in `group`, if it lies in this very file."""
+    def _link(self, group: h5py.h5g.GroupID, name: str) -> bytes:
+        """The link of this name in `group`, if it leads to something in this very file."""
         link = name.encode()
         if not group.links.exists(link):
             raise InputError(self.path, name, "a group or dataset of this name", "none")
         if group.links.get_info(link).type != h5py.h5l.TYPE_HARD:
             raise InputError(self.path, name, "data inside the file", "a link to elsewhere")
-        return h5py.h5o.open(group, link)
+        return link
 
-    def _array(self, group: h5py.h5g.GroupID, key: str) -> np.ndarray:
-        dataset = self._member(group, key.rsplit("/", 1)[1])
-        if not isinstance(dataset, h5py.h5d.DatasetID):
-            raise InputError(self.path, key, "a dataset", "a group")
+    def _group(self, group: h5py.h5g.GroupID, name: str) -> h5py.h5g.GroupID:
+        return h5py.h5g.open(group, self._link(group, name))
+
+    def _array(self, group: h5py.h5g.GroupID, name: str, key: str) -> np.ndarray:
+        dataset = h5py.h5d.open(group, self._link(group, name))
         plan, dtype, shape = dataset.get_create_plist(), dataset.dtype, dataset.shape
         if dtype.kind not in "fS":
             raise InputError(self.path, key, "numbers (float) or words (bytes)", f"type {dtype}")

@@ -29,9 +29,11 @@ from mmer.corpora.formats import pickled_numpy
 from mmer.corpora.formats.pickled_numpy import MalformedPickle, PendingArray, PickledType
 from mmer.errors import InputError, UntrustedDataError
 
-# Elements that a file may have placed, copied or handed to builders, per byte of its size.
+# Bytes of arrays that a file may have placed, per byte of its size, and at least.
 _EXPANSION = 64
 _EXPANSION_ALWAYS = 1 << 20
+# What handing an element to a builder costs of that: it takes longer than placing a byte.
+_COST_OF_ARGUMENTS = 8
 _MOST_INSTRUCTIONS = 30_000_000
 _LONGEST_NAME_SHOWN = 100
 # Longer byte strings are the content of arrays and stay in the mapped file.
@@ -256,12 +258,12 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, FunctionType) or not isinstance(arguments, tuple):
             raise MalformedPickle("a call of something that cannot be called")
-        self.spend(sum(map(_size, arguments)))
+        self.spend(_cost(arguments))
         self.push(function(*arguments))
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack.pop()
-        self.spend(sum(map(_size, state)) if isinstance(state, tuple) else _size(state))
+        self.spend(_cost(state if isinstance(state, tuple) else (state,)))
         if isinstance(target, PendingArray | PickledType):
             self.push(target.build(state))
         elif isinstance(target, dict) and isinstance(state, dict):  # a Namespace
@@ -276,8 +278,9 @@ class _Machine:
         self.push(self.persistent(self.stack.pop()))
 
 
-def _size(value: object) -> int:
-    return len(value) if isinstance(value, str | bytes | memoryview | list | tuple | dict) else 1
+def _cost(arguments: tuple) -> int:
+    sized = [a for a in arguments if isinstance(a, str | bytes | memoryview | list | tuple | dict)]
+    return _COST_OF_ARGUMENTS * sum(map(len, sized))
 
 
 def _key(value: object) -> object:

@@ -118,7 +118,9 @@ class Vocabulary:
         vectors += _NOISE * rng.standard_normal(vectors.shape)
         indices = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
         return cls(
-            words=np.array([word for words in cue_words for word in words] + list(neutral)).astype(np.bytes_),
+            words=np.array([word for words in cue_words for word in words] + list(neutral)).astype(
+                np.bytes_
+            ),
             vectors=_rounded(vectors),
             cue_words=dict(zip(columns, indices, strict=True)),
             coordinates=coordinates,

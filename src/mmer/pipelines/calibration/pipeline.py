@@ -17,7 +17,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 calibrate_carat,
                 ["valid_scores", "params:calibration"],
-                "calibration",
+                "carat_calibration",
                 name="calibrate_carat",
             ),
             Node(

@@ -18,7 +18,8 @@ FIGURES = (
     "co_occurrence",
     "failures",
 )
-_REPORTED = ("test_samples", "model", "calibration", "assessment", "coverage", "failures")
+_REPORTED = ("test_samples", "model", "assessment", "coverage", "failures")
+_PLOTS = [f"{name}_figure" for name in (*FIGURES, "learning_curves")]
 
 
 def create_pipeline() -> Pipeline:
@@ -32,7 +33,7 @@ def create_pipeline() -> Pipeline:
                 assess_systems,
                 [
                     "test_scores",
-                    "calibration",
+                    "carat_calibration",
                     "baselines",
                     "baseline_calibration",
                     "test_samples",
@@ -42,30 +43,27 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 measure_coverage,
-                ["test_scores", "calibration"],
+                ["test_scores", "carat_calibration"],
                 "coverage",
                 name="measure_coverage",
             ),
             Node(
                 examine_failures,
-                ["model", "test_samples", "test_scores", "calibration"],
+                ["model", "test_samples", "test_scores", "carat_calibration"],
                 "failures",
                 name="examine_failures",
             ),
             Node(
                 plot_evaluation,
-                ["test_scores", "calibration", "assessment", "failures"],
+                ["test_scores", "carat_calibration", "assessment", "failures"],
                 {name: f"{name}_figure" for name in FIGURES},
                 name="plot_evaluation",
             ),
             Node(
                 write_report,
                 {
-                    name: name
-                    for name in (
-                        *_REPORTED,
-                        *(f"{plot}_figure" for plot in (*FIGURES, "learning_curves")),
-                    )
+                    "calibration": "carat_calibration",
+                    **{name: name for name in (*_REPORTED, *_PLOTS)},
                 },
                 "report",
                 name="write_report",

@@ -9,7 +9,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 bundle_model,
-                ["model", "calibration", "test_metrics"],
+                ["model", "carat_calibration", "test_metrics"],
                 "registered_model",
                 name="register_model",
             )

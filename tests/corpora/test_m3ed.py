@@ -1,0 +1,149 @@
+"""The ten objects of M3ED: dialogues with the emotions of their utterances."""
+
+from __future__ import annotations
+
+import pickle
+
+import look_alikes
+import numpy as np
+import pytest
+
+from mmer.corpora.m3ed import M3edSettings, read_m3ed
+from mmer.errors import InputError
+from mmer.samples.table import SPLITS
+
+LONGEST = "series0_1"  # six utterances
+
+
+@pytest.fixture
+def content() -> list:
+    return look_alikes.m3ed_content(np.random.default_rng(1))
+
+
+def _read(tmp_path, content, name="features.pkl", **settings):
+    path = look_alikes.write_pickle(tmp_path / name, content)
+    return read_m3ed(path, M3edSettings(**settings), corpus="m3ed")
+
+
+def _sample(source, dialogue=LONGEST):
+    return next(s for split in SPLITS for s in source.read(split) if s.sample_id == dialogue)
+
+
+def test_every_dialogue_is_a_sample(tmp_path, content) -> None:
+    source = _read(tmp_path, content)
+    assert source.info.alignment == "utterance"
+    assert source.info.labels == look_alikes.M3ED_LABELS
+    assert source.info.widths == look_alikes.WIDTHS
+    for split, names in zip(SPLITS, content[7:], strict=True):
+        samples = list(source.read(split))
+        assert [sample.sample_id for sample in samples] == names
+        for name, sample in zip(names, samples, strict=True):
+            for modality, position in {"text": 3, "audio": 4, "visual": 5}.items():
+                np.testing.assert_array_equal(sample.features[modality], content[position][name])
+            assert set(np.flatnonzero(sample.labels)) == set(content[2][name])
+            assert sample.words == content[6][name]
+            assert sample.group_id == name
+
+
+def test_the_published_swap(tmp_path, content) -> None:
+    name = "Awav2vec-Vdenseface-Lroberta.pkl"
+    right, swapped = (_read(tmp_path, content, name, published_swap=s) for s in (False, True))
+    assert {m: f.name for m, f in right.info.features.items()} == {
+        "text": "roberta",
+        "audio": "wav2vec",
+        "visual": "denseface",
+    }
+    assert swapped.info.features["visual"] == right.info.features["audio"]
+    assert swapped.info.fingerprint != right.info.fingerprint
+    ours, theirs = _sample(right).features, _sample(swapped).features
+    np.testing.assert_array_equal(ours["audio"], theirs["visual"])
+    np.testing.assert_array_equal(ours["visual"], theirs["audio"])
+
+
+def test_labels_of_utterances_that_were_cut_off(tmp_path, content) -> None:
+    content[2][LONGEST] = [0, 0, 0, 0, 5, 6]
+    whole = _sample(_read(tmp_path, content, max_length=4))
+    kept = _sample(_read(tmp_path, content, max_length=4, labels_of_whole_dialogue=False))
+    assert {len(rows) for rows in whole.features.values()} == {4}
+    assert len(whole.words) == 4
+    assert np.flatnonzero(whole.labels).tolist() == [0, 5, 6]
+    assert np.flatnonzero(kept.labels).tolist() == [0]
+
+
+@pytest.mark.parametrize("form", ["ten pickles", "tuple", "vectors", "arrays of classes", "sets"])
+def test_other_readings_of_the_layout(tmp_path, content, form) -> None:
+    expected = _sample(_read(tmp_path, content))
+    path = tmp_path / "other.pkl"
+    if form == "vectors":
+        content[3] = {name: list(rows) for name, rows in content[3].items()}
+    elif form == "arrays of classes":
+        content[2] = {name: np.array(classes) for name, classes in content[2].items()}
+    elif form == "sets":
+        content[7:] = map(set, content[7:])
+    if form == "ten pickles":
+        path.write_bytes(b"".join(pickle.dumps(part, 2) for part in content))
+    else:
+        path.write_bytes(pickle.dumps(tuple(content) if form == "tuple" else content))
+    found = _sample(read_m3ed(path, M3edSettings(), corpus="m3ed"))
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.features["text"], expected.features["text"])
+
+
+def test_groups_are_what_the_pattern_says(tmp_path, content) -> None:
+    source = _read(tmp_path, content, group_pattern="(.*)_[0-9]+")
+    groups = [sample.group_id for sample in source.read("train")]
+    assert groups == ["series0", "series0", "series1", "series1"]
+    with pytest.raises(InputError, match="splits train and test: .* series1"):
+        content[7].remove("series1_1")
+        content[9].append("series1_1")
+        _read(tmp_path, content, group_pattern="(.*)_[0-9]+")
+
+
+def test_a_modality_without_any_value_is_absent(tmp_path, content) -> None:
+    content[5][LONGEST][:] = 0
+    assert _sample(_read(tmp_path, content)).features["visual"] is None
+
+
+def _change(position, value, dialogue="series1_1"):
+    def fault(content):
+        content[position][dialogue] = value
+
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda c: c.pop(), "a sequence of 10 objects, found list of 9"),
+        (lambda c: c[4].pop("series1_1"), r"\[position 4\]: expected dialogue series1_1"),
+        (_change(0, []), "a list of utterances"),
+        (_change(2, [0, 1]), "a class for each of 3 utterances"),
+        (_change(2, [0, 1, 7]), "classes 0 to 6, found 7"),
+        (_change(2, [0, 1, True]), "classes 0 to 6, found True"),
+        (_change(3, np.zeros((2, 4))), "a vector for each of 3 utterances"),
+        (_change(3, np.zeros((3, 5))), "series1_1, text.*: expected rows of width 4"),
+        (_change(3, [np.zeros(4), np.zeros(4), np.zeros(3)]), "a vector for each"),
+        (_change(6, ["a", "b"]), "3 strings, found list of 2"),
+        (lambda c: c[9].clear(), r"\[position 9\]: expected a list of dialogues"),
+        (lambda c: c[9].append("series9_9"), "dialogues of position 0, found 'series9_9'"),
+        (lambda c: c[9].append("series0_1"), "splits train and test"),
+        (lambda c: c[9].append(c[9][0]), "each dialogue once, found 1 repeated"),
+    ],
+)
+def test_faults_are_named(tmp_path, content, fault, message) -> None:
+    fault(content)
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path, content)
+
+
+def test_ids_that_the_pattern_does_not_match(tmp_path, content) -> None:
+    with pytest.raises(InputError, match="ids that match group_pattern"):
+        _read(tmp_path, content, group_pattern="video.*")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"labels": ("a", "a")}, {"max_length": 0}, {"group_pattern": "("}]
+)
+def test_settings_that_cannot_be(settings) -> None:
+    with pytest.raises(InputError):
+        M3edSettings(**settings)

@@ -1,0 +1,155 @@
+"""MMSA's files: features of one release, emotions of another, joined clip by clip."""
+
+from __future__ import annotations
+
+import logging
+
+import look_alikes
+import numpy as np
+import pytest
+
+from mmer.corpora.formats.csd import write_csd
+from mmer.corpora.mmsa import MmsaSettings, read_mmsa
+from mmer.errors import InputError
+from mmer.samples.table import SPLITS
+
+SETTINGS = MmsaSettings(widths=look_alikes.WIDTHS)
+
+
+@pytest.fixture
+def videos() -> dict[str, list[dict]]:
+    return look_alikes.labelled_videos(np.random.default_rng(1))
+
+
+@pytest.fixture
+def content(videos) -> dict:
+    return look_alikes.mmsa_content(np.random.default_rng(2), videos)
+
+
+def _read(tmp_path, content, videos, settings=SETTINGS, with_words=True):
+    features = look_alikes.write_pickle(tmp_path / "aligned_50.pkl", content)
+    labels, words = look_alikes.write_label_files(tmp_path, videos)
+    words = words if with_words else None
+    return read_mmsa(features, labels, settings, corpus="mosei", words=words)
+
+
+def _expected(videos, split) -> list[tuple[str, dict, int]]:
+    """Name, video and segment of each clip of a split."""
+    return [
+        (f"{video['id']}$_${4 + 3 * segment}", video, segment)
+        for video in videos[split]
+        for segment in (0, 2)
+    ]
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_clips_get_the_emotions_and_times_of_their_segments(tmp_path, videos, aligned) -> None:
+    content = look_alikes.mmsa_content(np.random.default_rng(2), videos, aligned)
+    source = _read(tmp_path, content, videos)
+    assert source.info.alignment == ("word" if aligned else "none")
+    lengths = {"text": 4, "visual": 4 if aligned else 5, "audio": 4}
+    for split in SPLITS:
+        samples = list(source.read(split))
+        for sample, (name, video, segment) in zip(samples, _expected(videos, split), strict=True):
+            assert (sample.sample_id, sample.group_id) == (name, video["id"])
+            assert [sample.start, sample.end] == video["intervals"][segment].tolist()
+            np.testing.assert_array_equal(sample.labels, video["labels"][segment, 1:] > 0)
+            assert {m: len(rows) for m, rows in sample.features.items()} == lengths
+
+
+def test_without_words_what_is_ambiguous_is_left_out_and_said(
+    tmp_path, videos, content, caplog
+) -> None:
+    for video in videos["train"]:
+        video["labels"][:, 0] = [1, 1, -1]  # the first clip could be either of two segments
+    content["train"]["regression_labels"][:] = [1, -1] * 4
+    settings = MmsaSettings(widths=look_alikes.WIDTHS, most_unjoined=0.5)
+    with caplog.at_level(logging.WARNING):
+        source = _read(tmp_path, content, videos, settings, with_words=False)
+    found = {sample.sample_id: sample for sample in source.read("train")}
+    sure = {name: (video, s) for name, video, s in _expected(videos, "train") if s == 2}
+    assert set(found) == set(sure)
+    for name, (video, segment) in sure.items():
+        np.testing.assert_array_equal(found[name].labels, video["labels"][segment, 1:] > 0)
+    assert "train: 4 of 8 clips left out" in caplog.text
+    with pytest.raises(InputError, match="found 4 of 8 that do"):
+        _read(tmp_path, content, videos, with_words=False)
+    assert len(list(_read(tmp_path, content, videos).read("train"))) == 8  # words decide
+
+
+def test_columns_of_the_label_file_are_taken_by_name(tmp_path, videos, content) -> None:
+    expected = [sample.labels for sample in _read(tmp_path, content, videos).read("test")]
+    labels = tmp_path / "CMU_MOSEI_Labels.csd"
+    order = [0, 3, 5, 6, 1, 2, 4]
+    columns = ["sentiment", *look_alikes.EMOTIONS]
+    write_csd(
+        labels,
+        "All Labels",
+        [
+            (video["id"], video["labels"][:, order], video["intervals"])
+            for split in videos.values()
+            for video in split
+        ],
+        "",
+        [columns[i] for i in order],
+    )
+    words = tmp_path / "CMU_MOSEI_TimestampedWords.csd"
+    source = read_mmsa(tmp_path / "aligned_50.pkl", labels, SETTINGS, corpus="mosei", words=words)
+    np.testing.assert_array_equal([sample.labels for sample in source.read("test")], expected)
+
+
+def test_some_of_the_emotions_in_another_order(tmp_path, videos, content) -> None:
+    expected = [sample.labels for sample in _read(tmp_path, content, videos).read("test")]
+    settings = MmsaSettings(labels=("fear", "happy"), widths=look_alikes.WIDTHS)
+    found = [s.labels for s in _read(tmp_path, content, videos, settings).read("test")]
+    np.testing.assert_array_equal(found, np.array(expected)[:, [5, 0]])
+
+
+def test_texts_without_token_marks_lose_their_zeros_only(tmp_path, videos, content) -> None:
+    for split in SPLITS:
+        del content[split]["text_bert"]
+    sample = next(_read(tmp_path, content, videos).read("test"))
+    assert {len(rows) for rows in sample.features.values()} == {6}
+
+
+def _other_release(content):
+    content["valid"]["regression_labels"] += 0.5
+
+
+def _drop(split, name):
+    return lambda content: content[split].pop(name)
+
+
+def _set(split, name, value):
+    return lambda content: content[split].update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (_other_release, r"\[valid/id\]: expected clips .* found 0 of 4 that do"),
+        (_drop("train", "id"), "8 strings, found None"),
+        (_drop("train", "raw_text"), "raw_text"),
+        (_drop("train", "regression_labels"), "8 numbers, found None"),
+        (_drop("train", "vision"), "a field 'vision'"),
+        (_set("test", "id", ["a"] * 4), r"ids like video\$_\$3"),
+        (_set("test", "id", ["train$_$4"] * 4), "expected clips"),
+        (_set("test", "audio", np.zeros((3, 6, 2))), "as many samples in each modality"),
+        (_set("test", "audio", np.zeros((4, 6, 5))), "rows of width 2"),
+        (_set("test", "text_bert", np.ones((4, 2, 6))), r"shape \(4, 3, 6\)"),
+        (_set("test", "audio_lengths", [1, 2, 3, float("nan")]), "4 finite numbers"),
+    ],
+)
+def test_faults_are_named(tmp_path, videos, content, fault, message) -> None:
+    fault(content)
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path, content, videos)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"labels": ("calm",)}, {"label_columns": ("happy",)}, {"most_unjoined": 1.5}],
+)
+def test_settings_that_cannot_be(settings) -> None:
+    with pytest.raises(InputError):
+        MmsaSettings(**settings)

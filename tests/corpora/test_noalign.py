@@ -1,0 +1,135 @@
+"""The unaligned features: joined row by row with the aligned file's emotions, if the rows agree."""
+
+from __future__ import annotations
+
+import logging
+
+import look_alikes
+import numpy as np
+import pytest
+
+from mmer.corpora.noalign import read_noalign
+from mmer.corpora.padded import PaddedSettings
+from mmer.errors import InputError
+from mmer.samples.table import SPLITS
+
+SETTINGS = PaddedSettings(widths=look_alikes.WIDTHS)
+LENGTHS = {"visual": 5, "audio": 7}
+
+
+@pytest.fixture
+def words() -> dict[str, list[np.ndarray]]:
+    return look_alikes.word_vectors(np.random.default_rng(1))
+
+
+@pytest.fixture
+def emotions(words) -> dict:
+    return look_alikes.tailor_content(np.random.default_rng(2), words)
+
+
+@pytest.fixture
+def content(words) -> dict:
+    return look_alikes.noalign_content(np.random.default_rng(3), words)
+
+
+def _read(tmp_path, content, emotions):
+    features = look_alikes.write_pickle(tmp_path / "mosei_senti_data_noalign.pkl", content)
+    labels = look_alikes.write_torch(tmp_path / "train_valid_test.pt", emotions)
+    return read_noalign(features, labels, SETTINGS, corpus="mosei")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_features_of_one_file_and_emotions_of_the_other(tmp_path, words, emotions, side) -> None:
+    content = look_alikes.noalign_content(np.random.default_rng(3), words, side)
+    source = _read(tmp_path, content, emotions)
+    assert source.info.alignment == "none"
+    assert set(source.info.sources) == {"mosei_senti_data_noalign.pkl", "train_valid_test.pt"}
+    for split in SPLITS:
+        for i, sample in enumerate(source.read(split)):
+            np.testing.assert_array_equal(sample.features["text"], words[split][i])
+            assert {m: len(sample.features[m]) for m in LENGTHS} == LENGTHS
+            columns = [emotion - 4 for emotion in emotions[split]["tgt"][i][1:-1]]
+            np.testing.assert_array_equal(np.flatnonzero(sample.labels), sorted(columns))
+            assert (sample.group_id, sample.start, sample.end) == (
+                f"{split}_video_{i}",
+                i + 0.5,
+                i + 3.25,
+            )
+
+
+@pytest.mark.parametrize("form", ["bytes", "objects", "names", "none"])
+def test_ids_in_any_form(tmp_path, content, emotions, form) -> None:
+    for split in SPLITS:
+        ids = content[split]["id"]
+        if form == "bytes":
+            content[split]["id"] = np.char.encode(ids)
+        elif form == "objects":
+            rows = [[video, float(start), float(end)] for video, start, end in ids.tolist()]
+            content[split]["id"] = np.array(rows, dtype=object)
+        elif form == "names":
+            content[split]["id"] = [f"{video}[0]" for video in ids[:, 0].tolist()]
+        else:
+            del content[split]["id"]
+    sample = next(_read(tmp_path, content, emotions).read("test"))
+    expected = {
+        "names": ("test_video_0[0]", "test_video_0", None),
+        "none": ("test[0]", "test[0]", None),
+    }.get(form, ("test_video_0[0.500-3.250]", "test_video_0", 0.5))
+    assert (sample.sample_id, sample.group_id, sample.start) == expected
+
+
+def _shuffled(content, emotions):
+    for record in content["train"].values():
+        record[:] = np.roll(record, 1, axis=0)
+
+
+def _shared_video(content, emotions):
+    content["test"]["id"] = content["train"]["id"][:2]
+
+
+def _fewer(content, emotions):
+    content["train"] = {name: values[:3] for name, values in content["train"].items()}
+
+
+def _fewer_texts(content, emotions):
+    emotions["train"]["src-text"].pop()
+
+
+def _fewer_frames(content, emotions):
+    content["train"]["vision"] = content["train"]["vision"][:3]
+
+
+def _no_time(content, emotions):
+    content["train"]["id"][1, 2] = "nan"
+
+
+def _two_parts(content, emotions):
+    content["train"]["id"] = content["train"]["id"][:, :2]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (_shuffled, "not in the same order"),
+        (_shared_video, "splits train and test"),
+        (_fewer, "as many samples as sets of emotions in train_valid_test.pt, 4, found 3"),
+        (_fewer_texts, "found 4, and 3 texts there"),
+        (_fewer_frames, "as many samples in each modality as labels"),
+        (_no_time, r"train/id\[1\]\]: expected a time in seconds"),
+        (_two_parts, "a name, or video, start and end"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(tmp_path, content, emotions, fault, message) -> None:
+    fault(content, emotions)
+    with pytest.raises(InputError, match=message):
+        _read(tmp_path, content, emotions)
+
+
+def test_other_word_vectors_cannot_be_compared_and_it_is_said(
+    tmp_path, content, emotions, caplog
+) -> None:
+    for split in SPLITS:
+        content[split]["text"] = content[split]["text"] * 2
+    with caplog.at_level(logging.WARNING):
+        _read(tmp_path, content, emotions)
+    assert "could not be compared" in caplog.text

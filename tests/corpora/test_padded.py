@@ -1,0 +1,154 @@
+"""Padding is recognised on either side, and zeros inside a sequence are kept."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmer.corpora.padded import (
+    PaddedSettings,
+    PaddedSplit,
+    nonzero_span,
+    padded_samples,
+    padded_source,
+    stated_span,
+)
+from mmer.errors import InputError
+
+EXTRACTORS = {"text": "a", "visual": "b", "audio": "c"}
+
+
+def _column(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)[:, None]
+
+
+def _split(names: list[str] | None = None, groups: list[str] | None = None, **more) -> PaddedSplit:
+    """One sample of the given rows, or as many as there are names."""
+    rows = {m: more.pop(m, _column(0, 1, 2, 0)) for m in EXTRACTORS}
+    names = names or ["one"]
+    return PaddedSplit(
+        features={m: [r] * len(names) for m, r in rows.items()},
+        labels=np.zeros((len(names), 2), np.uint8),
+        sample_ids=names,
+        group_ids=groups or names,
+        times=[(None, None)] * len(names),
+        **more,
+    )
+
+
+def _lengths(split: PaddedSplit, aligned: bool, keep_padding: bool = False) -> list[int | None]:
+    [sample] = padded_samples(split, aligned, keep_padding)
+    return [None if r is None else len(r) for r in sample.features.values()]
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, np.nan, -np.inf]), max_size=8))
+def test_nonzero_span_is_what_stripping_zeros_leaves(values) -> None:
+    begin, end = nonzero_span(np.array(values).reshape(-1, 1))
+    left = next((i for i, v in enumerate(values) if v != 0), 0)
+    right = next((len(values) - i for i, v in enumerate(reversed(values)) if v != 0), 0)
+    assert (begin, end) == (left, right)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_each_modality_of_an_unaligned_sample_is_judged_by_itself(side) -> None:
+    order = 1 if side == "right" else -1
+    split = _split(
+        text=_column(1, 2, 3, 0)[::order],
+        visual=_column(1, 0, 0, 0)[::order],
+        audio=_column(-np.inf, 0, 5, 0, 0, 0)[::order],
+    )
+    assert _lengths(split, aligned=False) == [3, 1, 3]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_step_of_an_aligned_sample_is_padding_where_all_are_zero(side) -> None:
+    order = 1 if side == "right" else -1
+    split = _split(
+        text=_column(1, 0, 3, 0, 0)[::order],
+        visual=_column(0, 1, 0, 0, 0)[::order],
+        audio=_column(0, 0, 0, 4, 0)[::order],
+    )
+    assert _lengths(split, aligned=True) == [4, 4, 4]
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_a_modality_that_is_zero_throughout_is_absent(aligned) -> None:
+    assert _lengths(_split(visual=_column(0, 0, 0, 0)), aligned) == [2, None, 2]
+
+
+def test_padding_can_be_kept() -> None:
+    split = _split(visual=_column(0, 0, 0, 0))
+    assert _lengths(split, aligned=True, keep_padding=True) == [4, 4, 4]
+
+
+def test_a_sample_without_anything_is_left_out_and_counted(caplog) -> None:
+    zero = _column(0, 0)
+    with caplog.at_level(logging.WARNING):
+        assert list(padded_samples(_split(text=zero, visual=zero, audio=zero), True, False)) == []
+    assert "1 samples are zero throughout" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "length", "expected"),
+    [
+        ((0, 3), 4, (0, 4)),  # padded behind, the last true step is zero
+        ((3, 6), 4, (2, 6)),  # padded in front, the first true step is zero
+        ((0, 6), 6, (0, 6)),
+        ((0, 6), 4, (0, 6)),  # leaves out content on both sides
+        ((1, 3), 9, (1, 3)),  # more than there are
+        ((1, 3), -2, (1, 3)),
+    ],
+)
+def test_a_stated_length_keeps_zeros_that_are_true(content, length, expected) -> None:
+    assert stated_span(content, 6, length) == expected
+
+
+def test_stated_lengths_and_spans_are_used() -> None:
+    split = _split(
+        text=_column(1, 2, 3, 4),
+        visual=_column(1, 0, 0, 0),
+        lengths={"visual": np.array([3.0])},
+        spans={"text": np.array([[0, 2]])},
+    )
+    assert _lengths(split, aligned=False) == [2, 3, 2]
+
+
+def test_double_precision_becomes_single_and_overflow_infinite() -> None:
+    [sample] = padded_samples(_split(audio=np.array([[1e300], [0.5]])), False, False)
+    assert sample.features["audio"].dtype == np.float32
+    np.testing.assert_array_equal(sample.features["audio"], _column(np.inf, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": _split(["a", "b"]), "test": _split(["b", "c"])}, "splits train and test"),
+        ({"train": _split(["a", "a"])}, "each sample once, found a 2 times"),
+        ({"train": _split(visual=_column(1, 2))}, "as many steps in each modality"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path, splits, message) -> None:
+    path = tmp_path / "features"
+    path.write_bytes(b"x")
+    with pytest.raises(InputError, match=message):
+        padded_source(
+            "toy", [path], PaddedSettings(), splits, EXTRACTORS, aligned=True, synthetic=True
+        )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"labels": ()},
+        {"labels": ("happy", "happy")},
+        {"widths": {"text": 3, "audio": 3}},
+        {"widths": {"text": 3, "audio": 3, "visual": 0}},
+    ],
+)
+def test_settings_that_cannot_be(settings) -> None:
+    with pytest.raises(InputError):
+        PaddedSettings(**settings)

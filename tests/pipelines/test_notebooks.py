@@ -1,0 +1,26 @@
+"""The notebooks run from top to bottom on what a run has left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path, tiny_project, monkeypatch):
+    monkeypatch.setenv("KEDRO_ENV", "tiny")
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(tiny_project)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("execute_result" == output.output_type for output in outputs)
+    assert not any(cell.get("outputs") for cell in nbformat.read(path, as_version=4).cells)
