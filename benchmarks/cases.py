@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measure import peak_memory_mb
 
 
 def in_own_process(script: str, device: str, case: dict[str, object]) -> dict[str, float]:
@@ -16,18 +17,6 @@ def in_own_process(script: str, device: str, case: dict[str, object]) -> dict[st
     command = [sys.executable, script, "--device", device, "--case", json.dumps(case)]
     finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(finished.stdout)
-
-
-def peak_memory_mb(device: str) -> float:
-    """Peak memory in MB (10^6 bytes) so far: of the accelerator, or of this process on Linux.
-
-    The kernel's `ru_maxrss` would not do: a process inherits in it the peak of the one that
-    started it.
-    """
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 1e6
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in status if line.startswith("VmHWM"))
 
 
 def added_memory_mb(function: Callable[[], object], device: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +51,13 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process so far, in MB (10^6 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+def peak_memory_mb(device: str = "cpu") -> float:
+    """Peak memory in MB (10^6 bytes) so far: of the accelerator, or of this process on Linux.
+
+    The kernel's `ru_maxrss` would not do: a process inherits in it the peak of the one that
+    started it.
+    """
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in status if line.startswith("VmHWM"))

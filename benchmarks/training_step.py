@@ -12,9 +12,9 @@ import argparse
 import json
 
 import torch
-from cases import in_own_process, peak_memory_mb
+from cases import in_own_process
 from contrast import TEMPERATURE, contrast_inputs, value_and_gradient
-from measure import best_of, machine
+from measure import best_of, machine, peak_memory_mb
 from torch.utils.flop_counter import FlopCounterMode
 from workload import BATCH, LABELS, LENGTH, TrainingStep, paper_network, random_batch
 
