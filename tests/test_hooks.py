@@ -111,7 +111,7 @@ def test_outputs_that_the_catalog_marks_are_logged_by_version(run, tmp_path):
         {
             "mosei.thresholds": entry("a", versioned=True, metadata={"mlflow": "artifact"}),
             "mosei.curves": entry("b", metadata={"mlflow": "artifact"}),
-            "mosei.metrics": entry("c", versioned=True, metadata={"mlflow": "metrics"}),
+            "mosei.test_metrics": entry("c", versioned=True, metadata={"mlflow": "metrics"}),
             "mosei.unmarked": entry("d", metadata={"kedro-viz": {"layer": "reporting"}}),
         },
         save_version=RUN_ID,
@@ -119,11 +119,18 @@ def test_outputs_that_the_catalog_marks_are_logged_by_version(run, tmp_path):
     values = {
         "mosei.thresholds": {"happy": 0.3},
         "mosei.curves": [1, 2],
-        "mosei.metrics": {"micro_f1": 0.5, "labels": {"happy": 0.25, "sad": None}, "method": "x"},
+        "mosei.test_metrics": {
+            "micro_f1": 0.5,
+            "labels": {"happy": 0.25, "sad": None},
+            "synthetic": True,
+        },
         "mosei.unmarked": {"secret": 1.0},
     }
     seen = run([node(lambda: tuple(values.values()), None, list(values))], catalog)
-    assert seen.data.metrics == {"micro_f1": 0.5, "labels/happy": 0.25}
+    assert seen.data.metrics == {
+        "test_metrics/micro_f1": 0.5,
+        "test_metrics/labels/happy": 0.25,
+    }
     client = tracking.connect(tracking.tracking_uri(tmp_path))
     files = {
         file.path
@@ -217,11 +224,9 @@ def test_nodes_in_threads_log_to_the_same_run(run, tmp_path):
         return {"type": "json.JSONDataset", "filepath": path, "metadata": {"mlflow": "metrics"}}
 
     catalog = DataCatalog.from_config({f"m{i}": entry(f"m{i}") for i in range(8)})
-    nodes = [
-        node(lambda i=i: {f"value{i}": float(i)}, None, f"m{i}", name=f"n{i}") for i in range(8)
-    ]
+    nodes = [node(lambda i=i: {"value": float(i)}, None, f"m{i}", name=f"n{i}") for i in range(8)]
     seen = run(nodes, catalog, ThreadRunner(max_workers=4))
-    assert seen.data.metrics == {f"value{i}": float(i) for i in range(8)}
+    assert seen.data.metrics == {f"m{i}/value": float(i) for i in range(8)}
 
 
 def test_nothing_is_opened_by_loading_and_saving_outside_a_run(project, toy_info):

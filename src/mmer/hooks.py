@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractDataset, AbstractVersionedDataset, CatalogProtocol
@@ -13,6 +15,7 @@ from kedro.pipeline import Pipeline
 
 from mmer.corpora.source import SampleStream
 from mmer.errors import InputError
+from mmer.evaluation.summary import summary_text
 from mmer.registry import tracking
 from mmer.samples.table import TableInfo, table_info
 
@@ -38,8 +41,9 @@ class MlflowTracking:
     """Opens an MLflow run before the pipeline, fills it as datasets pass by, and closes it.
 
     A catalog entry says by its metadata what of it goes to MLflow: `mlflow: artifact` for the file
-    that was saved, `mlflow: metrics` for the numbers in it. Metrics of a training that is under way
-    come as log records of `mmer.training.progress` that carry `metrics` and `step`.
+    that was saved, `mlflow: metrics` for the numbers in it, named after the entry. Metrics of a
+    training that is under way come as log records of `mmer.training.progress` that carry `metrics`
+    and `step`.
     """
 
     def __init__(self) -> None:
@@ -93,8 +97,42 @@ class MlflowTracking:
         session = self._sessions.pop()
         run = session.run
         if session.close(status):
-            where = run.uri if run.uri.startswith("http") else "`make ui`"
+            where = run.uri if run.is_remote else "`make ui`"
             logger.info("MLflow run '%s': %s. Look at it: %s", run.name, status, where)
+
+
+class ClosingSummary:
+    """At the end of a run, the scores beside the baselines and where to look next."""
+
+    def __init__(self) -> None:
+        self._catalog: CatalogProtocol | None = None
+        self._tables: list[str] = []
+        self._pages: list[Path] = []
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: CatalogProtocol) -> None:
+        """Start with nothing to tell."""
+        self._catalog, self._tables, self._pages = catalog, [], []
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Keep what is to be told."""
+        if self._catalog is None:
+            return
+        if dataset_name.endswith(".assessment"):
+            self._tables.append(summary_text(data))
+        elif dataset_name.endswith(".report"):
+            self._pages.append(_saved_file(self._catalog.get(dataset_name)))
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Tell it."""
+        for table in self._tables:
+            click.echo(f"\n{table}")
+        for page in self._pages:
+            click.echo(f"\nThe report:            {os.path.relpath(page)}")
+            click.echo("The run in MLflow:     make ui")
+            click.echo("The pipelines:         make viz")
 
 
 class _Session:
@@ -130,7 +168,7 @@ class _Session:
         """Log a saved dataset as its catalog entry says."""
         kind, dataset = self._logged.get(name, (None, None))
         if kind == "metrics":
-            self.run.log_metrics(data)
+            self.run.log_metrics({name.rpartition(".")[2]: data})
         elif kind == "artifact":
             self.run.log_artifact(_saved_file(dataset), name)
 

@@ -147,7 +147,7 @@ def _entry(pairs: list[tuple[float, float]], width: int, seed: int) -> Entry:
     words=_forward | _pairs,
     visual=_frame_rows | _pairs,
     audio=_frame_rows | _forward,
-    segments=_forward,
+    segments=_forward | _pairs,
     seed=st.integers(0, 9),
 )
 def test_equals_the_sdk_written_as_loops(words, visual, audio, segments, seed):

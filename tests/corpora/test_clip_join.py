@@ -54,6 +54,12 @@ def test_equal_sentiment_is_ambiguous_without_words() -> None:
     assert join(clips, _segments(starts, sentiment, words)) == [1]
 
 
+def test_words_join_clips_beside_one_that_fits_nothing() -> None:
+    clips = Clips(np.array([1, 2]), np.array([0.0, 0.0]), ["said by nobody", "it is good"])
+    segments = _segments([0.0, 10.0], [0.0, 0.0], ["it is good", "it is bad at times"])
+    np.testing.assert_array_equal(join(clips, segments), [-1, 0])
+
+
 def test_a_clip_of_other_sentiment_or_words_is_not_joined() -> None:
     clips = Clips(np.array([1]), np.array([0.4]), ["one two three"])
     assert join(clips, _segments([0.0], [0.0])) == [-1]

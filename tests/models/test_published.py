@@ -99,6 +99,20 @@ def test_missing_unknown_and_misshapen_are_named(
         from_published(published, network)
 
 
+def test_weights_start_as_published(published: dict[str, Tensor], network: Carat) -> None:
+    """Same constants; same spread where a tensor is large enough to tell."""
+    torch.manual_seed(0)
+    fresh = Carat(network.settings, network.widths, 6).state_dict()
+    theirs = from_published(published, network)
+    for name, expected in theirs.items():
+        if name.startswith("queue"):  # ours starts empty
+            continue
+        if expected.unique().numel() == 1:
+            assert torch.equal(fresh[name], expected), name
+        elif expected.numel() >= 500:
+            assert fresh[name].std() == pytest.approx(expected.std().item(), rel=0.1), name
+
+
 class _Attack:
     def __init__(self, target: Path) -> None:
         self.target = target

@@ -34,7 +34,7 @@ def make_project(folder: Path) -> Path:
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
-    (folder / "src").symlink_to(ROOT / "src")
+    (folder / "src").mkdir()  # Kedro wants one; the package is installed
     (folder / "conf" / "local").mkdir()
     tiny = folder / "conf" / "tiny"
     tiny.mkdir()

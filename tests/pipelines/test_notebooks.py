@@ -22,5 +22,5 @@ def test_a_notebook_runs(path, tiny_project, monkeypatch):
     resources = {"metadata": {"path": str(tiny_project)}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert any("execute_result" == output.output_type for output in outputs)
+    assert any(output.output_type == "execute_result" for output in outputs)
     assert not any(cell.get("outputs") for cell in nbformat.read(path, as_version=4).cells)

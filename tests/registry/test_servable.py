@@ -21,6 +21,7 @@ from mlflow.pyfunc.scoring_server import invocations
 from mmer.calibration.calibration import Calibration, calibrate, decide
 from mmer.calibration.settings import CalibrationSettings
 from mmer.errors import InputError
+from mmer.evaluation.metrics import evaluate
 from mmer.models.carat import Carat
 from mmer.models.settings import CaratSettings
 from mmer.models.weights import TrainedModel
@@ -46,9 +47,8 @@ def make_servable(seed: int = 0) -> ServableModel:
     truth = (values > np.median(values, axis=0)).astype(np.uint8)
     names = tuple(table.index)
     scores = Scores(values, truth, names, names, LABELS, "valid", model.digest, True)
-    return ServableModel(
-        model, calibrate(scores, CalibrationSettings()), {"micro_f1": 0.5, "labels": {"sad": 0.25}}
-    )
+    calibration = calibrate(scores, CalibrationSettings())
+    return ServableModel(model, calibration, evaluate(scores, np.array(calibration.thresholds)))
 
 
 def make_requests(count: int, seed: int = 0) -> pd.DataFrame:
@@ -179,15 +179,17 @@ def test_the_folder_holds_weights_json_and_source_and_no_pickle(saved):
     assert not [n for n, p in files.items() if p.read_bytes()[:2] in (b"PK", b"\x80\x04")]
 
 
-def test_thresholds_of_other_weights_are_refused(saved, tmp_path):
+def test_thresholds_and_metrics_of_other_weights_are_refused(saved, tmp_path):
     made, folder = saved
     other = make_servable(seed=1)
     assert other.model.digest != made.model.digest
     with pytest.raises(InputError, match="weights"):
-        ServableModel(made.model, other.calibration, {})
+        ServableModel(made.model, other.calibration, made.metrics)
+    with pytest.raises(InputError, match=r"test metrics.*Evaluate again"):
+        ServableModel(made.model, made.calibration, other.metrics)
     renamed = replace(other.calibration, labels=("happy", "anger", "sad"))
     with pytest.raises(InputError, match="labels"):
-        ServableModel(other.model, renamed, {})
+        ServableModel(other.model, renamed, other.metrics)
     mixed = tmp_path / "mixed"
     servable.save(other, mixed)
     record = (folder / "artifacts" / "calibration.json").read_bytes()
@@ -217,13 +219,10 @@ def test_register_numbers_versions_moves_the_alias_and_notes_whose_they_are(proj
     assert client.get_model_version_by_alias("toy_registered", "candidate").version == 2
     version = client.get_model_version("toy_registered", "1")
     assert version.run_id == run.run_id
-    assert version.tags == {
-        "weights": first.model.digest,
-        "corpus": "toy",
-        "synthetic": "true",
-        "test.micro_f1": "0.5",
-        "test.labels.sad": "0.25",
-    }
+    assert version.tags["weights"] == first.model.digest
+    assert (version.tags["corpus"], version.tags["synthetic"]) == ("toy", "true")
+    assert float(version.tags["test.micro_f1"]) == first.metrics["micro_f1"]
+    assert "test.synthetic" not in version.tags
     of_its_own = client.get_run(client.get_model_version("toy_registered", "2").run_id)
     assert of_its_own.info.status == "FINISHED"
     (output,) = client.get_run(run.run_id).outputs.model_outputs

@@ -56,7 +56,7 @@ def _overlapping_sorted(reference: np.ndarray, starts: np.ndarray, ends: np.ndar
     end = np.searchsorted(starts, last - inset, side="left")
     counts = np.where(np.abs(last - first) < TOLERANCE, 0, np.maximum(end - begin, 0))
     if exact:
-        return Overlaps(_stretches(begin, counts), _bounds(counts))
+        return Overlaps(_stretches(begin, counts), bounds_of(counts))
     if counts.sum() > _MAX_CANDIDATES and len(reference) > 1:
         half = len(reference) // 2
         head = _overlapping_sorted(reference[:half], starts, ends)
@@ -64,13 +64,20 @@ def _overlapping_sorted(reference: np.ndarray, starts: np.ndarray, ends: np.ndar
         bounds = np.concatenate([head.bounds, tail.bounds[1:] + head.bounds[-1]])
         return Overlaps(np.concatenate([head.rows, tail.rows]), bounds)
     rows, of = _stretches(begin, counts), np.repeat(np.arange(len(reference)), counts)
-    shared = np.minimum(ends[rows], last[of]) - np.maximum(starts[rows], first[of])
-    touching = (ends[rows] - first[of] > -TOLERANCE) & (last[of] - starts[rows] > -TOLERANCE)
-    kept = touching & (np.abs(shared) > TOLERANCE)
-    return Overlaps(rows[kept], _bounds(np.bincount(of[kept], minlength=len(reference))))
+    kept = shares_time(reference[of], np.stack([starts[rows], ends[rows]], axis=1))
+    return Overlaps(rows[kept], bounds_of(np.bincount(of[kept], minlength=len(reference))))
 
 
-def _bounds(counts: np.ndarray) -> np.ndarray:
+def shares_time(reference: np.ndarray, intervals: np.ndarray) -> np.ndarray:
+    """Whether two intervals (P, 2) overlap, pair by pair: (P,) bool."""
+    (first, last), (start, end) = reference.T, intervals.T
+    shared = np.minimum(end, last) - np.maximum(start, first)
+    touching = (end - first > -TOLERANCE) & (last - start > -TOLERANCE)
+    return touching & (np.abs(shared) > TOLERANCE)
+
+
+def bounds_of(counts: np.ndarray) -> np.ndarray:
+    """Where each of R groups of `counts` rows begins and ends, (R + 1,)."""
     return np.concatenate([[0], np.cumsum(counts)], dtype=np.int32)
 
 

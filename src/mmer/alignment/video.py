@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from mmer.alignment.intervals import TOLERANCE, Overlaps, overlapping
+from mmer.alignment.intervals import TOLERANCE, Overlaps, bounds_of, overlapping, shares_time
 
 TimedFeatures = tuple[np.ndarray, np.ndarray]
 """Features (N, D) and intervals (N, 2) in seconds."""
@@ -59,12 +59,13 @@ def align_words(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> Al
     text, intervals = sequences["text"]
     words = np.flatnonzero(np.abs(intervals[:, 1] - intervals[:, 0]) >= TOLERANCE)
     spans = intervals[words]
-    features, rows = {"text": text[words]}, {"text": overlapping(segments, np.sort(spans, axis=1))}
+    placed = overlapping(segments, np.sort(spans, axis=1))
+    features, rows = {"text": text[words]}, {"text": placed}
     for modality, (values, frames) in sequences.items():
         if modality != "text":
             overlaps = overlapping(spans, frames)
             features[modality] = average(values, overlaps)
-            rows[modality] = _place(segments, spans, frames, overlaps)
+            rows[modality] = _as_covered(placed, segments, _covered(spans, frames, overlaps))
     return AlignedVideo(features, rows, words)
 
 
@@ -97,20 +98,26 @@ def average(features: np.ndarray, overlaps: Overlaps) -> np.ndarray:
     return sums / np.maximum(counts, 1)[:, None].astype(features.dtype)
 
 
-def _place(
-    segments: np.ndarray, spans: np.ndarray, frames: np.ndarray, overlaps: Overlaps
-) -> Overlaps:
-    """Words of each segment by the stretch that their frames cover, their whole span if none do.
+class _Covered(NamedTuple):
+    """What a modality's frames cover of each of W words.
 
-    Words that begin at the same time come in the SDK's order: those with frames first.
+    Attributes:
+        spans: (W, 2) from the first frame to the last, cut to the word; all of it without frames.
+        has_frames: (W,) bool.
     """
+
+    spans: np.ndarray
+    has_frames: np.ndarray
+
+
+def _covered(words: np.ndarray, frames: np.ndarray, overlaps: Overlaps) -> _Covered:
     has_frames = np.diff(overlaps.bounds) > 0
-    covered = np.sort(spans, axis=1)
+    spans = np.sort(words, axis=1)
     if has_frames.any():
         begin, rows = overlaps.bounds[:-1][has_frames], overlaps.rows
         starts, ends = frames.T
         ends = ends.take(rows)
-        first, last = spans[has_frames].T
+        first, last = words[has_frames].T
         # Frames that end before they start count by whichever of their clipped ends is farther out.
         clipped = np.stack(
             [
@@ -120,7 +127,18 @@ def _place(
                 np.minimum(np.maximum.reduceat(ends, begin), last),
             ]
         )
-        covered[has_frames] = np.stack([clipped.min(axis=0), clipped.max(axis=0)], axis=1)
-    order = np.argsort(~has_frames, kind="stable")
-    placed = overlapping(segments, covered[order])
-    return Overlaps(order[placed.rows], placed.bounds)
+        spans[has_frames] = np.stack([clipped.min(axis=0), clipped.max(axis=0)], axis=1)
+    return _Covered(spans, has_frames)
+
+
+def _as_covered(placed: Overlaps, segments: np.ndarray, covered: _Covered) -> Overlaps:
+    """Of the words in each segment those whose covered part is in it, by where that begins.
+
+    Words that begin at the same time come in the SDK's order: those with frames first.
+    """
+    words = placed.rows
+    segment = np.repeat(np.arange(len(segments)), np.diff(placed.bounds))
+    there = shares_time(segments[segment], covered.spans[words])
+    words, segment = words[there], segment[there]
+    order = np.lexsort((words, ~covered.has_frames[words], covered.spans[words, 0], segment))
+    return Overlaps(words[order], bounds_of(np.bincount(segment, minlength=len(segments))))

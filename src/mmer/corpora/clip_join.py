@@ -3,7 +3,7 @@
 Clips are numbered in order of time, but their numbers are not rows of the label file, which are in
 no order at all. So clips in order of number are laid onto segments in order of start, each on one
 that it could be: of equal sentiment, and of like words where words are known. A clip is joined if
-every such layout gives it the same segment.
+every such layout gives it the same segment; or if words are known and the two fit each other alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Clips(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """s labelled segments of one video.
+    """s labelled segments of one video, one at least.
 
     Attributes:
         intervals: (s, 2) seconds.
@@ -52,8 +52,11 @@ def join(clips: Clips, segments: Segments) -> np.ndarray:
     in_time = np.lexsort(segments.intervals.T[::-1])
     layout = only_layout(compatible[np.ix_(in_number, in_time)])
     joined = np.empty(len(layout), int)
-    joined[in_number] = [in_time[at] if at >= 0 else -1 for at in layout]
-    return joined
+    joined[in_number] = np.where(layout >= 0, in_time[layout], -1)
+    if segments.words is None:
+        return joined
+    alone = compatible & (compatible.sum(axis=0) == 1) & (compatible.sum(axis=1) == 1)[:, None]
+    return np.where(alone.any(axis=1), alone.argmax(axis=1), joined)
 
 
 def only_layout(compatible: np.ndarray) -> np.ndarray:

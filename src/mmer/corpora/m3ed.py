@@ -28,8 +28,8 @@ _OBJECTS = 10
 _UTTERANCES, _CLASSES, _SENTENCES, _FIRST_SPLIT = 0, 2, 6, 7
 _POSITIONS = {"text": 3, "audio": 4, "visual": 5}
 _SWAPPED_POSITIONS = {"text": 3, "visual": 4, "audio": 5}
-# A<audio>-V<visual>-L<text>.pkl
-_FILE_NAME = re.compile(r"A(?P<p4>.+)-V(?P<p5>.+)-L(?P<p3>.+)")
+# A<audio>-V<visual>-L<text>.pkl, mostly with a "_" after each letter
+_FILE_NAME = re.compile(r"A_?(?P<p4>.+)-V_?(?P<p5>.+)-L_?(?P<p3>.+)")
 
 
 @dataclass(frozen=True)

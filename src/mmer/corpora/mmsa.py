@@ -128,7 +128,7 @@ class _SegmentReader:
 
     def read(self, video: str) -> Segments | None:
         """None if the label file does not have the video."""
-        if video not in self.labels:
+        if video not in self.labels or len(self.labels[video].intervals) == 0:
             return None
         intervals, sentiment, emotions = self.labels[video]
         words = None

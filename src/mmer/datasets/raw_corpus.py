@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
@@ -76,7 +77,13 @@ class RawFiles(AbstractDataset[None, RawCorpus]):
         if not self._path.exists():
             logger.info("writing a SYNTHETIC corpus to %s", self._path)
             self._generate(self._path, self._settings)
-        logger.warning("SYNTHETIC corpus in %s: no score on it is a result", self._path)
+        ceiling = json.loads((self._path / "synthetic.json").read_text())["ceiling"]
+        logger.warning(
+            "SYNTHETIC corpus in %s: no score on it is a result. Its own noise bounds any system's "
+            "expected scores by %s",
+            self._path,
+            ", ".join(f"{name} {value:.3f}" for name, value in ceiling.items()),
+        )
         return RawCorpus(self._path, synthetic=True)
 
     def save(self, data: None) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmer.models.stacked import xavier_uniform
-
 
 class Aggregation(nn.Module):
     """The L feature vectors side by side -> d, ReLU -> L logits; one network for the modalities."""
@@ -18,7 +16,7 @@ class Aggregation(nn.Module):
         self.join = nn.Linear(num_labels * hidden, hidden)
         self.output = nn.Linear(hidden, num_labels)
         for layer in (self.join, self.output):
-            layer.weight.data = xavier_uniform(*layer.weight.shape)
+            nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, features_BMLd: Tensor) -> Tensor:
         """(B, M, L, d) -> logits (B, M, L)."""

@@ -34,7 +34,7 @@ from mmer.models.settings import MODALITIES, CaratSettings
 from mmer.models.shuffle import Shuffle, apply_shuffle, draw_shuffle
 
 
-class Features(NamedTuple):
+class FeatureLevels(NamedTuple):
     """Every level of a batch's features.
 
     Attributes:
@@ -118,7 +118,7 @@ class Carat(nn.Module):
             assert isinstance(norm, InputNorm)
             norm.standardise(mean[modality], scale[modality])
 
-    def forward(self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Features:
+    def forward(self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> FeatureLevels:
         """All levels of features: (B, T, D) and (B, T) bool per modality; lengths may differ.
 
         Raises:
@@ -137,7 +137,7 @@ class Carat(nn.Module):
         seen = torch.where(present_MB[..., None, None], decoded, stand_in)
         alpha = self.reconstruction.alpha(seen, stand_in)
         beta = self.reconstruction.beta(alpha)
-        return Features(u_MBLd, latent, unit, decoded, alpha, beta, present_MB)
+        return FeatureLevels(u_MBLd, latent, unit, decoded, alpha, beta, present_MB)
 
     def training_losses(
         self,
@@ -215,8 +215,8 @@ class Carat(nn.Module):
         """
         reference = self.settings.reference
         length = self.settings.padded_length(modality) if reference else 1
-        missing = max(0, length - x_BTD.shape[1])
-        x_BTD, mask_BT = F.pad(x_BTD, (0, 0, 0, missing)), F.pad(mask_BT, (0, missing))
+        if (missing := length - x_BTD.shape[1]) > 0:
+            x_BTD, mask_BT = F.pad(x_BTD, (0, 0, 0, missing)), F.pad(mask_BT, (0, missing))
         return x_BTD, torch.ones_like(mask_BT) if reference else mask_BT
 
     def _encode(self, x_MBLd: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ class Carat(nn.Module):
         return F.normalize(latent_MBLz.to(self.queue.vectors.dtype), dim=-1)
 
     def _supervised_terms(
-        self, found: Features, labels: Tensor, shuffle: Shuffle
+        self, found: FeatureLevels, labels: Tensor, shuffle: Shuffle
     ) -> dict[str, Tensor]:
         aggregated = self.aggregation(found.beta.transpose(0, 1))  # (B, M, L)
         shuffled_BMLd, shuffled_labels = apply_shuffle(shuffle, found.beta, labels)
@@ -239,7 +239,7 @@ class Carat(nn.Module):
             "bce_shuffled": binary_cross_entropy(self.aggregation(shuffled_BMLd), shuffled_labels),
         }
 
-    def _contrast_and_remember(self, found: Features, labels: Tensor) -> Tensor:
+    def _contrast_and_remember(self, found: FeatureLevels, labels: Tensor) -> Tensor:
         """The contrast with what the queue holds; then the prototypes and the queue move on."""
         rebuilt = (self._unit(self._encode(x)) for x in (found.alpha, found.beta))
         vectors = contrast_vectors(found.unit, *rebuilt)

@@ -21,6 +21,7 @@ from mmer.samples.table import MODALITIES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.models import Model, ModelSignature
     from mlflow.pyfunc import PyFuncModel
 
@@ -40,10 +41,10 @@ class ServableModel:
     Attributes:
         model: Weights, with labels and widths.
         calibration: Thresholds made for these weights.
-        metrics: Test metrics of these weights; nested ones are flattened by dots.
+        metrics: Test metrics as `evaluate` gives them, with the digest of the `weights`.
 
     Raises:
-        InputError: The calibration belongs to other weights or to other labels.
+        InputError: Thresholds or metrics belong to other weights, or to other labels.
     """
 
     model: TrainedModel
@@ -52,6 +53,14 @@ class ServableModel:
 
     def __post_init__(self) -> None:
         self.calibration.check_weights(self.model.digest)
+        if self.metrics.get("weights") != self.model.digest:
+            raise InputError(
+                "test metrics",
+                "weights",
+                f"metrics of the weights to be registered ({self.model.digest})",
+                self.metrics.get("weights"),
+                "Evaluate again with these weights.",
+            )
         if tuple(self.calibration.labels) != tuple(self.model.labels):
             raise InputError(
                 "calibration",
@@ -81,10 +90,15 @@ def register(servable: ServableModel, name: str, alias: str = "candidate") -> st
 
     with _some_run(name) as run, tempfile.TemporaryDirectory() as scratch:
         try:
-            source = _log(servable, run, name, Path(scratch))
+            logged = _log(servable, run, name, Path(scratch))
             _create_name(run.client, name)
             version = run.client.create_model_version(
-                name, source, run.run_id, tags=_tags(servable)
+                name,
+                # Beside a database, MLflow would look the id up at another tracking URI.
+                f"models:/{logged.model_id}" if run.is_remote else logged.artifact_location,
+                run.run_id,
+                tags=_tags(servable),
+                model_id=logged.model_id,
             ).version
             run.client.set_registered_model_alias(name, alias, version)
         except (MlflowException, OSError) as error:
@@ -92,7 +106,7 @@ def register(servable: ServableModel, name: str, alias: str = "candidate") -> st
                 run.uri,
                 name,
                 "a registry that takes the model",
-                error,
+                tracking.first_line(error),
                 "What was trained is kept: once the registry answers, run the last node again.",
             ) from error
     return str(version)
@@ -114,7 +128,11 @@ def load(name: str, alias: str = "candidate") -> PyFuncModel:
         version = client.get_model_version_by_alias(name, alias).version
     except MlflowException as error:
         raise InputError(
-            uri, f"{name}@{alias}", "a registered model", error, "Train and register one first."
+            uri,
+            f"{name}@{alias}",
+            "a registered model",
+            tracking.first_line(error),
+            "Train and register one first.",
         ) from error
     folder = download_artifacts(f"models:/{name}/{version}", tracking_uri=uri, registry_uri=uri)
     return load_model(folder)
@@ -150,8 +168,10 @@ def _some_run(name: str) -> Iterator[tracking.TrackedRun]:
         run.close(status)
 
 
-def _log(servable: ServableModel, run: tracking.TrackedRun, name: str, scratch: Path) -> str:
-    """Log the model's folder beside the run; return its address."""
+def _log(
+    servable: ServableModel, run: tracking.TrackedRun, name: str, scratch: Path
+) -> LoggedModel:
+    """Log the model's folder, as what came out of the run."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
@@ -169,8 +189,7 @@ def _log(servable: ServableModel, run: tracking.TrackedRun, name: str, scratch: 
     run.client.log_model_artifacts(model.model_id, str(scratch / "model"))
     run.client.finalize_logged_model(model.model_id, "READY")
     run.client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, step=0)])
-    # A server takes an id alone; beside a database MLflow would look the id up in another one.
-    return f"models:/{model.model_id}" if run.uri.startswith("http") else model.artifact_location
+    return model
 
 
 def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -> None:
@@ -223,12 +242,11 @@ def _signature(labels: tuple[str, ...]) -> ModelSignature:
 
 
 def _tags(servable: ServableModel) -> dict[str, str]:
-    metrics = tracking.flatten(servable.metrics, ".")
     return {
         "weights": servable.model.digest,
         "corpus": servable.model.corpus,
         "synthetic": str(servable.model.synthetic).lower(),
-        **{f"test.{name}": str(value) for name, value in metrics},
+        **{f"test.{k}": str(v) for k, v in servable.metrics.items() if tracking.is_metric(v)},
     }
 
 

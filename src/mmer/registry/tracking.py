@@ -21,7 +21,7 @@ from dataclasses import fields, is_dataclass
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from mmer.errors import InputError
 
@@ -78,7 +78,7 @@ def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None)
             uri,
             "MLFLOW_TRACKING_URI",
             "a database or an MLflow server that answers",
-            _first_line(error),
+            first_line(error),
             "Start the server, or unset MLFLOW_TRACKING_URI to track in the project's folder.",
         ) from error
     run = TrackedRun(client, run_id, uri, name)
@@ -113,6 +113,11 @@ class TrackedRun:
         self._lock = threading.RLock()
         atexit.register(self.close, "KILLED")
 
+    @property
+    def is_remote(self) -> bool:
+        """True if it is tracked by a server, False if in a database that is opened directly."""
+        return _is_server(self.uri)
+
     def log_params(self, params: object) -> None:
         """Log nested settings: mappings, dataclasses and pydantic models, flattened by dots."""
         from mlflow.entities import Param
@@ -129,7 +134,7 @@ class TrackedRun:
         entities = [
             Metric(_key(name), float(value), now, step)
             for name, value in flatten(metrics, "/")
-            if isinstance(value, Real)
+            if is_metric(value)
         ]
         for start in range(0, len(entities), _METRICS_PER_REQUEST):
             self._log_batch(metrics=entities[start : start + _METRICS_PER_REQUEST])
@@ -181,7 +186,7 @@ class TrackedRun:
                     self._pause(time.monotonic() - started, error)
                     return
                 text = "MLflow at %s refused an entry: %s"
-                logger.warning(text, self.uri, _first_line(error), extra=_VERBATIM)
+                logger.warning(text, self.uri, first_line(error), extra=_VERBATIM)
             self._undelivered.popleft()
 
     def _pause(self, seconds_lost: float, error: Exception) -> None:
@@ -191,9 +196,14 @@ class TrackedRun:
             "MLflow at %s does not answer; work goes on, and it is tried again in %.0f s: %s",
             self.uri,
             pause,
-            _first_line(error),
+            first_line(error),
             extra=_VERBATIM,
         )
+
+
+def is_metric(value: object) -> TypeGuard[Real]:
+    """True for numbers other than True and False."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def flatten(value: object, separator: str, name: str = "") -> Iterator[tuple[str, object]]:
@@ -221,7 +231,7 @@ def _experiment_id(client: MlflowClient, uri: str, project: Path) -> str:
     if experiment := client.get_experiment_by_name(EXPERIMENT):
         return experiment.experiment_id
     # A server knows where its artefacts belong; beside a database they lie in the project.
-    artifacts = None if uri.startswith("http") else (project.resolve() / _ARTIFACTS).as_uri()
+    artifacts = None if _is_server(uri) else (project.resolve() / _ARTIFACTS).as_uri()
     try:
         return client.create_experiment(EXPERIMENT, artifact_location=artifacts)
     except MlflowException:
@@ -229,6 +239,10 @@ def _experiment_id(client: MlflowClient, uri: str, project: Path) -> str:
         if experiment := client.get_experiment_by_name(EXPERIMENT):
             return experiment.experiment_id
         raise
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith("http")
 
 
 def _create_database(path: Path) -> None:
@@ -300,5 +314,6 @@ def _is_gone(error: Exception) -> bool:
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def first_line(error: Exception) -> str:
+    """What an error says, without the stack that MLflow puts beneath."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -126,6 +126,21 @@ def test_large_arrays_are_views_of_the_file(tmp_path) -> None:
     assert peak < array.nbytes / 10
 
 
+def test_bytes_missing_from_a_frame_are_noticed() -> None:
+    content = pickle.dumps(["a" * 20, "b"], 4)
+    assert content.count(b"a" * 20) == 1
+    shorter = content.replace(b"\x14" + b"a" * 20, b"\x0a" + b"a" * 10)
+    with pytest.raises(InputError, match=r"a frame of \d+ bytes, cut off"):
+        _read(shorter)
+
+
+def test_arrays_of_another_layout_are_refused() -> None:
+    content = pickle.dumps(np.arange(3), 4)
+    assert content.count(b"(K\x01K\x03\x85") == 1
+    with pytest.raises(InputError, match="another version of the layout"):
+        _read(content.replace(b"(K\x01K\x03\x85", b"(K\x07K\x03\x85"))
+
+
 def test_several_pickles_after_each_other(tmp_path) -> None:
     path = tmp_path / "several.pkl"
     path.write_bytes(b"".join(pickle.dumps(i) for i in range(3)))

@@ -56,6 +56,20 @@ def test_contents_come_as_numpy_and_plain_data(tmp_path, legacy) -> None:
 
 
 @LAYOUTS
+def test_many_parts_of_one_large_tensor(tmp_path, legacy) -> None:
+    whole = torch.arange(3_000_000.0).reshape(1000, 3000)
+    found = read_torch(_saved(tmp_path / "file.pt", list(whole), legacy))
+    np.testing.assert_array_equal(np.stack(found), whole.numpy())
+
+
+@LAYOUTS
+def test_one_large_tensor_in_too_many_places(tmp_path, legacy) -> None:
+    path = _saved(tmp_path / "file.pt", [torch.zeros(1_000_000)] * 100, legacy)
+    with pytest.raises(InputError, match="many times larger than the file"):
+        read_torch(path)
+
+
+@LAYOUTS
 @pytest.mark.parametrize("number", range(len(mutations.intruders(Path("canary")))))
 def test_no_code_is_run(tmp_path, legacy, number) -> None:
     canary = tmp_path / "canary"

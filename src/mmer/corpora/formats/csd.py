@@ -176,22 +176,30 @@ class ComputationalSequence:
 
     def _array(self, group: h5py.h5g.GroupID, name: str, key: str) -> np.ndarray:
         dataset = h5py.h5d.open(group, self._link(group, name))
-        plan, dtype, shape = dataset.get_create_plist(), dataset.dtype, dataset.shape
+        dtype, shape = dataset.dtype, dataset.shape
         if dtype.kind not in "fS":
             raise InputError(self.path, key, "numbers (float) or words (bytes)", f"type {dtype}")
-        filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
-        if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
-            raise InputError(self.path, key, "data inside the file", "data stored in other files")
-        if filters - _OWN_FILTERS:
-            raise InputError(self.path, key, "gzip or no compression", f"HDF5 filters {filters}")
+        stored = dataset.get_storage_size()
+        # A place in the file is what plain bytes have, and nothing that is stored otherwise.
+        if dataset.get_offset() is None and self._is_packed(dataset, key):
+            stored *= _MAX_DEFLATE_RATIO
         size = dtype.itemsize * math.prod(shape)
-        stored = dataset.get_storage_size() * (_MAX_DEFLATE_RATIO if filters else 1)
         if size > min(stored, _MAX_BYTES):
             raise InputError(self.path, key, "rows that the file holds", f"{shape} rows, cut off")
         values = np.empty(shape, dtype.newbyteorder("="))
         if size:
             dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
         return values
+
+    def _is_packed(self, dataset: h5py.h5d.DatasetID, key: str) -> bool:
+        """Whether a dataset is compressed, having seen that it needs nothing outside the file."""
+        plan = dataset.get_create_plist()
+        if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
+            raise InputError(self.path, key, "data inside the file", "data stored in other files")
+        filters = {plan.get_filter(number)[0] for number in range(plan.get_nfilters())}
+        if filters - _OWN_FILTERS:
+            raise InputError(self.path, key, "gzip or no compression", f"HDF5 filters {filters}")
+        return bool(filters)
 
     def _text(self, dataset: h5py.h5d.DatasetID) -> str:
         """A string of variable length, walked to by hand: on a damaged heap libhdf5 never returns.

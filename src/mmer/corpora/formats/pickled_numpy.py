@@ -18,6 +18,7 @@ import numpy as np
 
 Bytes = bytes | memoryview
 
+_ARRAY_VERSION = 1
 # Loops run over the extents of an array, so an array without elements may not be "long" either.
 _MOST_ROWS_WITHOUT_ELEMENTS = 1 << 16
 
@@ -54,7 +55,9 @@ class PendingArray:
         """The array from numpy's state `(version, shape, type, is_fortran, content)`."""
         if self.value is not None or not isinstance(state, tuple) or len(state) != 5:
             raise MalformedPickle("an array without (version, shape, type, order, content)")
-        _, shape, dtype, fortran, content = state
+        version, shape, dtype, fortran, content = state
+        if version != _ARRAY_VERSION:
+            raise MalformedPickle("an array of another version of the layout")
         self.value = _array(content, dtype, shape, "F" if fortran is True else "C")
         return self.value
 

@@ -92,6 +92,7 @@ def unpickle(
     start: int = 0,
     builders: Mapping[str, object] | None = None,
     persistent: Builder | None = None,
+    size: int | None = None,
 ) -> tuple[object, int]:
     """Read one pickle from `content`; return the object and the position behind it.
 
@@ -101,12 +102,15 @@ def unpickle(
         start: Where in them the pickle begins.
         builders: Names that may occur besides those of plain data, and what stands in for them.
         persistent: Makes an object from a persistent id; None if there are none.
+        size: Bytes of the file, which limit what it may ask for; None if `content` is the file.
 
     Raises:
         InputError: The bytes are cut off or damaged.
         UntrustedDataError: They name something that plain data does not need.
     """
-    machine = _Machine(where, content, start, {**_BUILDERS, **(builders or {})}, persistent)
+    machine = _Machine(where, content, start, size or len(content))
+    machine.builders = {**_BUILDERS, **(builders or {})}
+    machine.persistent = persistent
     try:
         return machine.run(), machine.position
     except InputError:
@@ -124,20 +128,15 @@ def unpickle(
 class _Machine:
     """The stack machine: a position in the bytes, a stack with marks, a memo."""
 
-    def __init__(
-        self,
-        where: object,
-        content: bytes | mmap.mmap,
-        start: int,
-        builders: Mapping[str, object],
-        persistent: Builder | None,
-    ) -> None:
+    def __init__(self, where: object, content: bytes | mmap.mmap, start: int, size: int) -> None:
         self.where, self.content, self.view = where, content, memoryview(content)
-        self.position, self.builders, self.persistent = start, builders, persistent
+        self.position = start
+        self.allowance = _EXPANSION * size + _EXPANSION_ALWAYS
+        self.builders: Mapping[str, object] = {}
+        self.persistent: Builder | None = None
         self.stack: list = []
         self.below_marks: list[list] = []
         self.memo: dict[int, object] = {}
-        self.allowance = _EXPANSION * len(content) + _EXPANSION_ALWAYS
 
     def run(self) -> object:
         for _ in range(_MOST_INSTRUCTIONS):
@@ -176,6 +175,12 @@ class _Machine:
         piece = bytes(self.view[self.position : end])
         self.position = end + 1
         return piece
+
+    def frame(self) -> None:
+        """Frames only help buffering, but one that does not fit shows that bytes are missing."""
+        length = _unpack("<Q", self.take(8))
+        if length > len(self.view) - self.position:
+            raise MalformedPickle(f"a frame of {length} bytes, cut off")
 
     # The stack, its marks and the memo
 
@@ -275,7 +280,8 @@ class _Machine:
     def persistent_value(self) -> None:
         if self.persistent is None:
             self.refuse("a persistent id")
-        self.push(self.persistent(self.stack.pop()))
+        # Many tensors may share a storage: what they show of it counts, not the storage.
+        self.stack.append(self.persistent(self.stack.pop()))
 
 
 def _cost(arguments: tuple) -> int:
@@ -412,7 +418,7 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], None]] = {
     code[0]: instruction
     for code, instruction in {
         pickle.PROTO: lambda m: m.take(1),
-        pickle.FRAME: lambda m: m.take(8),  # frames help buffering and mean nothing
+        pickle.FRAME: _Machine.frame,
         pickle.NONE: _constant(None),
         pickle.NEWTRUE: _constant(True),
         pickle.NEWFALSE: _constant(False),
@@ -463,6 +469,7 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], None]] = {
         pickle.BINGET: lambda m: m.recall(m.take(1)[0]),
         pickle.LONG_BINGET: lambda m: m.recall(_unpack("<I", m.take(4))),
         pickle.GLOBAL: lambda m: m.builder(m.line().decode(), m.line().decode()),
+        pickle.INST: lambda m: m.builder(m.line().decode(), m.line().decode()),
         pickle.STACK_GLOBAL: _Machine.builder_from_stack,
         pickle.REDUCE: _Machine.call,
         pickle.NEWOBJ: _Machine.call,

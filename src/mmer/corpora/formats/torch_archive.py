@@ -69,14 +69,15 @@ class _Zip:
     """The entries of an archive: `data.pkl` and `data/<key>` under one folder."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, size: int) -> None:
-        self.path, self.archive, self.unread = path, archive, size
+        self.path, self.archive, self.size, self.unread = path, archive, size, size
         self.entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         self.storages: dict[str, np.ndarray] = {}
 
     def read(self) -> object:
         if "byteorder" in self.entries and self.entry("byteorder") != b"little":
             raise InputError(self.path, "byteorder", "little", "another")
-        return unpickle(self.path, self.entry("data.pkl"), 0, _BUILDERS, self.storage)[0]
+        content = self.entry("data.pkl")
+        return unpickle(self.path, content, 0, _BUILDERS, self.storage, self.size)[0]
 
     def entry(self, name: str) -> bytes:
         """An entry's bytes, checked against its sum in the archive."""

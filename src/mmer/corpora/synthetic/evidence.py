@@ -4,7 +4,7 @@ A segment's label set Y has a pairwise log-linear distribution whose rates are t
 Each emotion then shows, or fails to show, in its own modalities: a cue bit per emotion and
 modality, drawn from a table P(bits | emotion present or not). Everything else in the corpus (words, frames,
 baselines, gaps) is drawn from the cue bits and noise alone, so P(Y | cue bits) bounds what any
-system can know, and it is computed here exactly: 64 label sets times 512 cue patterns.
+system can know, and it is computed here exactly: 64 label sets times 1024 cue patterns.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ class Evidence:
         return noise * table + (1 - noise) * certain
 
 
-# Sad, surprise and fear show in one modality, happy and anger in either of two. Disgust shows in
+# Sad and surprise show in one modality; happy, anger and fear in either of two. Disgust shows in
 # both of two at once; either alone is common without it, so neither modality tells by itself.
 EVIDENCE = {
     "happy": Evidence(("text", "visual"), (0.82, 0.12, 0.05, 0.01), (0.12, 0.26, 0.18, 0.44)),
     "sad": Evidence(("audio",), (0.94, 0.06), (0.25, 0.75)),
-    "anger": Evidence(("text", "audio"), (0.90, 0.05, 0.045, 0.005), (0.16, 0.22, 0.22, 0.40)),
-    "surprise": Evidence(("visual",), (0.98, 0.02), (0.27, 0.73)),
-    "disgust": Evidence(("visual", "audio"), (0.67, 0.15, 0.15, 0.03), (0.12, 0.07, 0.07, 0.74)),
-    "fear": Evidence(("text",), (0.98, 0.02), (0.27, 0.73)),
+    "anger": Evidence(("visual", "audio"), (0.90, 0.05, 0.045, 0.005), (0.16, 0.22, 0.22, 0.40)),
+    "surprise": Evidence(("text",), (0.98, 0.02), (0.27, 0.73)),
+    "disgust": Evidence(("text", "visual"), (0.67, 0.15, 0.15, 0.03), (0.12, 0.07, 0.07, 0.74)),
+    "fear": Evidence(("text", "audio"), (0.96, 0.02, 0.018, 0.002), (0.20, 0.20, 0.20, 0.40)),
 }
 CUES = tuple((emotion, m) for emotion in EMOTIONS for m in EVIDENCE[emotion].modalities)
 

@@ -15,13 +15,16 @@ from mmer.corpora.synthetic.evidence import CUES
 from mmer.corpora.synthetic.timeline import CUE_COLUMNS, Timeline
 
 _STEP = 5.0
-_VIDEO_SPREAD = 0.5
-_WORD_SPREAD = 0.6
-_NOISE = 0.4
+_VIDEO_SPREAD = 0.6
+_WORD_SPREAD = 0.3
+_GAIN_SPREAD = 1.0
+_WORD_NOISE = 4.0
+_FRAME_NOISE = 2.0
 _NEUTRAL_WORDS = 2000
 _CUE_WORDS = {
     "happy": "wonderful delighted cheerful joyful thrilled lovely smiling grateful",
-    "anger": "furious outraged hateful annoying infuriating hostile angry unfair",
+    "surprise": "unexpected astonishing suddenly unbelievable shocking amazed stunned incredible",
+    "disgust": "revolting gross nasty sickening filthy rotten disgusting vile",
     "fear": "terrified frightened scary afraid anxious dreadful panicking nervous",
 }
 _GRID = 16
@@ -66,13 +69,14 @@ def frames(
     count = int(video.segments[-1, 1] * kind.rate)
     times = np.arange(count) / kind.rate
     carries = video.carries[:, CUE_COLUMNS[kind.modality]]
+    at_rest = _VIDEO_SPREAD * rng.standard_normal(len(directions))
     coordinates = _STEP * carries + _WORD_SPREAD * rng.standard_normal(carries.shape)
-    at_rest = _VIDEO_SPREAD * rng.standard_normal(len(directions)) @ directions
-    at_rest += _NOISE * rng.standard_normal(kind.width)
-    word = video.word_at(times)
-    speech = np.vstack([coordinates @ directions, np.zeros(kind.width)])  # -1, a pause: no change
-    noise = rng.standard_normal((count // kind.hold + 1, kind.width), dtype=np.float32)
-    rows = _NOISE * noise.repeat(kind.hold, axis=0)[:count] + (at_rest + speech)[word]
+    spoken = coordinates @ directions + _noise(rng, _WORD_NOISE, len(carries), kind.width)
+    levels = np.vstack([spoken, np.zeros((1, kind.width))]) + at_rest @ directions
+    gain = np.append(rng.lognormal(sigma=_GAIN_SPREAD, size=len(spoken)), 0.3)
+    word = video.word_at(times)  # -1 in a pause: the last row
+    noise = _noise(rng, _FRAME_NOISE, count // kind.hold + 1, kind.width)
+    rows = gain[word, None] * (levels[word] + noise.repeat(kind.hold, axis=0)[:count])
     rows = _rounded(rows)
     infinite = np.flatnonzero(rng.random(count) < kind.infinite_rate)
     rows[infinite, rng.integers(kind.width, size=len(infinite))] = -np.inf
@@ -115,7 +119,8 @@ class Vocabulary:
         coordinates = rng.standard_normal((_NEUTRAL_WORDS, len(columns)))
         steps = np.repeat(np.eye(len(columns)), counts, axis=0)
         vectors = np.vstack([_STEP * steps, _WORD_SPREAD * coordinates]) @ directions
-        vectors += _NOISE * rng.standard_normal(vectors.shape)
+        vectors += _noise(rng, _WORD_NOISE, *vectors.shape)
+        vectors *= rng.lognormal(sigma=_GAIN_SPREAD, size=(len(vectors), 1))
         indices = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
         return cls(
             words=np.array([word for words in cue_words for word in words] + list(neutral)).astype(
@@ -136,6 +141,11 @@ class Vocabulary:
             carriers = np.flatnonzero(video.carries[:, column])
             spoken[carriers] = rng.choice(choices, len(carriers))
         return spoken
+
+
+def _noise(rng: np.random.Generator, norm: float, count: int, width: int) -> np.ndarray:
+    """Rows of isotropic noise, (count, width), whose norm is `norm` in the root mean square."""
+    return norm / np.sqrt(width) * rng.standard_normal((count, width), dtype=np.float32)
 
 
 def _rounded(rows: np.ndarray) -> np.ndarray:

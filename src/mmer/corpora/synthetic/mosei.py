@@ -50,7 +50,7 @@ class SyntheticMosei:
         train_videos, valid_videos, test_videos: Videos per fold that give samples. Three more,
             which lack FACET, labels or a fold, give none.
         segments_per_video: Labelled segments per video.
-        words_per_segment: Mean number of words; half of it to one and a half times occur.
+        words_per_segment: Mean number of words; two to four thirds of it occur.
         noise: How far the cues miss and mislead: 0 not at all, 1 fully (see `ceiling`).
 
     Raises:
@@ -74,7 +74,7 @@ class SyntheticMosei:
             "valid_videos": 1,
             "test_videos": 1,
             "segments_per_video": 1,
-            "words_per_segment": 2 * FEWEST_WORDS,
+            "words_per_segment": 3 * FEWEST_WORDS // 2,
         }
         for name, lowest in least.items():
             value = getattr(self, name)

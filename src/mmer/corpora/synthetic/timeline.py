@@ -49,7 +49,7 @@ def draw_timeline(
 ) -> Timeline:
     """Draw a video; see `Timeline`. Its labels meet the rest only in the cue bits."""
     labels, cues = model.draw(rng, segment_count)
-    low, high = words_per_segment // 2, words_per_segment + words_per_segment // 2
+    low, high = 2 * words_per_segment // 3, 4 * words_per_segment // 3
     counts = np.concatenate(
         [rng.integers(2, 6, size=1), rng.integers(low, high, size=segment_count, endpoint=True)]
     )

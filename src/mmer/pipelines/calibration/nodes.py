@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ from mmer.evaluation.baselines import Baselines
 from mmer.models.weights import TrainedModel
 from mmer.samples.scores import Scores
 from mmer.training.scoring import score_table
+
+logger = logging.getLogger(__name__)
 
 
 class CalibrationParameters(RootModel[CalibrationSettings]):
@@ -26,7 +29,10 @@ def score_valid(model: TrainedModel, valid_samples: pa.Table) -> Scores:
 
 def calibrate_carat(valid_scores: Scores, parameters: CalibrationParameters) -> dict[str, Any]:
     """CARAT's thresholds, probabilities and conformal cuts, with the weights they belong to."""
-    return calibrate(valid_scores, parameters.root).to_dict()
+    calibration = calibrate(valid_scores, parameters.root)
+    for line in (calibration.reason, *calibration.notes):
+        logger.info(line)
+    return calibration.to_dict()
 
 
 def calibrate_baselines(

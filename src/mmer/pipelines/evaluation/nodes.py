@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from typing import Any
 
@@ -20,14 +19,12 @@ from mmer.evaluation.attention import attended_words, telling_samples
 from mmer.evaluation.baselines import Baselines
 from mmer.evaluation.modality import by_missing_rate, by_modality_subset
 from mmer.evaluation.report import ReportInput, render_report
-from mmer.evaluation.summary import assess, summary_frame, summary_text
+from mmer.evaluation.summary import assess, summary_frame
 from mmer.models.weights import TrainedModel
 from mmer.samples.batches import pack
 from mmer.samples.scores import Scores
 from mmer.samples.table import table_info
 from mmer.training.scoring import score_samples, score_table
-
-logger = logging.getLogger(__name__)
 
 
 def score_test(model: TrainedModel, test_samples: pa.Table) -> Scores:
@@ -52,7 +49,6 @@ def assess_systems(
     for name, scores in Baselines.from_dict(baselines).scores(test_samples, "test").items():
         systems.append((scores, _thresholds(scores, baseline_calibration[name])))
     assessed = assess(systems)
-    logger.info("\n%s", summary_text(assessed))
     return assessed, assessed[0]["metrics"], summary_frame(assessed)
 
 
