@@ -161,6 +161,7 @@ def test_equals_the_sdk_written_as_loops(words, visual, audio, segments, seed):
     for number, expected in enumerate(_sdk(sequences, times)):
         rows = aligned.segment(number, in_step=False)
         assert (rows is None) == (expected is None)
+        assert (aligned.segment(number, in_step=True) is None) == (expected is None)
         for modality, values in (expected or {}).items():
             found = aligned.features[modality][rows[modality]]
             np.testing.assert_array_equal(found, values.astype(np.float32))

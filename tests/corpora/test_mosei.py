@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import joblib
 import numpy as np
 import pytest
@@ -158,6 +159,15 @@ def test_the_number_of_processes_changes_nothing(folder):
         read_mosei(folder, replace(SETTINGS, n_jobs=n)).info.fingerprint for n in (1, 2, -1)
     }
     assert len(fingerprints) == 1
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_damage_that_is_met_on_the_way_is_named(folder, n_jobs):
+    with h5py.File(folder / FILES["audio"].name, "r+") as file:
+        del file["COVAREP/data/late/intervals"]
+    samples = read_mosei(folder, replace(SETTINGS, n_jobs=n_jobs)).read("train")
+    with pytest.raises(InputError, match=r"COVAREP\.csd \[late/intervals\]"):
+        list(samples)
 
 
 @pytest.mark.slow

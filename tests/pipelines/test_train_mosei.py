@@ -164,7 +164,7 @@ def test_another_corpus_makes_other_tables(tiny_project, run, tmp_path):
     files = tmp_path / "files"
     shutil.copytree(official_files(tiny_project), files)
     folds = json.loads((files / "folds.json").read_text())
-    folds["standard_train_fold"] = folds["standard_train_fold"][1:]
+    folds["standard_train_fold"] = folds["standard_train_fold"][:-1]
     (files / "folds.json").write_text(json.dumps(folds))
     path = tiny_project / "data/03_primary/mosei/train.arrow"
     before = len(open_table(path))

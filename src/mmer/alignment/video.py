@@ -6,6 +6,8 @@ word, so that the modalities share their steps; `align_frames` leaves every moda
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,16 +20,19 @@ TimedFeatures = tuple[np.ndarray, np.ndarray]
 
 
 class AlignedVideo(NamedTuple):
-    """Features of one video and where its labelled segments find theirs.
+    """Features of one video and where its S labelled segments find theirs.
 
     Attributes:
         features: Per modality (N_m, D_m).
-        rows: Per modality, for each segment the rows that fall in it, in order of time.
+        rows: Modality -> for each segment the rows that fall in it, in order of time; worked out
+            when it is asked for.
+        complete: (S,) bool, segments in which every modality is known to have something.
         words: (N_text,) number of each text row in the sequence that it came from.
     """
 
     features: dict[str, np.ndarray]
-    rows: dict[str, Overlaps]
+    rows: Callable[[str], Overlaps]
+    complete: np.ndarray
     words: np.ndarray
 
     def segment(self, number: int, in_step: bool) -> dict[str, np.ndarray] | None:
@@ -40,10 +45,13 @@ class AlignedVideo(NamedTuple):
                 frames are missing at a segment's border, or words overlap, its modalities lose
                 step with each other; they do not here, and elsewhere the two are the same.
         """
-        rows = {modality: overlaps.of(number) for modality, overlaps in self.rows.items()}
-        if not all(map(len, rows.values())):
-            return None
-        return dict.fromkeys(rows, rows["text"]) if in_step else rows
+        if not (in_step and self.complete[number]):
+            rows = {modality: self.rows(modality).of(number) for modality in self.features}
+            if not all(map(len, rows.values())):
+                return None
+            if not in_step:
+                return rows
+        return dict.fromkeys(self.features, self.rows("text").of(number))
 
 
 def align_words(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> AlignedVideo:
@@ -58,15 +66,21 @@ def align_words(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> Al
     """
     text, intervals = sequences["text"]
     words = np.flatnonzero(np.abs(intervals[:, 1] - intervals[:, 0]) >= TOLERANCE)
-    spans = intervals[words]
-    placed = overlapping(segments, np.sort(spans, axis=1))
-    features, rows = {"text": text[words]}, {"text": placed}
-    for modality, (values, frames) in sequences.items():
-        if modality != "text":
-            overlaps = overlapping(spans, frames)
-            features[modality] = average(values, overlaps)
-            rows[modality] = _as_covered(placed, segments, _covered(spans, frames, overlaps))
-    return AlignedVideo(features, rows, words)
+    times = intervals[words]
+    spans = np.sort(times, axis=1)
+    placed = overlapping(segments, spans)
+    frames = {m: overlapping(times, seq[1]) for m, seq in sequences.items() if m != "text"}
+    averages = {m: average(sequences[m][0], overlaps) for m, overlaps in frames.items()}
+
+    @cache
+    def rows(modality: str) -> Overlaps:
+        if modality == "text":
+            return placed
+        covered = _covered(times, sequences[modality][1], frames[modality])
+        return _as_covered(placed, segments, covered)
+
+    complete = _hold_a_word(segments, spans, placed)
+    return AlignedVideo({"text": text[words], **averages}, rows, complete, words)
 
 
 def align_frames(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> AlignedVideo:
@@ -78,7 +92,8 @@ def align_frames(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> A
     """
     features = {modality: values for modality, (values, _) in sequences.items()}
     rows = {modality: overlapping(segments, times) for modality, (_, times) in sequences.items()}
-    return AlignedVideo(features, rows, np.arange(len(features["text"])))
+    complete = np.all([np.diff(overlaps.bounds) > 0 for overlaps in rows.values()], axis=0)
+    return AlignedVideo(features, rows.__getitem__, complete, np.arange(len(features["text"])))
 
 
 def average(features: np.ndarray, overlaps: Overlaps) -> np.ndarray:
@@ -96,6 +111,14 @@ def average(features: np.ndarray, overlaps: Overlaps) -> np.ndarray:
     shape = (len(counts), len(features))
     sums = csr_array((ones, overlaps.rows, overlaps.bounds), shape=shape) @ features
     return sums / np.maximum(counts, 1)[:, None].astype(features.dtype)
+
+
+def _hold_a_word(segments: np.ndarray, spans: np.ndarray, placed: Overlaps) -> np.ndarray:
+    """Segments that hold a whole word, and so whatever part of it a modality's frames cover."""
+    segment = np.repeat(np.arange(len(segments)), np.diff(placed.bounds))
+    times, limits = spans[placed.rows], segments[segment]
+    whole = (times[:, 0] >= limits[:, 0]) & (times[:, 1] <= limits[:, 1])
+    return np.bincount(segment[whole], minlength=len(segments)) > 0
 
 
 class _Covered(NamedTuple):

@@ -33,8 +33,8 @@ from mmer.errors import InputError
 from mmer.samples.table import MODALITIES, SPLITS, Features, Sample, TableInfo
 
 _STANDARD_FOLDS = Path(__file__).with_name("mosei_standard_folds.json")
-_VIDEOS_PER_TASK = 8
-_TASKS_PER_PROCESS = 4
+_VIDEOS_PER_TASK = 16
+_TASKS_PER_PROCESS = 2
 
 _log = logging.getLogger(__name__)
 
@@ -119,8 +119,8 @@ def read_mosei(
     """Open the official files in `folder`, check them, and offer the samples of each fold.
 
     Samples are the segments in which every modality has something, of videos that are in all files
-    and in a fold. With `WORDS` among the files, samples know their words. One video at a time is in
-    memory (a few per process, if there are several).
+    and in a fold. With `WORDS` among the files, samples know their words. Videos are read while the
+    samples are iterated over; those of some 30 videos per process are in memory at a time.
 
     Args:
         folder: Where the files lie.
@@ -214,8 +214,15 @@ def _splits(
     for split, videos in splits.items():
         if not videos:
             raise InputError(corpus, f"fold {split}", "videos that are in every file", "none")
-    kept = sum(map(len, splits.values()))
-    _log.info("%s: %d of %d videos are in no fold", corpus, len(shared) - kept, len(shared))
+    named = set().union(*folds.values())
+    _log.info(
+        "%s: %d videos are in every file, of which %d are in no fold; %d of the folds' %d are not",
+        corpus,
+        len(shared),
+        len(shared - named),
+        len(named - shared),
+        len(named),
+    )
     return splits
 
 
@@ -235,7 +242,10 @@ def _stream(name: str, reader: _VideoReader, videos: dict[str, SegmentLabels]) -
                 yield from found
     segments = sum(len(labels.intervals) for labels in videos.values())
     _log.info(
-        "%s: %d of %d segments lack a modality and are left out", name, segments - samples, segments
+        "%s: %d samples; %d segments lack a modality and are left out",
+        name,
+        samples,
+        segments - samples,
     )
 
 

@@ -16,6 +16,7 @@ from mmer.corpora.noalign import read_noalign
 from mmer.corpora.padded import PaddedSettings
 from mmer.corpora.source import CorpusSource
 from mmer.corpora.tailor import read_tailor
+from mmer.errors import InputError
 
 _TAILOR = "train_valid_test.pt"
 _NOALIGN = "mosei_senti_data_noalign.pkl"
@@ -45,6 +46,15 @@ def _mmsa(
     )
 
 
+def _m3ed(path: Path, settings: M3edSettings, *, corpus: str, synthetic: bool) -> CorpusSource:
+    if path.is_dir():
+        found = sorted(path.glob("*.pkl"))
+        if len(found) != 1:
+            raise InputError(path, "", "one .pkl file, or its own path", [f.name for f in found])
+        path = found[0]
+    return read_m3ed(path, settings, corpus=corpus, synthetic=synthetic)
+
+
 def _inside(path: Path, name: str) -> Path:
     return path / name if path.is_dir() else path
 
@@ -55,5 +65,5 @@ READERS: dict[str, tuple[type, Callable[..., CorpusSource]]] = {
     "noalign_pkl": (PaddedSettings, _noalign),
     "mmsa_aligned": (MmsaSettings, partial(_mmsa, "aligned_50.pkl")),
     "mmsa_unaligned": (MmsaSettings, partial(_mmsa, "unaligned_50.pkl")),
-    "m3ed_pkl": (M3edSettings, read_m3ed),
+    "m3ed_pkl": (M3edSettings, _m3ed),
 }

@@ -13,11 +13,13 @@ from kedro.io import AbstractDataset
 from pydantic import TypeAdapter
 
 from mmer.corpora.source import RawCorpus, fingerprint
+from mmer.corpora.synthetic.m3ed import SyntheticM3ed, write_synthetic_m3ed
 from mmer.corpora.synthetic.mosei import SyntheticMosei, write_synthetic_mosei
 from mmer.errors import InputError
 
 GENERATORS: dict[str, tuple[type, Callable[..., None]]] = {
     "mosei": (SyntheticMosei, write_synthetic_mosei),
+    "m3ed": (SyntheticM3ed, write_synthetic_m3ed),
 }
 
 logger = logging.getLogger(__name__)

@@ -158,6 +158,13 @@ def test_no_code_is_run(name, tmp_path) -> None:
     assert isinstance(caught.value, UntrustedDataError) or name in ("codec", "call of data")
 
 
+@pytest.mark.parametrize("name", ["system", "eval", "open", "stack global", "getattr", "instance"])
+def test_the_same_pickles_run_code_elsewhere(name, tmp_path) -> None:
+    canary = tmp_path / "canary"
+    pickle.loads(b"\x80\x04" + hostile.that_run_code(canary)[name] + b".")
+    assert canary.exists()
+
+
 @pytest.mark.parametrize("number", range(len(mutations.intruders(Path("canary")))))
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_objects_are_refused_by_name(number, protocol, tmp_path) -> None:

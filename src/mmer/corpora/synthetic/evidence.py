@@ -1,10 +1,10 @@
 """Which emotions a synthetic segment has and which cues show them: the only link to its features.
 
-A segment's label set Y has a pairwise log-linear distribution whose rates are those of CMU-MOSEI.
-Each emotion then shows, or fails to show, in its own modalities: a cue bit per emotion and
-modality, drawn from a table P(bits | emotion present or not). Everything else in the corpus (words, frames,
-baselines, gaps) is drawn from the cue bits and noise alone, so P(Y | cue bits) bounds what any
-system can know, and it is computed here exactly: 64 label sets times 1024 cue patterns.
+A segment's label set Y has a pairwise log-linear distribution whose rates are CMU-MOSEI's. Each
+emotion then shows, or fails to show, in its own modalities: a cue bit per emotion and modality,
+drawn from a table P(bits | emotion present or not). Everything else in the corpus (words, frames,
+gaps) is drawn from the cue bits and noise alone, so P(Y | cue bits) bounds what any system can
+know. It is computed here exactly: 64 label sets times 1024 cue patterns.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class EmotionModel:
         weight = self._joint(cues).sum(axis=1)
         probability = self.label_probabilities(cues)
         weights = np.broadcast_to(weight[:, None], probability.shape)
-        per_label = [_best_f1(probability[:, label], weight) for label in range(len(EMOTIONS))]
+        per_label = [best_f1(probability[:, label], weight) for label in range(len(EMOTIONS))]
         return {
-            "micro_f1": _best_f1(probability.ravel(), weights.ravel()),
+            "micro_f1": best_f1(probability.ravel(), weights.ravel()),
             "macro_f1": float(np.mean(per_label)),
         }
 
@@ -139,7 +139,8 @@ def _label_set_probabilities() -> np.ndarray:
     return probability
 
 
-def _best_f1(probability: np.ndarray, weight: np.ndarray) -> float:
+def best_f1(probability: np.ndarray, weight: np.ndarray) -> float:
+    """Expected F1 of the best cut: probabilities (N,) of as many decisions, each of a weight."""
     order = np.argsort(-probability, kind="stable")
     positive = (probability * weight)[order]
     found, predicted = np.cumsum(positive), np.cumsum(weight[order])

@@ -1,12 +1,15 @@
 """Feature rows of a synthetic video: word vectors, and frames of face and voice.
 
-A cue is a step along a fixed direction of its modality's feature space. Along the same directions
-videos differ (what they are about; the face and the voice at rest) and so do words, such that one
-word tells a cue apart and the mean over a segment's words hardly does.
+A cue is a step along a fixed direction of its modality's feature space, in all that belongs to its
+word. A single word tells it apart. The mean over a segment hardly does: words differ in magnitude
+(loudness of a voice, norm of a word vector), so that a few strong ones without a cue make up most
+of the mean, and videos differ along the cues' directions (what they are about; face and voice at
+rest).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +17,15 @@ import numpy as np
 from mmer.corpora.synthetic.evidence import CUES
 from mmer.corpora.synthetic.timeline import CUE_COLUMNS, Timeline
 
+# Lengths in one unit, before a word's magnitude multiplies them. Noise is given by its norm over
+# all features, so that it hides a cue equally in 35 and in 300 of them.
 _STEP = 5.0
-_VIDEO_SPREAD = 0.6
-_WORD_SPREAD = 0.3
-_GAIN_SPREAD = 1.0
+_VIDEO_SPREAD = 0.3
+_WORD_SPREAD = 0.4
 _WORD_NOISE = 4.0
 _FRAME_NOISE = 2.0
+_MAGNITUDE_SPREAD = 1.0  # of the magnitude's logarithm
+_PAUSE_MAGNITUDE = 0.3
 _NEUTRAL_WORDS = 2000
 _CUE_WORDS = {
     "happy": "wonderful delighted cheerful joyful thrilled lovely smiling grateful",
@@ -27,7 +33,6 @@ _CUE_WORDS = {
     "disgust": "revolting gross nasty sickening filthy rotten disgusting vile",
     "fear": "terrified frightened scary afraid anxious dreadful panicking nervous",
 }
-_GRID = 16
 
 
 @dataclass(frozen=True)
@@ -68,36 +73,44 @@ def frames(
     """Features (n, width) float32 and intervals (n, 2) of a video's frames, gaps left out."""
     count = int(video.segments[-1, 1] * kind.rate)
     times = np.arange(count) / kind.rate
+    word = video.word_at(times)  # -1, so the last row of what follows, in a pause
     carries = video.carries[:, CUE_COLUMNS[kind.modality]]
-    at_rest = _VIDEO_SPREAD * rng.standard_normal(len(directions))
-    coordinates = _STEP * carries + _WORD_SPREAD * rng.standard_normal(carries.shape)
-    spoken = coordinates @ directions + _noise(rng, _WORD_NOISE, len(carries), kind.width)
-    levels = np.vstack([spoken, np.zeros((1, kind.width))]) + at_rest @ directions
-    gain = np.append(rng.lognormal(sigma=_GAIN_SPREAD, size=len(spoken)), 0.3)
-    word = video.word_at(times)  # -1 in a pause: the last row
     noise = _noise(rng, _FRAME_NOISE, count // kind.hold + 1, kind.width)
-    rows = gain[word, None] * (levels[word] + noise.repeat(kind.hold, axis=0)[:count])
-    rows = _rounded(rows)
+    rows = _levels(rng, carries, directions)[word] + noise.repeat(kind.hold, axis=0)[:count]
+    magnitude = np.append(_magnitudes(rng, len(carries)), _PAUSE_MAGNITUDE)
+    rows = _rounded(rows * magnitude[word, None])
     infinite = np.flatnonzero(rng.random(count) < kind.infinite_rate)
     rows[infinite, rng.integers(kind.width, size=len(infinite))] = -np.inf
-    kept = np.ones(count, dtype=bool)
-    if rng.random() < kind.gap_rate:
-        first, length = rng.uniform(0, times[-1]), rng.uniform(0.5, 1.5)
-        in_gap = (times >= first) & (times < first + length)
-        # A lost cue would make the ceiling a bound that no system can reach.
-        kept = ~in_gap | np.append(carries.any(axis=1), False)[word]
+    # A cue in a gap would be lost, and the ceiling a bound that no system can reach.
+    kept = ~_gap(rng, kind, times) | np.append(carries.any(axis=1), False)[word]
     intervals = np.stack([times, times + 1 / kind.rate], axis=1)
     return rows[kept], intervals[kept]
 
 
+def _levels(rng: np.random.Generator, carries: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """What the frames of each word have in common, and in the last row those of a pause."""
+    at_rest = _VIDEO_SPREAD * rng.standard_normal(len(directions))
+    coordinates = at_rest + _STEP * carries + _WORD_SPREAD * rng.standard_normal(carries.shape)
+    words = coordinates @ directions + _noise(rng, _WORD_NOISE, len(carries), directions.shape[1])
+    return np.vstack([words, at_rest @ directions]).astype(np.float32)
+
+
+def _gap(rng: np.random.Generator, kind: FrameKind, times: np.ndarray) -> np.ndarray:
+    """Whether each frame falls into the video's gap, of half a second to one and a half."""
+    if rng.random() >= kind.gap_rate:
+        return np.zeros(len(times), dtype=bool)
+    first, length = rng.uniform(0, times[-1]), rng.uniform(0.5, 1.5)
+    return (times >= first) & (times < first + length)
+
+
 @dataclass(frozen=True)
 class Vocabulary:
-    """Invented words and their vectors: the cue words of each emotion, then the neutral words.
+    """Words and their vectors: first those that are cues, then neutral ones, which are invented.
 
     Attributes:
-        words: All words, as bytes.
+        words: (words,) bytes.
         vectors: (words, 300) float32.
-        cue_words: Column of CUES -> indices of its words.
+        cue_words: Index of a cue in CUES -> the words that carry it.
         coordinates: (neutral words, text cues), how far each neutral word leans to each cue.
     """
 
@@ -113,19 +126,18 @@ class Vocabulary:
         directions = cue_directions(rng, "text", GLOVE_WIDTH)
         cue_words = [_CUE_WORDS[CUES[column][0]].split() for column in columns]
         counts = [len(words) for words in cue_words]
-        syllables = np.array([c + v for c in "bdfgklmnprstvz" for v in "aeiou"])
-        pairs = np.array([first + second for first in syllables for second in syllables])
-        neutral = rng.choice(pairs, _NEUTRAL_WORDS, replace=False)
+        words = [word for words in cue_words for word in words]
+        syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+        invented = [first + second for first in syllables for second in syllables]
+        words += list(rng.choice(invented, _NEUTRAL_WORDS, replace=False))
         coordinates = rng.standard_normal((_NEUTRAL_WORDS, len(columns)))
         steps = np.repeat(np.eye(len(columns)), counts, axis=0)
         vectors = np.vstack([_STEP * steps, _WORD_SPREAD * coordinates]) @ directions
         vectors += _noise(rng, _WORD_NOISE, *vectors.shape)
-        vectors *= rng.lognormal(sigma=_GAIN_SPREAD, size=(len(vectors), 1))
+        vectors *= _magnitudes(rng, len(vectors))[:, None]
         indices = np.split(np.arange(sum(counts)), np.cumsum(counts)[:-1])
         return cls(
-            words=np.array([word for words in cue_words for word in words] + list(neutral)).astype(
-                np.bytes_
-            ),
+            words=np.array(words).astype(np.bytes_),
             vectors=_rounded(vectors),
             cue_words=dict(zip(columns, indices, strict=True)),
             coordinates=coordinates,
@@ -145,9 +157,13 @@ class Vocabulary:
 
 def _noise(rng: np.random.Generator, norm: float, count: int, width: int) -> np.ndarray:
     """Rows of isotropic noise, (count, width), whose norm is `norm` in the root mean square."""
-    return norm / np.sqrt(width) * rng.standard_normal((count, width), dtype=np.float32)
+    return norm / math.sqrt(width) * rng.standard_normal((count, width), dtype=np.float32)
+
+
+def _magnitudes(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.lognormal(sigma=_MAGNITUDE_SPREAD, size=count).astype(np.float32)
 
 
 def _rounded(rows: np.ndarray) -> np.ndarray:
-    """To a coarse grid, which compresses well: gzip would not shrink full-precision noise."""
-    return (np.rint(rows * _GRID) / _GRID).astype(np.float32)
+    """To half precision, which gzip shrinks further than noise in all of float32's digits."""
+    return rows.astype(np.float16).astype(np.float32)

@@ -57,7 +57,7 @@ def draw_timeline(
     carries = np.zeros((borders[-1], len(CUES)), dtype=np.int64)
     for first, count, shown in zip(borders, counts[1:], cues, strict=False):
         _place_cues(rng, carries[first : first + count], shown)
-    starts, ends = _speak(rng, borders, carries.any(axis=1))
+    starts, ends = _speak(rng, borders, carries.max(axis=1) > 0)
     middle = (ends[borders[:-1] - 1] + starts[borders[:-1]]) / 2
     segments = np.stack([middle, np.append(middle[1:], ends[-1] + _SHORTEST_PAUSE)], axis=1)
     return Timeline(starts, ends, carries, segments, labels, cues)
@@ -76,7 +76,7 @@ def _speak(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Starts and ends of the words: fast speech with pauses, always one between segments."""
     count = len(carrier)
-    duration = np.clip(rng.gamma(6.0, 0.04, size=count), 0.1, 0.6)
+    duration = np.clip(rng.gamma(6.0, 0.035, size=count), 0.1, 0.6)
     duration[(rng.random(count) < _EMPTY_RATE) & ~carrier] = 0.0
     pause = np.where(rng.random(count) < _PAUSE_RATE, rng.uniform(_SHORTEST_PAUSE, 0.5, count), 0.0)
     pause[borders - 1] = np.maximum(pause[borders - 1], _SHORTEST_PAUSE)
