@@ -57,11 +57,11 @@ def test_equals_the_rule_applied_pair_by_pair(reference, intervals):
 @settings(max_examples=100, deadline=None)
 @given(_intervals(least=2), _intervals(least=2))
 def test_equals_it_when_the_reference_is_taken_in_parts(reference, intervals):
-    limit, module._MAX_CANDIDATES = module._MAX_CANDIDATES, 3
+    limit, module._MAX_PAIRS = module._MAX_PAIRS, 7
     try:
         overlaps = overlapping(reference, intervals)
     finally:
-        module._MAX_CANDIDATES = limit
+        module._MAX_PAIRS = limit
     assert _as_lists(overlaps) == _rows_one_by_one(reference, intervals)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 TOLERANCE = 1e-5
-_MAX_CANDIDATES = 1 << 22
+_MAX_PAIRS = 1 << 20
 
 
 class Overlaps(NamedTuple):
@@ -38,42 +38,25 @@ def overlapping(reference: np.ndarray, intervals: np.ndarray) -> Overlaps:
         intervals: (N, 2) likewise.
     """
     starts, ends = np.ascontiguousarray(intervals.T)
-    if (starts[1:] >= starts[:-1]).all():
-        return _overlapping_sorted(reference, starts, ends)
-    order = np.argsort(starts, kind="stable")
-    overlaps = _overlapping_sorted(reference, starts[order], ends[order])
-    return Overlaps(order[overlaps.rows].astype(np.int32), overlaps.bounds)
-
-
-def _overlapping_sorted(reference: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Overlaps:
-    first, last = reference[:, 0], reference[:, 1]
-    latest = np.maximum.accumulate(ends)
-    # Where rows end in the order in which they start, and each has a length, a reference's rows are
-    # one stretch between two binary searches; elsewhere the stretch only holds all candidates.
-    exact = bool((ends == latest).all() and (ends - starts > TOLERANCE).all())
-    inset = np.where(last > first, TOLERANCE, -TOLERANCE) if exact else -2 * TOLERANCE
-    begin = np.searchsorted(latest, first + inset, side="right")
-    end = np.searchsorted(starts, last - inset, side="left")
-    counts = np.where(np.abs(last - first) < TOLERANCE, 0, np.maximum(end - begin, 0))
-    if exact:
-        return Overlaps(_stretches(begin, counts), bounds_of(counts))
-    if counts.sum() > _MAX_CANDIDATES and len(reference) > 1:
-        half = len(reference) // 2
-        head = _overlapping_sorted(reference[:half], starts, ends)
-        tail = _overlapping_sorted(reference[half:], starts, ends)
-        bounds = np.concatenate([head.bounds, tail.bounds[1:] + head.bounds[-1]])
-        return Overlaps(np.concatenate([head.rows, tail.rows]), bounds)
-    rows, of = _stretches(begin, counts), np.repeat(np.arange(len(reference)), counts)
-    kept = shares_time(reference[of], np.stack([starts[rows], ends[rows]], axis=1))
-    return Overlaps(rows[kept], bounds_of(np.bincount(of[kept], minlength=len(reference))))
+    order = None
+    if not (starts[1:] >= starts[:-1]).all():
+        order = np.argsort(starts, kind="stable")
+        starts, ends = starts[order], ends[order]
+    # Rows that all have a length and end in the order in which they start, as frames do.
+    if (ends[1:] >= ends[:-1]).all() and (ends - starts > TOLERANCE).all():
+        overlaps = _between_searches(reference, starts, ends)
+    else:
+        overlaps = _among_all_pairs(reference, starts, ends)
+    return overlaps if order is None else Overlaps(order[overlaps.rows], overlaps.bounds)
 
 
 def shares_time(reference: np.ndarray, intervals: np.ndarray) -> np.ndarray:
-    """Whether two intervals (P, 2) overlap, pair by pair: (P,) bool."""
-    (first, last), (start, end) = reference.T, intervals.T
-    shared = np.minimum(end, last) - np.maximum(start, first)
+    """Whether intervals (.., 2) overlap those of the reference (.., 2): (..) bool."""
+    first, last = reference[..., 0], reference[..., 1]
+    start, end = intervals[..., 0], intervals[..., 1]
     touching = (end - first > -TOLERANCE) & (last - start > -TOLERANCE)
-    return touching & (np.abs(shared) > TOLERANCE)
+    shared = np.minimum(end, last) - np.maximum(start, first)
+    return touching & (np.abs(shared) > TOLERANCE) & (np.abs(last - first) >= TOLERANCE)
 
 
 def bounds_of(counts: np.ndarray) -> np.ndarray:
@@ -81,7 +64,24 @@ def bounds_of(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)], dtype=np.int32)
 
 
-def _stretches(begin: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The numbers begin[0], begin[0] + 1, .. counts[0] of them, then those from begin[1], ..."""
+def _between_searches(reference: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Overlaps:
+    first, last = reference[:, 0], reference[:, 1]
+    inset = np.where(last > first, TOLERANCE, -TOLERANCE)
+    begin = np.searchsorted(ends, first + inset, side="right")
+    end = np.searchsorted(starts, last - inset, side="left")
+    counts = np.where(np.abs(last - first) < TOLERANCE, 0, np.maximum(end - begin, 0))
+    # Each reference's rows are one stretch: begin, begin + 1, ..
     ahead = begin - (np.cumsum(counts) - counts)
-    return np.arange(counts.sum(), dtype=np.int32) + np.repeat(ahead.astype(np.int32), counts)
+    rows = np.arange(counts.sum(), dtype=np.int32) + np.repeat(ahead.astype(np.int32), counts)
+    return Overlaps(rows, bounds_of(counts))
+
+
+def _among_all_pairs(reference: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Overlaps:
+    intervals = np.stack([starts, ends], axis=1)
+    block = max(1, _MAX_PAIRS // max(1, len(intervals)))
+    pairs = [np.zeros((2, 0), np.intp)]
+    for at in range(0, len(reference), block):
+        of, rows = np.nonzero(shares_time(reference[at : at + block, None], intervals))
+        pairs.append(np.stack([of + at, rows]))
+    of, rows = np.concatenate(pairs, axis=1)
+    return Overlaps(rows.astype(np.int32), bounds_of(np.bincount(of, minlength=len(reference))))

@@ -65,7 +65,7 @@ class RawFiles(AbstractDataset[None, RawCorpus]):
                 synthetic,
             )
         kind, self._generate = GENERATORS[synthetic["corpus"]]
-        self._settings = TypeAdapter(kind).validate_python(synthetic.get("settings", {}))
+        self._settings: Any = TypeAdapter(kind).validate_python(synthetic.get("settings", {}))
         version = fingerprint({}, asdict(self._settings))[:12]
         self._path = Path(synthetic["folder"]) / version
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -22,7 +22,7 @@ class ScoresTable(AbstractVersionedDataset[Scores, Scores]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(Path(filepath), version)
+        super().__init__(PurePosixPath(filepath), version)
         self.metadata = metadata
 
     def load(self) -> Scores:

@@ -82,11 +82,13 @@ class PackedSamples:
 
     def to(self, device: torch.device) -> PackedSamples:
         """The same samples on `device`."""
-        moved = (
-            {m: x.to(device) for m, x in tensors.items()}
-            for tensors in (self.values, self.starts, self.lengths)
+        return PackedSamples(
+            {m: x.to(device) for m, x in self.values.items()},
+            {m: x.to(device) for m, x in self.starts.items()},
+            {m: x.to(device) for m, x in self.lengths.items()},
+            self.labels.to(device),
+            self.host_lengths,
         )
-        return PackedSamples(*moved, self.labels.to(device), self.host_lengths)
 
     def gather(self, index: np.ndarray) -> Batch:
         """The samples `index` (B,) as a padded batch, where the samples lie.

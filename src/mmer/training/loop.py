@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -118,51 +118,49 @@ def _train(
     device, rng = settings.torch_device, np.random.default_rng(settings.seed)
     network = new_network(train_samples, carat, standardise=settings.standardise).to(device)
     train_samples, valid_samples = (resident(s, device) for s in (train_samples, valid_samples))
+    truth = valid_samples.labels.cpu().numpy()
     steps = settings.epochs * math.ceil(len(train_samples) / settings.batch_size)
     optimiser = BertAdam(network, settings.optimiser, steps)
     losses = torch.compile(network.training_losses) if settings.compile else network.training_losses
     history: list[dict[str, float]] = []
-    best_state: dict[str, Tensor] = {}
-    best_epoch = 0
+    best, best_epoch, best_state = -1.0, 0, network.state_dict()
     with EpochProgress(steps, settings.epochs) as progress:
         for epoch in range(1, settings.epochs + 1):
-            start, sums = time.perf_counter(), {}
+            start = time.perf_counter()
+            sums = defaultdict[str, Tensor](lambda: torch.zeros((), device=device))
             network.train()
             batches = length_aware_batches(train_samples.longest, settings.batch_size, rng)
             for index in batches:
                 batch = train_samples.gather(index).to(device)
-                with _autocast(settings):
+                with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16):
                     terms = losses(batch.features, batch.masks, batch.labels)
                 terms["total"].backward()
                 optimiser.step()
                 optimiser.zero_grad()
                 for name, value in terms.items():
-                    sums[name] = sums.get(name, 0) + value.detach()
+                    sums[name] += value.detach()
                 progress.step()
-            record = {name: float(value) / len(batches) for name, value in sums.items()}
-            if not math.isfinite(record["total"]):
-                raise InputError(
-                    "training",
-                    f"epoch {epoch}",
-                    "a finite loss",
-                    record,
-                    "Lower the learning rate.",
-                )
-            record["seconds"] = time.perf_counter() - start
+            record = _mean_losses(sums, len(batches), epoch)
             scores = score_samples(network, valid_samples)
-            record["valid_micro_f1"] = best_micro_f1(
-                scores, valid_samples.labels.cpu().numpy(), settings.selection_threshold
-            )
+            micro_f1 = best_micro_f1(scores, truth, settings.selection_threshold)
+            seconds = time.perf_counter() - start
+            record |= {"valid_micro_f1": micro_f1, "seconds": seconds}
             history.append({"epoch": epoch, **record})
             progress.epoch(epoch, record)
-            if (
-                not best_epoch
-                or record["valid_micro_f1"] > history[best_epoch - 1]["valid_micro_f1"]
-            ):
-                best_epoch = epoch
+            if micro_f1 > best:
+                best, best_epoch = micro_f1, epoch
                 best_state = {name: x.clone() for name, x in network.state_dict().items()}
     network.load_state_dict(best_state)
     return TrainingResult(network.eval(), history, best_epoch)
+
+
+def _mean_losses(sums: dict[str, Tensor], batches: int, epoch: int) -> dict[str, float]:
+    record = {name: float(value) / batches for name, value in sums.items()}
+    if not math.isfinite(record["total"]):
+        raise InputError(
+            "training", f"epoch {epoch}", "a finite loss", record, "Lower the learning rate."
+        )
+    return record
 
 
 def new_network(samples: PackedSamples, carat: CaratSettings, *, standardise: bool) -> Carat:
@@ -195,9 +193,3 @@ def _statistics(samples: PackedSamples) -> tuple[dict[str, Tensor], dict[str, Te
         mean[modality] = values.mean(dim=0)
         scale[modality] = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
     return mean, scale
-
-
-def _autocast(settings: TrainingSettings):
-    if settings.bfloat16:
-        return torch.autocast(settings.torch_device.type, dtype=torch.bfloat16)
-    return nullcontext()

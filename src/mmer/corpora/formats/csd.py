@@ -35,6 +35,10 @@ _HDF5_ERRORS = (
     MemoryError,
 )
 _OWN_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+_USUAL_TYPES = (
+    (h5py.h5t.IEEE_F32LE, np.dtype("<f4")),
+    (h5py.h5t.IEEE_F64LE, np.dtype("<f8")),
+)
 _MAX_DEFLATE_RATIO = 1100
 _MAX_BYTES = 1 << 30
 _MAX_TEXT = 1 << 20
@@ -177,7 +181,9 @@ class ComputationalSequence:
 
     def _array(self, group: h5py.h5g.GroupID, name: str, key: str) -> np.ndarray:
         dataset = h5py.h5d.open(group, self._link(group, name, key))
-        dtype, shape = dataset.dtype, dataset.shape
+        kind, shape = dataset.get_type(), dataset.shape
+        # What nearly all are; to have h5py translate the type takes longer than to read many.
+        dtype = next((d for known, d in _USUAL_TYPES if kind.equal(known)), None) or kind.dtype
         if dtype.kind not in "fS":
             raise InputError(self.path, key, "numbers (float) or words (bytes)", f"type {dtype}")
         offset, stored = dataset.get_offset(), dataset.get_storage_size()
@@ -189,7 +195,7 @@ class ComputationalSequence:
         values = np.empty(shape, dtype)
         if offset is None:
             dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
-        elif os.preadv(self._descriptor, [values], offset) != size:
+        elif os.preadv(self._descriptor, [values.data], offset) != size:
             # Only plain bytes have an offset: they need nothing of libhdf5, which is slower here.
             raise InputError(self.path, key, "rows that the file holds", "the file's end")
         return values.astype(dtype.newbyteorder("="), copy=False)

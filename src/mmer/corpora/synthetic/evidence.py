@@ -100,7 +100,7 @@ class EmotionModel:
         weight = self._joint(cues).sum(axis=1)
         probability = self.label_probabilities(cues)
         weights = np.broadcast_to(weight[:, None], probability.shape)
-        per_label = [best_f1(probability[:, label], weight) for label in range(len(EMOTIONS))]
+        per_label = [best_f1(column, weight) for column in probability.T]
         return {
             "micro_f1": best_f1(probability.ravel(), weights.ravel()),
             "macro_f1": float(np.mean(per_label)),

@@ -30,7 +30,7 @@ _NEUTRAL_WORDS = 2000
 _CUE_WORDS = {
     "happy": "wonderful delighted cheerful joyful thrilled lovely smiling grateful",
     "surprise": "unexpected astonishing suddenly unbelievable shocking amazed stunned incredible",
-    "disgust": "revolting gross nasty sickening filthy rotten disgusting vile",
+    "disgust": "revolting gross nasty sickening filthy rotten disgusting repulsive",
     "fear": "terrified frightened scary afraid anxious dreadful panicking nervous",
 }
 

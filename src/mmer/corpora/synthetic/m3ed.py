@@ -61,7 +61,13 @@ class SyntheticM3ed:
     noise: float = 0.2
 
     def __post_init__(self) -> None:
-        least = {"train_dialogues": 1, "valid_dialogues": 2, "test_dialogues": 2, "utterances": 2}
+        least = {
+            "seed": 0,
+            "train_dialogues": 1,
+            "valid_dialogues": 2,
+            "test_dialogues": 2,
+            "utterances": 2,
+        }
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise InputError("synthetic M3ED", name, f"at least {lowest}", getattr(self, name))

@@ -8,8 +8,6 @@ prefix of all others, segments out of time order, segments without an emotion.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -29,6 +27,7 @@ from mmer.corpora.synthetic.features import (
     cue_directions,
     frames,
 )
+from mmer.corpora.synthetic.folder import appearing_whole
 from mmer.corpora.synthetic.timeline import FEWEST_WORDS, Timeline, draw_timeline
 from mmer.errors import InputError
 
@@ -97,15 +96,8 @@ def write_synthetic_mosei(folder: Path, settings: SyntheticMosei) -> None:
     Raises:
         InputError: The folder exists and is not empty; it is left as it is.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(folder, "", "an empty folder, or none", "one that holds files")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
+    with appearing_whole(folder) as partial:
         _write_files(partial, _Corpus(settings))
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_files(folder: Path, corpus: _Corpus) -> None:

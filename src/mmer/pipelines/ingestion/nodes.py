@@ -36,7 +36,7 @@ class IngestionParameters(Parameters):
     def _typed_options(self) -> IngestionParameters:
         settings, _ = READERS[self.reader]
         try:
-            options = TypeAdapter(settings).validate_python(self.options)
+            options: Any = TypeAdapter(settings).validate_python(self.options)
         except InputError as error:
             raise ValueError(str(error)) from error
         object.__setattr__(self, "options", options)

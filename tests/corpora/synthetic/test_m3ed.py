@@ -1,0 +1,120 @@
+"""The synthetic M3ED: ten objects that the reader takes for real ones, and the best score on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from mmer.corpora.m3ed import M3edSettings, read_m3ed
+from mmer.corpora.synthetic import m3ed
+from mmer.corpora.synthetic.m3ed import (
+    EMOTIONS,
+    FILE,
+    WIDTHS,
+    SyntheticM3ed,
+    ceiling,
+    write_synthetic_m3ed,
+)
+from mmer.errors import InputError
+from mmer.samples.table import SPLITS
+
+SETTINGS = SyntheticM3ed(seed=2, train_dialogues=12, valid_dialogues=3, test_dialogues=4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("raw") / "m3ed"
+    write_synthetic_m3ed(path, SETTINGS)
+    return path
+
+
+def test_the_reader_finds_every_dialogue(folder) -> None:
+    source = read_m3ed(folder / FILE, M3edSettings(), corpus="m3ed", synthetic=True)
+    assert source.info.widths == WIDTHS
+    assert source.info.labels == EMOTIONS
+    samples = {split: list(source.read(split)) for split in SPLITS}
+    assert {split: len(read) for split, read in samples.items()} == {
+        "train": 12,
+        "valid": 3,
+        "test": 4,
+    }
+    names = [sample.group_id for split in SPLITS for sample in samples[split]]
+    assert any(b.startswith(a) and a != b for a in names for b in names)
+
+
+def test_labels_are_the_classes_of_all_utterances_of_which_one_dialogue_has_over_sixty(
+    folder,
+) -> None:
+    objects = pickle.loads((folder / FILE).read_bytes())
+    assert len(objects) == 10
+    assert max(map(len, objects[0].values())) > 60
+    source = read_m3ed(folder / FILE, M3edSettings(), corpus="m3ed")
+    for split in SPLITS:
+        for sample in source.read(split):
+            classes = set(objects[2][sample.sample_id])
+            assert set(np.flatnonzero(sample.labels)) == classes
+            assert len(sample.words) == min(60, len(objects[0][sample.sample_id]))
+
+
+def test_it_says_that_it_is_synthetic(folder) -> None:
+    description = json.loads((folder / "synthetic.json").read_text())
+    assert description["synthetic"] is True
+    assert description["ceiling"] == ceiling(SETTINGS)
+
+
+def test_a_seed_gives_the_same_bytes(folder, tmp_path) -> None:
+    digests = []
+    for path, settings in (("again", SETTINGS), ("other", SyntheticM3ed(3, 12, 3, 4))):
+        write_synthetic_m3ed(tmp_path / path, settings)
+        digests.append(hashlib.sha256((tmp_path / path / FILE).read_bytes()).hexdigest())
+    first = hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+    assert digests[0] == first
+    assert digests[1] != first
+
+
+def test_an_oracle_that_sees_what_is_shown_attains_the_ceiling() -> None:
+    rng, noise = np.random.default_rng(8), SETTINGS.noise
+    shows = (1 - noise) * np.eye(len(EMOTIONS)) + noise / len(EMOTIONS)
+    labels, scores = np.zeros((8000, len(EMOTIONS))), np.zeros((8000, len(EMOTIONS)))
+    for row, length in enumerate(rng.integers(4, 13, 8000)):
+        emotions, shown = m3ed._draw_utterances(rng, length, noise)
+        labels[row, emotions] = 1
+        for label in range(len(EMOTIONS)):
+            # Bayes' rule, written out: none of the utterances has the emotion.
+            likelihood = m3ed._RATES[:, None] * shows[:, shown]
+            scores[row, label] = 1 - np.prod(1 - likelihood[label] / likelihood.sum(axis=0))
+    cuts = np.linspace(0.05, 0.95, 91)
+    micro = max(f1_score(labels, scores >= cut, average="micro") for cut in cuts)
+    macro = np.mean(
+        [
+            max(f1_score(truth, column >= cut) for cut in cuts)
+            for truth, column in zip(labels.T, scores.T, strict=True)
+        ]
+    )
+    assert micro == pytest.approx(ceiling(SETTINGS)["micro_f1"], abs=0.01)
+    assert macro == pytest.approx(ceiling(SETTINGS)["macro_f1"], abs=0.01)
+
+
+def test_without_noise_all_can_be_known() -> None:
+    for value in ceiling(SyntheticM3ed(noise=0.0)).values():
+        assert value == pytest.approx(1)
+
+
+def test_a_folder_in_use_is_left_alone(folder) -> None:
+    before = (folder / FILE).read_bytes()
+    with pytest.raises(InputError, match="an empty folder, or none"):
+        write_synthetic_m3ed(folder, SETTINGS)
+    assert (folder / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seed": -1}, {"train_dialogues": 0}, {"utterances": 1}, {"noise": 2}]
+)
+def test_settings_out_of_range_are_refused(wrong) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        SyntheticM3ed(**wrong)

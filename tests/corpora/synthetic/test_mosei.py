@@ -1,0 +1,227 @@
+"""The synthetic CMU-MOSEI as files: official names, the real files' flaws, read like the real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from mmer.corpora.mosei import FILES, LABELS, WORDS, MoseiSettings, read_mosei
+from mmer.corpora.mosei_labels import EMOTIONS
+from mmer.corpora.synthetic import mosei
+from mmer.corpora.synthetic.mosei import SyntheticMosei, ceiling, write_synthetic_mosei
+from mmer.errors import InputError
+from mmer.samples.table import MODALITIES, SPLITS, Sample
+
+SETTINGS = SyntheticMosei(seed=3, train_videos=14, valid_videos=3, test_videos=4)
+WITHOUT_FACET, WITHOUT_LABELS, WITHOUT_FOLD = "synthetic_1", "synthetic_101", "synthetic_102"
+
+Content = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("raw") / "mosei"
+    write_synthetic_mosei(path, SETTINGS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def content(folder: Path) -> Content:
+    """Features and intervals by root name and video."""
+    found: Content = {}
+    for path in folder.glob("*.csd"):
+        with h5py.File(path) as file:
+            (root,) = file
+            found[root] = {
+                video: (entry["features"][:], entry["intervals"][:])
+                for video, entry in file[root]["data"].items()
+            }
+    return found
+
+
+@pytest.fixture(scope="module")
+def samples(folder: Path) -> dict[str, list[Sample]]:
+    source = read_mosei(folder, MoseiSettings(folds="folds.json"), synthetic=True)
+    return {split: list(source.read(split)) for split in SPLITS}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+def test_files_are_named_and_shaped_as_the_official_ones(folder, content) -> None:
+    files = [*FILES.values(), LABELS, WORDS]
+    assert {path.name for path in folder.glob("*.csd")} == {file.name for file in files}
+    for file in files:
+        for rows, intervals in content[file.root_name].values():
+            assert rows.shape == (len(intervals), file.width or 1)
+            assert intervals.dtype == np.float64
+            assert rows.dtype == np.float32 or file is WORDS
+
+
+def test_everything_says_that_it_is_synthetic(folder) -> None:
+    for path in folder.glob("*.csd"):
+        with h5py.File(path) as file:
+            (root,) = file
+            metadata = file[root]["metadata"]
+            assert b"ynthetic" in metadata["computational sequence description"][0]
+            assert json.loads(metadata["root name"][0]) == root
+    description = json.loads((folder / "synthetic.json").read_text())
+    assert description["synthetic"] is True
+    assert description["settings"]["seed"] == SETTINGS.seed
+    assert description["ceiling"] == ceiling(SETTINGS)
+
+
+def test_words_overlap_last_no_time_and_leave_pauses(content) -> None:
+    intervals = [times for _, times in content["glove_vectors"].values()]
+    assert any((t[1:, 0] < t[:-1, 1]).any() for t in intervals)
+    assert any((t[:, 0] == t[:, 1]).any() for t in intervals)
+    for video, (words, _) in content["words"].items():
+        pauses = (words == b"sp").sum()
+        assert pauses > 0
+        assert len(words) - pauses == len(content["glove_vectors"][video][0])
+
+
+def test_frames_have_gaps_and_covarep_holds_minus_infinity(content) -> None:
+    for root, rate in (("COVAREP", 100), ("FACET 4.2", 30)):
+        steps = [np.diff(times[:, 0]) for _, times in content[root].values()]
+        assert np.median(np.concatenate(steps)) == pytest.approx(1 / rate)
+        if root == "FACET 4.2":
+            assert any(step.max() > 1.5 / rate for step in steps)
+    assert any(np.isneginf(rows).any() for rows, _ in content["COVAREP"].values())
+
+
+def test_some_videos_lack_a_file_or_a_fold(folder, content, samples) -> None:
+    folds = json.loads((folder / "folds.json").read_text())
+    videos = set(content["COVAREP"])
+    assert all(video.startswith(WITHOUT_FACET) for video in videos)
+    assert videos - set(content["FACET 4.2"]) == {WITHOUT_FACET}
+    assert videos - set(content["All Labels"]) == {WITHOUT_LABELS}
+    assert videos - {video for fold in folds.values() for video in fold} == {WITHOUT_FOLD}
+    read = {sample.group_id for split in SPLITS for sample in samples[split]}
+    assert videos - read == {WITHOUT_FACET, WITHOUT_LABELS, WITHOUT_FOLD}
+
+
+def test_labels_are_unordered_segments_of_which_some_have_no_emotion(content) -> None:
+    rows = np.concatenate([rows for rows, _ in content["All Labels"].values()])
+    assert np.abs(rows[:, 0]).max() <= 3
+    assert rows[:, 1:].min() == 0
+    assert rows[:, 1:].max() <= 3
+    assert (rows[:, 1:].max(axis=1) == 0).any()
+    starts = [times[:, 0] for _, times in content["All Labels"].values()]
+    assert any((np.diff(s) < 0).any() for s in starts)
+
+
+def test_the_reader_finds_every_segment_with_its_labels_and_words(content, samples) -> None:
+    videos = {"train": 14, "valid": 3, "test": 4}
+    for split in SPLITS:
+        assert len(samples[split]) == videos[split] * SETTINGS.segments_per_video
+        for sample in samples[split]:
+            rows, times = content["All Labels"][sample.group_id]
+            (row,) = np.flatnonzero(times[:, 0] == sample.start)
+            np.testing.assert_array_equal(sample.labels, rows[row, 1:] > 0)
+            assert len(sample.words) == len(sample.features["text"])
+            assert all(word not in ("", "sp") for word in sample.words)
+
+
+def test_frames_can_be_read_unaligned(folder) -> None:
+    source = read_mosei(folder, MoseiSettings(folds="folds.json", alignment="none"))
+    sample = next(iter(source.read("valid")))
+    assert len(sample.features["audio"]) > len(sample.features["visual"]) > len(sample.words)
+
+
+def test_a_seed_gives_the_same_bytes_and_another_gives_others(folder, tmp_path) -> None:
+    write_synthetic_mosei(tmp_path / "again", SETTINGS)
+    assert _digests(tmp_path / "again") == _digests(folder)
+    other = SyntheticMosei(seed=4, train_videos=14, valid_videos=3, test_videos=4)
+    write_synthetic_mosei(tmp_path / "other", other)
+    differ = _digests(tmp_path / "other").items() - _digests(folder).items()
+    assert len(differ) == len(_digests(folder))
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path) -> None:
+    (tmp_path / "mosei").mkdir()
+    (tmp_path / "mosei" / "mine.csd").write_text("precious")
+    with pytest.raises(InputError, match="an empty folder, or none"):
+        write_synthetic_mosei(tmp_path / "mosei", SETTINGS)
+    assert [p.name for p in tmp_path.rglob("*")] == ["mosei", "mine.csd"]
+
+
+def test_a_failure_on_the_way_leaves_nothing(tmp_path, monkeypatch) -> None:
+    write_csd, written = mosei.write_csd, []
+
+    def full_disk(path: Path, *args: object) -> None:
+        if len(written) == 2:
+            raise OSError("no space left on device")
+        written.append(path)
+        write_csd(path, *args)
+
+    monkeypatch.setattr(mosei, "write_csd", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        write_synthetic_mosei(tmp_path / "mosei", SETTINGS)
+    assert len(written) == 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": -1},
+        {"train_videos": 0},
+        {"segments_per_video": 0},
+        {"words_per_segment": 5},
+        {"noise": 1.5},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        SyntheticMosei(**wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_means_over_words_fall_short_of_the_ceiling_but_not_of_chance(tmp_path, seed) -> None:
+    logging.getLogger("mmer").setLevel(logging.WARNING)
+    settings = SyntheticMosei(seed=seed)
+    write_synthetic_mosei(tmp_path / "mosei", settings)
+    source = read_mosei(tmp_path / "mosei", MoseiSettings(folds="folds.json"))
+    inputs, truth = {}, {}
+    for split in ("train", "test"):
+        read = list(source.read(split))
+        truth[split] = np.stack([sample.labels for sample in read])
+        inputs[split] = np.nan_to_num(
+            [
+                np.concatenate([sample.features[m].mean(axis=0) for m in MODALITIES])
+                for sample in read
+            ],
+            neginf=0,
+        )
+    scale = StandardScaler().fit(inputs["train"])
+    scores = np.column_stack(
+        [
+            LogisticRegression(C=0.01, max_iter=300)
+            .fit(scale.transform(inputs["train"]), column)
+            .predict_proba(scale.transform(inputs["test"]))[:, 1]
+            for column in truth["train"].T
+        ]
+    )
+    always = np.broadcast_to(truth["train"].mean(axis=0), scores.shape)
+    best = ceiling(settings)["micro_f1"]
+    assert len(EMOTIONS) == scores.shape[1]
+    assert _best_micro_f1(always, truth["test"]) + 0.03 < _best_micro_f1(scores, truth["test"])
+    assert _best_micro_f1(scores, truth["test"]) < best - 0.15
+
+
+def _best_micro_f1(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Even at the cut that is best for these very samples."""
+    order = np.argsort(-scores.ravel(), kind="stable")
+    found = np.cumsum(truth.ravel()[order])
+    return (2 * found / (np.arange(1, truth.size + 1) + truth.sum())).max()
