@@ -1,0 +1,1 @@
+"""Joining words, frames and labelled segments in time."""

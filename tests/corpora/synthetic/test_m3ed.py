@@ -1,4 +1,4 @@
-"""The synthetic M3ED: ten objects that the reader takes for real ones, and the best score on them."""
+"""The synthetic M3ED: ten objects that the reader takes for real ones, and the ceiling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pickle
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
 
 from mmer.corpora.m3ed import M3edSettings, read_m3ed
 from mmer.corpora.synthetic import m3ed
@@ -88,16 +87,17 @@ def test_an_oracle_that_sees_what_is_shown_attains_the_ceiling() -> None:
             # Bayes' rule, written out: none of the utterances has the emotion.
             likelihood = m3ed._RATES[:, None] * shows[:, shown]
             scores[row, label] = 1 - np.prod(1 - likelihood[label] / likelihood.sum(axis=0))
-    cuts = np.linspace(0.05, 0.95, 91)
-    micro = max(f1_score(labels, scores >= cut, average="micro") for cut in cuts)
-    macro = np.mean(
-        [
-            max(f1_score(truth, column >= cut) for cut in cuts)
-            for truth, column in zip(labels.T, scores.T, strict=True)
-        ]
+    bound = ceiling(SETTINGS)
+    assert _best_f1(labels.ravel(), scores.ravel()) == pytest.approx(bound["micro_f1"], abs=0.01)
+    per_label = list(map(_best_f1, labels.T, scores.T))
+    assert np.mean(per_label) == pytest.approx(bound["macro_f1"], abs=0.01)
+
+
+def _best_f1(truth: np.ndarray, scores: np.ndarray) -> float:
+    cuts = np.linspace(0.05, 0.95, 46)
+    return max(
+        2 * (truth * (scores >= cut)).sum() / (truth.sum() + (scores >= cut).sum()) for cut in cuts
     )
-    assert micro == pytest.approx(ceiling(SETTINGS)["micro_f1"], abs=0.01)
-    assert macro == pytest.approx(ceiling(SETTINGS)["macro_f1"], abs=0.01)
 
 
 def test_without_noise_all_can_be_known() -> None:

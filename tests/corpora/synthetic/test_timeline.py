@@ -1,4 +1,4 @@
-"""Synthetic videos in time: every cue that a segment shows is carried by its words, and only there."""
+"""Synthetic videos in time: what a segment shows is carried by its words, and by no others."""
 
 from __future__ import annotations
 

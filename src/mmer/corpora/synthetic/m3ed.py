@@ -33,7 +33,7 @@ _SHOWN_IN = {
 }
 _STRENGTH = 6.0
 _LONGEST = 70
-_CEILING_DRAWS = 20_000
+_CEILING_DRAWS = 5_000
 
 
 @dataclass(frozen=True)
