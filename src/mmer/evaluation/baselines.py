@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from mmer.errors import InputError
@@ -25,6 +27,8 @@ EVERYTHING_POSITIVE = "everything positive"
 LABEL_PRIOR = "label prior"
 LOGISTIC_REGRESSION = "logistic regression"
 _ITERATIONS = 1000
+_PENALTIES = (0.001, 0.01, 0.1, 1.0)
+_PARTS = 3
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,8 @@ def fit_baselines(train: pa.Table) -> Baselines:
     """Fit the baselines on the training split.
 
     The logistic regressions, one per label, see each modality's mean over time, standardised; an
-    absent modality is zeros, the training mean. A label that no training sample has, or that all
+    absent modality is zeros, the training mean. How strongly each is penalised is chosen by
+    cross-fitting over the training groups. A label that no training sample has, or that all
     have, cannot be regressed: its score is its prevalence with one sample of each kind added.
 
     Args:
@@ -142,7 +147,8 @@ def fit_baselines(train: pa.Table) -> Baselines:
     raw = _concatenate(train)
     mean, scale = _moments(raw)
     features = _standardise(raw, mean, scale)
-    columns = [_regress(features, truth[:, label]) for label in range(len(info.labels))]
+    groups = np.unique(train["group_id"].to_pylist(), return_inverse=True)[1]
+    columns = [_regress(features, truth[:, label], groups) for label in range(len(info.labels))]
     return Baselines(
         labels=info.labels,
         widths=info.widths,
@@ -172,10 +178,31 @@ def _standardise(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> n
     return np.nan_to_num((features - mean) / scale)
 
 
-def _regress(features: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, float]:
+def _regress(
+    features: np.ndarray, truth: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, float]:
     """Weights and intercept of one label."""
     if truth.all() or not truth.any():
         smoothed = (truth.sum(dtype=np.int64) + 1) / (len(truth) + 2)
         return np.zeros(features.shape[1]), float(logit(smoothed))
-    model = LogisticRegression(max_iter=_ITERATIONS).fit(features, truth)
+    penalty = _best_penalty(features, truth, groups)
+    model = LogisticRegression(C=penalty, max_iter=_ITERATIONS).fit(features, truth)
     return model.coef_[0], float(model.intercept_[0])
+
+
+def _best_penalty(features: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> float:
+    """The C of `_PENALTIES` with the least log loss on groups held out in turn.
+
+    The strongest penalty where a label is too rare for every part to have both classes.
+    """
+    if len(np.unique(groups)) < _PARTS:
+        return _PENALTIES[0]
+    parts = list(GroupKFold(_PARTS).split(features, truth, groups))
+    if any(len(np.unique(truth[fitted])) < 2 for fitted, _ in parts):
+        return _PENALTIES[0]
+    losses = []
+    for penalty in _PENALTIES:
+        model = LogisticRegression(C=penalty, max_iter=_ITERATIONS)
+        chances = cross_val_predict(model, features, truth, cv=parts, method="predict_proba")
+        losses.append(log_loss(truth, chances, labels=[0, 1]))
+    return _PENALTIES[int(np.argmin(losses))]

@@ -30,7 +30,7 @@ from mmer.errors import InputError
 MODALITIES = ("text", "visual", "audio")
 SPLITS = ("train", "valid", "test")
 _METADATA_KEY = b"mmer"
-_ROWS_PER_BATCH = 256
+_ROWS_PER_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -238,12 +238,13 @@ def _check(info: TableInfo, sample: Sample) -> None:
                 f"rows of width {info.features[modality].width}",
                 f"shape {rows.shape}",
             )
-    if sample.labels.shape != (len(info.labels),) or not np.isin(sample.labels, (0, 1)).all():
+    labels = sample.labels
+    if labels.shape != (len(info.labels),) or not ((labels == 0) | (labels == 1)).all():
         raise InputError(
             f"{info.corpus} sample {sample.sample_id}",
             "labels",
             f"{len(info.labels)} values, each 0 or 1",
-            sample.labels,
+            labels,
         )
 
 
@@ -256,12 +257,16 @@ def _feature_column(
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     if absent.all():
         return pa.nulls(len(rows), kind), np.zeros(len(rows), np.int64)
-    flat = np.concatenate([r for r in rows if r is not None]).astype(np.float32)
+    flat = np.concatenate([r for r in rows if r is not None]).astype(np.float32, copy=False)
     finite = np.isfinite(flat)
-    bad = np.concatenate([[0], np.cumsum((~finite).sum(axis=1))])
-    flat[~finite] = 0
+    if finite.all():
+        cleaned = np.zeros(len(rows), np.int64)
+    else:
+        bad = np.concatenate([[0], np.cumsum((~finite).sum(axis=1))])
+        cleaned = bad[offsets[1:]] - bad[offsets[:-1]]
+        flat[~finite] = 0
     column = pa.ListArray.from_arrays(offsets, _fixed_row_column(flat), mask=pa.array(absent))
-    return column, bad[offsets[1:]] - bad[offsets[:-1]]
+    return column, cleaned
 
 
 def _fixed_row_column(values: np.ndarray) -> pa.Array:
