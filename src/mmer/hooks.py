@@ -158,6 +158,7 @@ class _Session:
         tags: dict[str, object] = {}
         if info is not None:
             tags[f"data.{name}.fingerprint"] = info.fingerprint
+            tags |= {f"data.{file}.sha256": digest for file, digest in info.sources.items()}
         if getattr(info or data, "synthetic", None) is True:
             tags["synthetic"] = "true"
         if new := dict(tags.items() - self._noted):

@@ -79,7 +79,11 @@ def test_the_mlflow_run_tells_all(tiny_project):
     run = last_run(tiny_project)
     assert run.info.status == "FINISHED"
     assert run.data.tags["synthetic"] == "true"
-    assert any(key.startswith("data.") for key in run.data.tags)
+    table = open_table(tiny_project / "data/03_primary/mosei/train.arrow")
+    for name, digest in table_info(table).sources.items():
+        assert run.data.tags[f"data.{name}.sha256"] == digest
+    fingerprint = run.data.tags["data.mosei.train_samples.fingerprint"]
+    assert fingerprint == table_info(table).fingerprint
     assert run.data.params["mosei.training.carat.hidden"] == "16"
     assert run.data.metrics["test_metrics/micro_f1"] == pytest.approx(
         read(tiny_project, "test_metrics.json")["micro_f1"]
