@@ -52,6 +52,21 @@ def test_the_same_seed_gives_the_same_bits(packed):
     assert not all(torch.equal(states[0][name], other[name]) for name in other)
 
 
+def test_sizes_that_are_shared_by_threads_repeat_as_well(toy_table):
+    samples = pack(toy_table(400))
+    carat = replace(SMALL, hidden=256, feed_forward=64)
+    settings = replace(QUICK, epochs=1, batch_size=64)
+    digests = {
+        sum(
+            hash(x.numpy().tobytes())
+            for x in train(samples, samples, carat, settings).network.state_dict().values()
+        )
+        for _ in range(3)
+    }
+    assert len(digests) == 1
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_what_others_draw_at_random_is_left_alone(packed):
     torch.manual_seed(5)
     expected = torch.rand(3)

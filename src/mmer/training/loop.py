@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -104,9 +107,25 @@ def train(
         InputError: The loss stops being finite.
     """
     device = settings.torch_device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _repeatable():
         torch.manual_seed(settings.seed)
         return _train(train_samples, valid_samples, carat, settings)
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Sums over several threads in a fixed order: without it the same seed drifts apart.
+
+    On CUDA, cuBLAS wants a workspace of fixed size; an operation without a repeatable form warns.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
 def _train(
