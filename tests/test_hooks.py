@@ -186,6 +186,7 @@ def test_data_are_named_by_fingerprint_and_synthetic_is_called_synthetic(run, to
     assert {k: v for k, v in seen.data.tags.items() if k.startswith(("data.", "synth"))} == {
         "data.toy.train.fingerprint": "made-for-tests",
         "data.toy.valid.fingerprint": "made-for-tests",
+        "data.toy.bin.sha256": "0" * 64,
         "synthetic": "true",
     }
 
