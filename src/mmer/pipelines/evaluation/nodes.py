@@ -20,8 +20,9 @@ from mmer.evaluation.baselines import Baselines
 from mmer.evaluation.modality import by_missing_rate, by_modality_subset
 from mmer.evaluation.report import ReportInput, render_report
 from mmer.evaluation.summary import assess, summary_frame
+from mmer.models.carat import Carat
 from mmer.models.weights import TrainedModel
-from mmer.samples.batches import pack
+from mmer.samples.batches import PackedSamples, pack
 from mmer.samples.scores import Scores
 from mmer.samples.table import table_info
 from mmer.training.scoring import score_samples, score_table
@@ -82,18 +83,21 @@ def examine_failures(
         "co_occurrence": where.co_occurrence(test_scores, thresholds),
         "by_modality_subset": by_modality_subset(score, test_scores, thresholds),
         "by_missing_rate": by_missing_rate(score, test_scores, thresholds),
-        "attention": _attention(model, test_samples, test_scores, thresholds),
+        "attention": _attention(network, samples, test_samples["words"], test_scores, thresholds),
     }
 
 
 def _attention(
-    model: TrainedModel, table: pa.Table, scores: Scores, thresholds: np.ndarray
+    network: Carat,
+    samples: PackedSamples,
+    spoken: pa.ChunkedArray,
+    scores: Scores,
+    thresholds: np.ndarray,
 ) -> list[dict]:
     """What the surest right prediction of each label looked at, where the words are known."""
-    network, samples = model.build(torch.device("cpu")), pack(table)
     examples = []
     for position in dict.fromkeys(telling_samples(scores, thresholds).values()):
-        words = table["words"][position].as_py()
+        words = spoken[position].as_py()
         if words is None:
             continue
         batch = samples.gather(np.array([position]))
