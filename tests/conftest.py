@@ -6,18 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from mmer.samples.table import MODALITIES, Features, Sample, TableInfo, open_table, write_table
+from mmer.metrics.scores import Scores, ScoresInfo
+from mmer.samples.table import Features, Sample, SampleTable, Split, TableInfo, write_table
 
 LABELS = ("happy", "sad", "anger")
 WIDTHS = {"text": 6, "visual": 4, "audio": 5}
 
 
-def make_info(fingerprint: str = "made-for-tests") -> TableInfo:
-    features = {m: Features(f"test {m}", WIDTHS[m]) for m in MODALITIES}
-    return TableInfo("toy", LABELS, features, "word", True, {"toy.bin": "0" * 64}, fingerprint)
+def make_info(split: Split = "train", fingerprint: str = "made-for-tests") -> TableInfo:
+    return TableInfo(
+        corpus="toy",
+        split=split,
+        labels=LABELS,
+        features={m: Features(name=f"test {m}", width=width) for m, width in WIDTHS.items()},
+        alignment="word",
+        synthetic=True,
+        fingerprint=fingerprint,
+    )
 
 
 def make_samples(count: int, seed: int = 0) -> list[Sample]:
@@ -27,11 +34,10 @@ def make_samples(count: int, seed: int = 0) -> list[Sample]:
     for i in range(count):
         length = int(rng.integers(1, 10))
         features: dict[str, np.ndarray | None] = {
-            m: rng.normal(size=(length, WIDTHS[m])).astype(np.float32) for m in MODALITIES
+            m: rng.normal(size=(length, width)).astype(np.float32) for m, width in WIDTHS.items()
         }
         labels = (rng.random(len(LABELS)) < 0.4).astype(np.uint8)
-        for k, modality in enumerate(MODALITIES):
-            rows = features[modality]
+        for k, rows in enumerate(features.values()):
             if labels[k] and rows is not None:
                 rows[rng.integers(length), k] += 6
         samples.append(
@@ -48,6 +54,27 @@ def make_samples(count: int, seed: int = 0) -> list[Sample]:
     return samples
 
 
+def make_scores(
+    scores: np.ndarray, truth: np.ndarray, split: Split = "valid", *, groups_of: int = 3, **info
+) -> Scores:
+    """Scores (N, L) as of a toy system; consecutive samples form groups."""
+    labels = tuple(f"label {k}" for k in range(truth.shape[1]))
+    names = tuple(f"sample {i}" for i in range(len(truth)))
+    told = {
+        "system": "toy",
+        "title": "Toy",
+        "model": "digest-of-toy",
+        "corpus": "toy",
+        "split": split,
+        "labels": labels,
+        "fingerprint": "made-for-tests",
+        "synthetic": True,
+        **info,
+    }
+    groups = tuple(f"group {i // groups_of}" for i in range(len(truth)))
+    return Scores(ScoresInfo(**told), scores, truth.astype(np.uint8), names, groups)
+
+
 @pytest.fixture
 def toy_info() -> TableInfo:
     return make_info()
@@ -59,12 +86,16 @@ def toy_samples() -> Callable[..., list[Sample]]:
 
 
 @pytest.fixture
-def toy_table(tmp_path: Path) -> Callable[..., pa.Table]:
+def toy_scores() -> Callable[..., Scores]:
+    return make_scores
+
+
+@pytest.fixture
+def toy_table(tmp_path: Path) -> Callable[..., SampleTable]:
     """Write a toy table of `count` samples and open it by memory map."""
 
-    def table(count: int, seed: int = 0) -> pa.Table:
-        path = tmp_path / f"toy-{count}-{seed}.arrow"
-        write_table(path, make_info(), make_samples(count, seed))
-        return open_table(path)
+    def table(count: int, seed: int = 0, split: Split = "train") -> SampleTable:
+        path = tmp_path / f"toy-{split}-{count}-{seed}.arrow"
+        return write_table(path, make_info(split), make_samples(count, seed))
 
     return table

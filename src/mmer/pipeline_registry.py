@@ -1,35 +1,53 @@
-"""The registered pipelines: for every corpus the sum of the stages, namespaced by its name."""
+"""The registered pipelines: `train_<corpus>_<system>` for every corpus and system."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import chain
 
 from kedro.pipeline import Pipeline
 
-from mmer.pipelines import alignment, calibration, evaluation, ingestion, registration, training
-
-CORPORA = ("mosei", "mosei_unaligned", "m3ed")
-STAGES: dict[str, Callable[[], Pipeline]] = {
-    "ingestion": ingestion.create_pipeline,
-    "alignment": alignment.create_pipeline,
-    "training": training.create_pipeline,
-    "calibration": calibration.create_pipeline,
-    "evaluation": evaluation.create_pipeline,
-    "registration": registration.create_pipeline,
-}
+from mmer.corpora import CORPORA
+from mmer.pipelines import (
+    alignment,
+    calibration,
+    comparison,
+    evaluation,
+    ingestion,
+    registration,
+    training,
+)
+from mmer.systems import SYSTEMS
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """`train_<corpus>` for every corpus; `train_mosei` is the default.
+    """`train_<corpus>_<system>`; `train_<corpus>` is that of the first system.
 
-    A stage alone is a tag: `kedro run --pipeline=train_mosei --tags=evaluation`.
+    The first of all is the default. A stage alone is a tag or a namespace:
+    `--tags=evaluation`, `--namespaces=training`.
     """
-    pipelines = {f"train_{corpus}": _all_stages(corpus) for corpus in CORPORA}
-    return {"__default__": pipelines["train_mosei"], **pipelines}
+    pipelines = {}
+    for corpus in CORPORA:
+        for system in SYSTEMS:
+            pipelines[f"train_{corpus}_{system}"] = train_pipeline(corpus, system)
+        pipelines[f"train_{corpus}"] = pipelines[f"train_{corpus}_{next(iter(SYSTEMS))}"]
+    default = pipelines[f"train_{next(iter(CORPORA))}"]
+    return {"__default__": default, **pipelines}
 
 
-def _all_stages(corpus: str) -> Pipeline:
-    stages = [Pipeline(create(), tags=stage) for stage, create in STAGES.items()]
-    return Pipeline(
-        sum(stages, Pipeline([])), namespace=corpus, prefix_datasets_with_namespace=True
-    )
+def train_pipeline(corpus: str, system: str) -> Pipeline:
+    """From the official files to a registered model, with the simple systems beside it."""
+    beside = [name for name, other in SYSTEMS.items() if other.simple and name != system]
+    systems = [system, *beside]
+    stages = {
+        "ingestion": [ingestion.create_pipeline(corpus)],
+        "alignment": [alignment.create_pipeline(corpus)],
+        "training": [training.create_pipeline(corpus, name) for name in systems],
+        "calibration": [calibration.create_pipeline(corpus, name) for name in systems],
+        "evaluation": [
+            evaluation.create_pipeline(corpus, name, examine=name == system) for name in systems
+        ],
+        "comparison": [comparison.create_pipeline(corpus, system, beside)],
+        "registration": [registration.create_pipeline(corpus, system)],
+    }
+    parts = (Pipeline(part, tags=stage) for stage, group in stages.items() for part in group)
+    return Pipeline(list(chain.from_iterable(part.nodes for part in parts)))

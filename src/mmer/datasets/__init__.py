@@ -1,1 +1,1 @@
-"""Kedro datasets of our own: raw corpora, sample tables, scores, trained and registered models."""
+"""Kedro datasets of our own: raw corpora, sample tables, and files of one typed object each."""

@@ -2,97 +2,105 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from kedro.io import AbstractDataset
-from pydantic import TypeAdapter
+from kedro.io import AbstractDataset, DatasetError
 
-from mmer.corpora.source import RawCorpus, fingerprint
-from mmer.corpora.synthetic.m3ed import SyntheticM3ed, write_synthetic_m3ed
-from mmer.corpora.synthetic.mosei import SyntheticMosei, write_synthetic_mosei
+from mmer.corpora import CORPORA
+from mmer.corpora.corpus import RawCorpus
 from mmer.errors import InputError
+from mmer.files import atomic_folder
+from mmer.provenance import fingerprint
+from mmer.schema import Record
 
-GENERATORS: dict[str, tuple[type, Callable[..., None]]] = {
-    "mosei": (SyntheticMosei, write_synthetic_mosei),
-    "m3ed": (SyntheticM3ed, write_synthetic_m3ed),
-}
+_MARK = "synthetic.json"
 
 logger = logging.getLogger(__name__)
 
 
-class RawFiles(AbstractDataset[None, RawCorpus]):
+class SyntheticMark(Record):
+    """What stands in a folder of synthetic files, and makes everything from it synthetic.
+
+    Attributes:
+        note: For a person who finds the folder.
+        settings: Of the generator.
+        bayes_optimal: Metric -> the best expected value that any system can reach.
+    """
+
+    note: str = "Written by mmer: no recording stands behind these numbers."
+    settings: dict[str, Any]
+    bayes_optimal: dict[str, float]
+
+
+class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
     """The official files of a corpus where the user put them; if not told where, synthetic ones.
 
     Synthetic files are written when they are first loaded, in a folder of their own for each set of
-    settings and version of the generator, so none overwrites another.
+    settings and version of the generator. They stay synthetic wherever the folder is copied to.
+
+    Args:
+        corpus: Key in CORPORA.
+        filepath: Folder, or file if the corpus is one file.
+        synthetic: What to write if there is no `filepath`: `path`, the folder that the folders of
+            synthetic files are in; `settings` of the generator that differ from its defaults.
+        metadata: Passed on to other tools.
+
+    Raises:
+        InputError: Neither is given, or the corpus is not known.
     """
 
     def __init__(
         self,
         *,
+        corpus: str,
         filepath: str | None = None,
-        obtain: str = "",
         synthetic: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """
-        Args:
-            filepath: Folder, or file if the corpus is one file.
-            obtain: Where the official files can be had, for the error if there are none.
-            synthetic: What to write if there is no `filepath`: `corpus`, a key of `GENERATORS`;
-                `folder` to write to; `settings` of the
-                generator that differ from its defaults.
-            metadata: Passed on to other tools.
-
-        Raises:
-            InputError: Neither is given, or the corpus is none that can be made.
-        """
-        self._obtain, self.metadata = obtain, metadata
-        self._generate = None
-        if filepath is not None:
-            self._path = Path(filepath)
-            return
-        if synthetic is None or synthetic.get("corpus") not in GENERATORS:
-            raise InputError(
-                "catalog",
-                "raw",
-                f"a filepath, or synthetic.corpus of {list(GENERATORS)}",
-                synthetic,
-            )
-        kind, self._generate = GENERATORS[synthetic["corpus"]]
-        self._settings: Any = TypeAdapter(kind).validate_python(synthetic.get("settings", {}))
-        version = fingerprint({}, asdict(self._settings))[:12]
-        self._path = Path(synthetic["folder"]) / version
+        if corpus not in CORPORA:
+            raise InputError("catalog", "raw.corpus", f"one of {', '.join(CORPORA)}", corpus)
+        if not (filepath or synthetic):
+            raise InputError("catalog", f"{corpus}.raw", "filepath or synthetic", "neither")
+        self._corpus, self.metadata = CORPORA[corpus], metadata
+        self._path = Path(filepath).expanduser() if filepath else None
+        self._synthetic = synthetic or {}
 
     def load(self) -> RawCorpus:
-        if self._generate is None:
-            if not self._path.exists():
-                raise InputError(
-                    self._path, "", "the corpus's official files", "nothing", self._obtain
-                )
-            return RawCorpus(self._path)
-        if not self._path.exists():
-            logger.info("writing a SYNTHETIC corpus to %s", self._path)
-            self._generate(self._path, self._settings)
-        ceiling = json.loads((self._path / "synthetic.json").read_text())["ceiling"]
+        path = self._path or self._write_synthetic()
+        if not path.exists():
+            expected = f"the official files of {self._corpus.title}"
+            raise InputError(path, "", expected, "nothing", self._corpus.download_instructions)
+        mark = (path if path.is_dir() else path.parent) / _MARK
+        if not mark.is_file():
+            return RawCorpus(path=path)
+        known = SyntheticMark.read(mark)
         logger.warning(
-            "SYNTHETIC corpus in %s: no score on it is a result. Its own noise bounds any system's "
-            "expected scores by %s",
-            self._path,
-            ", ".join(f"{name} {value:.3f}" for name, value in ceiling.items()),
+            "SYNTHETIC corpus in %s: no score on it is a result. Bayes-optimal: %s",
+            path,
+            ", ".join(f"{name} {value:.3f}" for name, value in known.bayes_optimal.items()),
         )
-        return RawCorpus(self._path, synthetic=True)
+        return RawCorpus(path=path, synthetic=True, bayes_optimal=known.bayes_optimal)
 
-    def save(self, data: None) -> None:
-        raise InputError(self._path, "", "raw files to be read only", "an attempt to write")
+    def save(self, data: NoReturn) -> None:
+        raise DatasetError("Raw files are only read.")
+
+    def _write_synthetic(self) -> Path:
+        settings = self._corpus.synthetic.model_validate(self._synthetic.get("settings", {}))
+        record = settings.model_dump(mode="json")
+        name = fingerprint((), record, self._corpus.code)[:12]
+        folder = Path(self._synthetic["path"]) / name
+        if not folder.exists():
+            logger.info("Writing a SYNTHETIC %s to %s", self._corpus.title, folder)
+            with atomic_folder(folder) as partial:
+                best = self._corpus.write_synthetic(partial, settings)
+                mark = SyntheticMark(settings=record, bayes_optimal=best)
+                (partial / _MARK).write_text(mark.to_json() + "\n", encoding="utf-8")
+        return folder
 
     def _exists(self) -> bool:
-        return self._path.exists()
+        return self._path is None or self._path.exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._path), "synthetic": self._generate is not None}
+        return {"filepath": str(self._path) if self._path else None, "synthetic": self._synthetic}

@@ -1,17 +1,20 @@
-"""What datasets of one versioned file each have in common."""
+"""What datasets of one versioned file each have in common: atomic writing, and an honest exists."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from kedro.io import AbstractVersionedDataset, Version
 
+from mmer.files import atomic_file
+
 T = TypeVar("T")
 
 
 class VersionedFile(AbstractVersionedDataset[T, T]):
-    """A file of which every run keeps its own version."""
+    """A file of which every run keeps its own version, if the catalog says `versioned`."""
 
     def __init__(
         self,
@@ -23,13 +26,23 @@ class VersionedFile(AbstractVersionedDataset[T, T]):
         super().__init__(PurePosixPath(filepath), version)
         self.metadata = metadata
 
-    def _path_to_load(self) -> Path:
-        return Path(self._get_load_path())
+    def load(self) -> T:
+        return self._read(Path(self._get_load_path()))
 
-    def _path_to_save(self) -> Path:
-        path = Path(self._get_save_path())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+    def save(self, data: T) -> None:
+        with atomic_file(Path(self._get_save_path())) as partial:
+            self._write(partial, data)
+
+    @abstractmethod
+    def _read(self, path: Path) -> T:
+        """What the file holds."""
+
+    @abstractmethod
+    def _write(self, path: Path, data: T) -> None:
+        """Write the file."""
+
+    def _exists(self) -> bool:
+        return Path(self._get_load_path()).is_file()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}

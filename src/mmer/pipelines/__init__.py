@@ -1,1 +1,1 @@
-"""The stages as Kedro pipelines: glue around the libraries."""
+"""The stages as Kedro pipelines: glue between the datasets and the packages that do the work."""

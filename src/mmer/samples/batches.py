@@ -1,13 +1,14 @@
-"""Padded batches, gathered by index arithmetic from a sample table that lies flat on the device.
+"""Samples on a device and the padded batches made of them, gathered by index arithmetic.
 
-Legend of shapes: N samples, R rows of a modality in all samples together, B samples of a batch,
-T steps of the longest sequence in the batch, D width, L labels.
+Legend of shapes: N samples, R steps of a modality in all samples together, B samples of a batch,
+T steps of the longest sequence in the batch, D width, L labels, P persons.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,32 @@ import torch
 from torch import Tensor
 
 from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, flat_features, multi_hot
+from mmer.samples.table import SampleTable, TableInfo, flat_features, multi_hot
+
+Present = dict[str, np.ndarray]
+"""Modality -> (N,) bool: where False, the modality is hidden from a system."""
 
 _BATCHES_PER_POOL = 16
+
+
+@dataclass(frozen=True)
+class StepPersons:
+    """Of corpora with several persons, whose the steps of a batch are.
+
+    Attributes:
+        target: (B,) int64, the person whose labels these are.
+        persons: Modality -> (B, T) int64, whose each step is; 0 where padded.
+        segments: Modality -> (B, T) int64, in which segment of the conversation; 0 where padded.
+    """
+
+    target: Tensor
+    persons: dict[str, Tensor]
+    segments: dict[str, Tensor]
+
+    def to(self, device: torch.device) -> StepPersons:
+        return StepPersons(
+            self.target.to(device), _moved(self.persons, device), _moved(self.segments, device)
+        )
 
 
 @dataclass(frozen=True)
@@ -25,46 +49,77 @@ class Batch:
     """Samples padded to the longest among them, per modality.
 
     Attributes:
-        features: modality -> (B, T, D) float32, zero where padded.
-        masks: modality -> (B, T) bool, True where there is a step; a row of False is an absent
+        features: Modality -> (B, T, D) float32, zero where padded.
+        masks: Modality -> (B, T) bool, True where there is a step; a row of False is an absent
             modality.
         labels: (B, L) float32, 0 or 1.
+        persons: Whose the steps are, in corpora with several persons.
     """
 
     features: dict[str, Tensor]
     masks: dict[str, Tensor]
     labels: Tensor
+    persons: StepPersons | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`, without waiting for the copy."""
         return Batch(
-            {m: x.to(device, non_blocking=True) for m, x in self.features.items()},
-            {m: x.to(device, non_blocking=True) for m, x in self.masks.items()},
+            _moved(self.features, device),
+            _moved(self.masks, device),
             self.labels.to(device, non_blocking=True),
+            self.persons and self.persons.to(device),
         )
+
+    def hide(self, present: dict[str, Tensor]) -> Batch:
+        """The same batch without the modalities where `present` (B,) is False."""
+        features, masks = dict(self.features), dict(self.masks)
+        for modality, shown in present.items():
+            masks[modality] = masks[modality] & shown[:, None]
+            features[modality] = features[modality].masked_fill(~shown[:, None, None], 0)
+        return replace(self, features=features, masks=masks)
 
 
 @dataclass(frozen=True)
-class PackedSamples:
+class Samples:
     """All samples of a table as flat tensors: no padding, one block per modality.
 
     Attributes:
-        values: modality -> (R, D) float32.
-        starts: modality -> (N,) int64, first row of each sample.
-        lengths: modality -> (N,) int64; 0 where the modality is absent.
+        info: What they are.
+        sample_ids: N names.
+        group_ids: N names of what a sample belongs to.
+        values: Modality -> (R, D) float32.
+        starts: Modality -> (N,) int64, first step of each sample.
+        lengths: Modality -> (N,) int64; 0 where the modality is absent.
         labels: (N, L) float32.
         host_lengths: `lengths` once more as arrays on the host, so that padding a batch needs no
             answer from the device.
+        target: (N,) int64, in corpora with several persons; see `StepPersons`.
+        step_persons, step_segments: Modality -> (R,) int64, likewise.
     """
 
+    info: TableInfo
+    sample_ids: tuple[str, ...]
+    group_ids: tuple[str, ...]
     values: dict[str, Tensor]
     starts: dict[str, Tensor]
     lengths: dict[str, Tensor]
     labels: Tensor
     host_lengths: dict[str, np.ndarray]
+    target: Tensor | None = None
+    step_persons: dict[str, Tensor] | None = None
+    step_segments: dict[str, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return self.info.modalities
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(N, L) uint8 on the host."""
+        return self.labels.cpu().numpy().astype(np.uint8)
 
     @property
     def device(self) -> torch.device:
@@ -78,16 +133,19 @@ class PackedSamples:
     @property
     def longest(self) -> np.ndarray:
         """(N,) length of each sample's longest modality."""
-        return np.maximum.reduce([self.host_lengths[m] for m in MODALITIES])
+        return np.maximum.reduce(list(self.host_lengths.values()))
 
-    def to(self, device: torch.device) -> PackedSamples:
+    def to(self, device: torch.device) -> Samples:
         """The same samples on `device`."""
-        return PackedSamples(
-            {m: x.to(device) for m, x in self.values.items()},
-            {m: x.to(device) for m, x in self.starts.items()},
-            {m: x.to(device) for m, x in self.lengths.items()},
-            self.labels.to(device),
-            self.host_lengths,
+        return replace(
+            self,
+            values=_moved(self.values, device),
+            starts=_moved(self.starts, device),
+            lengths=_moved(self.lengths, device),
+            labels=self.labels.to(device),
+            target=None if self.target is None else self.target.to(device),
+            step_persons=self.step_persons and _moved(self.step_persons, device),
+            step_segments=self.step_segments and _moved(self.step_segments, device),
         )
 
     def gather(self, index: np.ndarray) -> Batch:
@@ -99,50 +157,118 @@ class PackedSamples:
         if len(index) == 0:
             raise InputError("batch", "index", "at least one sample", "none")
         rows = torch.from_numpy(index).to(self.device, non_blocking=True)  # (B,)
-        features, masks = {}, {}
-        for modality in MODALITIES:
-            steps = torch.arange(
-                max(1, int(self.host_lengths[modality][index].max())), device=self.device
-            )
-            mask = steps < self.lengths[modality][rows, None]  # (B, T)
-            values = self.values[modality]
-            if len(values) == 0:
-                features[modality] = values.new_zeros(*mask.shape, values.shape[1])
-            else:
-                at = (self.starts[modality][rows, None] + steps).clamp_(max=len(values) - 1)
-                # (B, T, D); padded steps first read some other sample's row, then become 0
-                features[modality] = values[at].masked_fill_(~mask[..., None], 0)
-            masks[modality] = mask
-        return Batch(features, masks, self.labels[rows])
+        places = {m: self._places(m, index, rows) for m in self.modalities}
+        masks = {m: mask for m, (_, mask) in places.items()}
+        return Batch(
+            {m: _padded(self.values[m], *place) for m, place in places.items()},
+            masks,
+            self.labels[rows],
+            self._persons(rows, places),
+        )
+
+    def _places(self, modality: str, index: np.ndarray, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) where each step lies, and whether it is one (it is elsewhere if not)."""
+        steps = torch.arange(
+            max(1, int(self.host_lengths[modality][index].max())), device=self.device
+        )
+        mask = steps < self.lengths[modality][rows, None]
+        return self.starts[modality][rows, None] + steps, mask
+
+    def _persons(
+        self, rows: Tensor, places: dict[str, tuple[Tensor, Tensor]]
+    ) -> StepPersons | None:
+        if self.target is None or self.step_persons is None or self.step_segments is None:
+            return None
+        return StepPersons(
+            self.target[rows],
+            {m: _padded(self.step_persons[m], *place) for m, place in places.items()},
+            {m: _padded(self.step_segments[m], *place) for m, place in places.items()},
+        )
 
 
-def pack(table: pa.Table) -> PackedSamples:
+def _padded(values: Tensor, at: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, ..) of flat values (R, ..); a padded step first reads some other step, then is 0."""
+    if len(values) == 0:
+        return values.new_zeros(*mask.shape, *values.shape[1:])
+    mask = mask.view(*mask.shape, *(1 for _ in values.shape[1:]))
+    return values[at.clamp(max=len(values) - 1)].masked_fill_(~mask, 0)
+
+
+def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: x.to(device, non_blocking=True) for name, x in tensors.items()}
+
+
+def pack(table: SampleTable) -> Samples:
     """A sample table as flat tensors on the host.
 
     A table of one record batch is used where it lies, without a copy; several are joined.
     """
+    rows, info = table.arrow(), table.info
     values, lengths = {}, {}
-    for modality in MODALITIES:
-        values[modality], lengths[modality] = _flat(table[modality])
+    for modality in info.modalities:
+        values[modality], lengths[modality] = _flat(rows[modality])
     starts = {m: np.cumsum(n) - n for m, n in lengths.items()}
+    persons: dict[str, dict[str, Tensor]] = {
+        what: {m: _flat_numbers(rows[f"{m}_{what}"]) for m in info.modalities}
+        for what in (("person", "segment") if info.persons else ())
+    }
     with warnings.catch_warnings():
         # the memory map is read-only, and nothing here writes to it
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        features = {m: torch.from_numpy(x) for m, x in values.items()}
-    return PackedSamples(
+        features = _each(torch.from_numpy, values)
+    return Samples(
+        info,
+        tuple(rows["sample_id"].to_pylist()),
+        tuple(rows["group_id"].to_pylist()),
         features,
-        {m: torch.from_numpy(x) for m, x in starts.items()},
-        {m: torch.from_numpy(x) for m, x in lengths.items()},
-        torch.from_numpy(multi_hot(table).astype(np.float32)),
+        _each(torch.from_numpy, starts),
+        _each(torch.from_numpy, lengths),
+        torch.from_numpy(multi_hot(rows).astype(np.float32)),
         lengths,
+        torch.tensor(rows["person"].to_pylist()) if info.persons else None,
+        persons.get("person"),
+        persons.get("segment"),
     )
 
 
+def samples_of(
+    info: TableInfo, features: dict[str, list[np.ndarray]], sample_ids: tuple[str, ...]
+) -> Samples:
+    """Samples that stand in no table, such as those of a request; their labels are zeros.
+
+    Args:
+        info: What they are.
+        features: Modality -> N arrays (T, D) float32; T = 0 where it is absent.
+        sample_ids: N names.
+    """
+    lengths = {m: np.array([len(x) for x in rows], np.int64) for m, rows in features.items()}
+    empty = {m: np.zeros((0, width), np.float32) for m, width in info.widths.items()}
+    return Samples(
+        info,
+        sample_ids,
+        sample_ids,
+        {m: torch.from_numpy(np.concatenate([empty[m], *features[m]])) for m in info.modalities},
+        {m: torch.from_numpy(np.cumsum(lengths[m]) - lengths[m]) for m in info.modalities},
+        {m: torch.from_numpy(lengths[m]) for m in info.modalities},
+        torch.zeros(len(sample_ids), len(info.labels)),
+        {m: lengths[m] for m in info.modalities},
+    )
+
+
+def _each(function: Callable[[np.ndarray], Tensor], arrays: dict[str, np.ndarray]) -> dict:
+    return {name: function(array) for name, array in arrays.items()}
+
+
 def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """(R, D) rows and (N,) lengths of a feature column."""
+    """(R, D) steps and (N,) lengths of a feature column."""
     blocks, offsets = zip(*map(flat_features, column.chunks), strict=True)
     rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return rows, np.concatenate([np.diff(o) for o in offsets]).astype(np.int64)
+
+
+def _flat_numbers(column: pa.ChunkedArray) -> Tensor:
+    """(R,) of a column of lists of integers."""
+    return torch.from_numpy(column.combine_chunks().flatten().to_numpy().astype(np.int64))
 
 
 def length_aware_batches(

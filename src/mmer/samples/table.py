@@ -2,82 +2,103 @@
 
 Columns
     sample_id     string
-    group_id      string, the video or dialogue: never in two splits, what a bootstrap resamples
+    group_id      string, what must never stand in two splits and what a bootstrap resamples
     start, end    float64 seconds, null if unknown
-    text, visual, audio
-                  list<fixed_size_list<float32, D>> of the true length; null if it is absent
-    words         list<string>, what the text rows stand for; null if the corpus does not say
-    labels        fixed_size_list<uint8, L>, 1 where the emotion is present
-    cleaned       fixed_size_list<int32, 3>, non-finite values replaced by 0 per modality
+    <modality>    for each modality list<fixed_size_list<float32, D>> of the true length; null if it
+                  is absent, and for no other reason
+    words         list<string>, what the steps of the first modality stand for; null if unknown
+    labels        fixed_size_list<uint8, L>, 1 where the label is present
+    cleaned       fixed_size_list<int32, M>, non-finite values replaced by 0 per modality
 
-What the columns mean for this corpus (`TableInfo`) stands in the schema's metadata.
+Corpora with several persons have more:
+    person        int32, the person whose labels these are (a row of `TableInfo.persons`)
+    <modality>_person, <modality>_segment
+                  list<int32>, whose each step is and in which segment of the conversation
+
+Which modalities and labels there are, and what they mean, stands in the schema's metadata
+(`TableInfo`) and nowhere in the code.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from mmer.errors import InputError
+from mmer.files import atomic_file
+from mmer.schema import Record
 
-MODALITIES = ("text", "visual", "audio")
-SPLITS = ("train", "valid", "test")
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 _METADATA_KEY = b"mmer"
 _ROWS_PER_BATCH = 128
 
 
-@dataclass(frozen=True)
-class Features:
-    """One modality's features: the extractor's name and the width D of a row."""
+class Features(Record):
+    """One modality's features: the extractor's name and the width D of a step."""
 
     name: str
     width: int
 
 
-@dataclass(frozen=True)
-class TableInfo:
+class Persons(Record):
+    """The persons of a corpus, and what is known of each.
+
+    Attributes:
+        names: P names.
+        traits: P rows of as many numbers (personality); rows of no numbers if nothing is known.
+    """
+
+    names: tuple[str, ...]
+    traits: tuple[tuple[float, ...], ...]
+
+
+class TableInfo(Record):
     """What a sample table holds and what it was made from.
 
     Attributes:
-        corpus: Name of the corpus, "mosei".
-        labels: Emotion names in the order of the `labels` column.
-        features: Per modality, what the rows are.
+        corpus: Name of the corpus.
+        split: Which of its splits.
+        labels: L names in the order of the `labels` column.
+        features: Modality -> what its steps are, in the order in which modalities stand everywhere.
         alignment: "word" (the modalities share their steps), "utterance" (likewise, one step per
             utterance) or "none" (each modality has its own steps).
         synthetic: True if no real recording stands behind the numbers.
-        sources: Name of each source file -> SHA-256 of its bytes.
-        fingerprint: Digest of sources, settings and code: equal fingerprints, equal tables.
+        fingerprint: Digest of sources, settings and code, common to the splits of a corpus: equal
+            fingerprint and split, equal table.
+        groups_known: False if the source does not say which samples belong together, so that each
+            is a group of its own.
+        bayes_optimal: Metric -> the best expected value that any system can reach, where the
+            corpus was made so that it is known.
+        persons: Of corpora with several persons.
     """
 
     corpus: str
+    split: Split
     labels: tuple[str, ...]
     features: dict[str, Features]
-    alignment: str
+    alignment: Literal["word", "utterance", "none"]
     synthetic: bool
-    sources: dict[str, str] = field(default_factory=dict)
-    fingerprint: str = ""
+    fingerprint: str
+    groups_known: bool = True
+    bayes_optimal: dict[str, float] = {}
+    persons: Persons | None = None
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        return tuple(self.features)
 
     @property
     def widths(self) -> dict[str, int]:
         """Feature width D of each modality."""
-        return {modality: self.features[modality].width for modality in MODALITIES}
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> TableInfo:
-        record = json.loads(text)
-        record["labels"] = tuple(record["labels"])
-        record["features"] = {m: Features(**f) for m, f in record["features"].items()}
-        return cls(**record)
+        return {modality: features.width for modality, features in self.features.items()}
 
 
 @dataclass
@@ -86,6 +107,9 @@ class Sample:
 
     Features are (T_m, D_m) float32 of true length, None where the modality is absent. Values that
     are not finite may still be among them: `record_batches` replaces and counts them.
+
+    In corpora with several persons, `person` is the one whose labels these are, and `step_persons`
+    and `step_segments` say for each modality whose each of the T_m steps is and in which segment.
     """
 
     sample_id: str
@@ -95,12 +119,62 @@ class Sample:
     start: float | None = None
     end: float | None = None
     words: list[str] | None = None
+    person: int | None = None
+    step_persons: dict[str, np.ndarray] = field(default_factory=dict)
+    step_segments: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class SampleTable:
+    """A sample table in a file, opened by memory map when its rows are asked for.
+
+    Args:
+        path: An Arrow IPC file.
+
+    Attributes:
+        info: What the table holds.
+
+    Raises:
+        InputError: The file is missing, cut off, or not a sample table of this version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.info = table_info(self.arrow().schema, path)
+
+    def arrow(self) -> pa.Table:
+        """All rows; nothing is read until it is used."""
+        try:
+            return pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
+        except (OSError, pa.ArrowInvalid) as error:
+            expected = "a sample table (Arrow IPC file)"
+            raise InputError(
+                self.path, "", expected, error, "Run the alignment stage again."
+            ) from error
+
+    def __len__(self) -> int:
+        return self.arrow().num_rows
+
+    def expect(self, split: Split, fingerprint: str | None = None) -> None:
+        """Refuse to be taken for another split, or for a table of another fingerprint.
+
+        Raises:
+            InputError: It is one.
+        """
+        remedy = "Run the alignment stage again, and then what stands on it."
+        if self.info.split != split:
+            raise InputError(self.path, "split", split, self.info.split, remedy)
+        if fingerprint is not None and self.info.fingerprint != fingerprint:
+            raise InputError(self.path, "fingerprint", fingerprint, self.info.fingerprint, remedy)
 
 
 def table_schema(info: TableInfo) -> pa.Schema:
     """Arrow schema of the sample table that `info` describes."""
     features = [
-        pa.field(m, pa.list_(pa.list_(pa.float32(), info.features[m].width))) for m in MODALITIES
+        pa.field(m, pa.list_(pa.list_(pa.float32(), width))) for m, width in info.widths.items()
+    ]
+    persons = [
+        pa.field("person", pa.int32(), nullable=False),
+        *(pa.field(name, pa.list_(pa.int32())) for name in _step_columns(info)),
     ]
     return pa.schema(
         [
@@ -111,29 +185,30 @@ def table_schema(info: TableInfo) -> pa.Schema:
             *features,
             pa.field("words", pa.list_(pa.string())),
             pa.field("labels", pa.list_(pa.uint8(), len(info.labels)), nullable=False),
-            pa.field("cleaned", pa.list_(pa.int32(), len(MODALITIES)), nullable=False),
+            pa.field("cleaned", pa.list_(pa.int32(), len(features)), nullable=False),
+            *(persons if info.persons else []),
         ],
         metadata={_METADATA_KEY: info.to_json().encode()},
     )
 
 
-def table_info(table: pa.Table | pa.Schema) -> TableInfo:
+def table_info(schema: pa.Schema, where: object = "sample table") -> TableInfo:
     """What a sample table says of itself.
 
     Raises:
-        InputError: The schema carries no such metadata, so it is not a sample table.
+        InputError: The schema carries no such metadata, or that of another version.
     """
-    metadata = (table if isinstance(table, pa.Schema) else table.schema).metadata or {}
+    metadata = schema.metadata or {}
     if _METADATA_KEY not in metadata:
-        raise InputError("sample table", "schema metadata", "the key 'mmer'", list(metadata))
-    return TableInfo.from_json(metadata[_METADATA_KEY])
+        raise InputError(where, "schema metadata", "the key 'mmer'", list(metadata))
+    return TableInfo.from_json(metadata[_METADATA_KEY], where)
 
 
 def record_batches(info: TableInfo, samples: Iterable[Sample]) -> Iterator[pa.RecordBatch]:
     """Samples as Arrow record batches, checked and cleaned, a bounded number at a time.
 
     Raises:
-        InputError: A sample's width, shape or labels are not what `info` says.
+        InputError: A sample's width, shape, labels or persons are not what `info` says.
     """
     schema, samples = table_schema(info), iter(samples)
     while rows := list(islice(samples, _ROWS_PER_BATCH)):
@@ -141,37 +216,33 @@ def record_batches(info: TableInfo, samples: Iterable[Sample]) -> Iterator[pa.Re
             _check(info, sample)
         columns = {
             m: _feature_column([s.features[m] for s in rows], schema.field(m).type)
-            for m in MODALITIES
+            for m in info.modalities
         }
-        cleaned = np.stack([columns[m][1] for m in MODALITIES], axis=1)
+        cleaned = np.stack([columns[m][1] for m in info.modalities], axis=1)
         yield pa.RecordBatch.from_arrays(
             [
                 pa.array([s.sample_id for s in rows], pa.string()),
                 pa.array([s.group_id for s in rows], pa.string()),
                 pa.array([s.start for s in rows], pa.float64()),
                 pa.array([s.end for s in rows], pa.float64()),
-                *(columns[m][0] for m in MODALITIES),
+                *(columns[m][0] for m in info.modalities),
                 pa.array([s.words for s in rows], pa.list_(pa.string())),
                 _fixed_row_column(np.stack([s.labels for s in rows]).astype(np.uint8)),
                 _fixed_row_column(cleaned.astype(np.int32)),
+                *(_person_columns(info, rows) if info.persons else []),
             ],
             schema=schema,
         )
 
 
-def write_table(path: Path, info: TableInfo, samples: Iterable[Sample]) -> int:
-    """Write a sample table as an Arrow IPC file, as a stream; return the number of samples.
-
-    The file appears under its name only when it is whole: an error or a kill on the way leaves
-    what was there before.
+def write_table(path: Path, info: TableInfo, samples: Iterable[Sample]) -> SampleTable:
+    """Write a sample table as an Arrow IPC file, as a stream; it appears when it is whole.
 
     Raises:
         InputError: No sample came, or one does not fit `info`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     count = 0
-    try:
+    with atomic_file(path) as partial:
         with (
             pa.OSFile(str(partial), "wb") as sink,
             pa.ipc.new_file(sink, table_schema(info)) as writer,
@@ -180,27 +251,10 @@ def write_table(path: Path, info: TableInfo, samples: Iterable[Sample]) -> int:
                 writer.write_batch(batch)
                 count += batch.num_rows
         if count == 0:
-            raise InputError(path, "", "at least one sample", "none: this split is empty")
-        with partial.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
-
-
-def open_table(path: Path) -> pa.Table:
-    """Open a sample table by memory map: nothing is read until it is used.
-
-    Raises:
-        InputError: The file is missing, cut off, or not a sample table.
-    """
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(path, "", "a sample table (Arrow IPC file)", error) from error
-    table_info(table)
-    return table
+            raise InputError(
+                f"{info.corpus} {info.split}", "", "at least one sample", "none: the split is empty"
+            )
+    return SampleTable(path)
 
 
 def multi_hot(table: pa.Table) -> np.ndarray:
@@ -229,7 +283,7 @@ def flat_features(chunk: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check(info: TableInfo, sample: Sample) -> None:
-    for modality in MODALITIES:
+    for modality in info.modalities:
         rows = sample.features[modality]
         if rows is not None and (rows.ndim != 2 or rows.shape[1] != info.features[modality].width):
             raise InputError(
@@ -246,6 +300,37 @@ def _check(info: TableInfo, sample: Sample) -> None:
             f"{len(info.labels)} values, each 0 or 1",
             labels,
         )
+    if info.persons:
+        _check_persons(info, info.persons, sample)
+
+
+def _check_persons(info: TableInfo, persons: Persons, sample: Sample) -> None:
+    where, count = f"{info.corpus} sample {sample.sample_id}", len(persons.names)
+    if sample.person is None or not 0 <= sample.person < count:
+        raise InputError(where, "person", f"one of {count} persons", sample.person)
+    for modality, rows in sample.features.items():
+        if rows is None:
+            continue
+        for name, steps in (("persons", sample.step_persons), ("segments", sample.step_segments)):
+            if len(steps.get(modality, ())) != len(rows):
+                raise InputError(where, f"{name} of {modality}", f"one for {len(rows)} steps", steps)
+        if not ((steps := sample.step_persons[modality]) < count).all() or (steps < 0).any():
+            raise InputError(where, f"persons of {modality}", f"numbers below {count}", steps)
+
+
+def _step_columns(info: TableInfo) -> list[str]:
+    return [f"{m}_{what}" for m in info.modalities for what in ("person", "segment")]
+
+
+def _person_columns(info: TableInfo, rows: list[Sample]) -> list[pa.Array]:
+    steps = [
+        pa.array(
+            [None if s.features[m] is None else kind(s)[m] for s in rows], pa.list_(pa.int32())
+        )
+        for m in info.modalities
+        for kind in (lambda s: s.step_persons, lambda s: s.step_segments)
+    ]
+    return [pa.array([s.person for s in rows], pa.int32()), *steps]
 
 
 def _feature_column(

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import plotly.graph_objects as go
-import pyarrow as pa
 
-from mmer.corpora.source import CorpusSource, SampleStream
-from mmer.evaluation.data_report import data_report
-from mmer.evaluation.figures import corpus_overview
-
-
-def align_train(source: CorpusSource) -> SampleStream:
-    """The training samples, read when the table is written."""
-    return SampleStream(source.info, source.read("train"))
+from mmer.corpora import CORPORA
+from mmer.corpora.corpus import Manifest
+from mmer.corpora.data_report import DataReport, data_report
+from mmer.corpora.ingestion import aligned_table
+from mmer.reporting.figures import corpus_overview
+from mmer.samples.table import SampleTable, Split
 
 
-def align_valid(source: CorpusSource) -> SampleStream:
-    """The validation samples, read when the table is written."""
-    return SampleStream(source.info, source.read("valid"))
+def align_samples(manifest: Manifest, workspace: Path, split: Split) -> SampleTable:
+    """The samples of one split, aligned; reused if they have been made before.
 
-
-def align_test(source: CorpusSource) -> SampleStream:
-    """The test samples, read when the table is written."""
-    return SampleStream(source.info, source.read("test"))
+    Raises:
+        InputError: A file has changed since it was opened, or a sample in it is not right.
+    """
+    return aligned_table(manifest, split, workspace)
 
 
 def report_data(
-    train: pa.Table, valid: pa.Table, test: pa.Table
-) -> tuple[dict[str, Any], go.Figure]:
-    """What the three tables hold, beside the published counts."""
-    report = data_report({"train": train, "valid": valid, "test": test})
+    manifest: Manifest, train: SampleTable, valid: SampleTable, test: SampleTable
+) -> tuple[DataReport, go.Figure]:
+    """What the three tables hold, beside the published counts.
+
+    Raises:
+        InputError: The tables do not belong together.
+    """
+    tables: dict[Split, SampleTable] = {"train": train, "valid": valid, "test": test}
+    report = data_report(tables, CORPORA[manifest.corpus])
     return report, corpus_overview(report)

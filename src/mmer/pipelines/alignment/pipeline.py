@@ -1,20 +1,32 @@
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import align_test, align_train, align_valid, report_data
+from mmer.pipelines.binding import bound
+from mmer.samples.table import SPLITS
+
+from .nodes import align_samples, report_data
 
 
-def create_pipeline() -> Pipeline:
-    """Opened corpus -> sample tables, and a report of what they hold."""
+def create_pipeline(corpus: str) -> Pipeline:
+    """What the official files are -> sample tables, and a report of what they hold."""
+    aligned = [
+        Node(
+            bound(align_samples, {}, split=split),
+            [f"{corpus}.manifest", f"{corpus}.workspace"],
+            f"{corpus}.{split}_samples",
+            name=f"align_{split}",
+            namespace="alignment",
+        )
+        for split in SPLITS
+    ]
     return Pipeline(
         [
-            Node(align_train, "source", "train_samples", name="align_train"),
-            Node(align_valid, "source", "valid_samples", name="align_valid"),
-            Node(align_test, "source", "test_samples", name="align_test"),
+            *aligned,
             Node(
                 report_data,
-                ["train_samples", "valid_samples", "test_samples"],
-                ["data_report", "data_report_figure"],
+                [f"{corpus}.manifest", *(f"{corpus}.{split}_samples" for split in SPLITS)],
+                [f"{corpus}.data_report", f"{corpus}.data_report_figure"],
                 name="report_data",
+                namespace="alignment",
             ),
         ]
     )

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
-import pyarrow as pa
-from pydantic import RootModel
-
-from mmer.calibration.calibration import calibrate
+from mmer.calibration.calibration import Calibration, calibrate
 from mmer.calibration.settings import CalibrationSettings
-from mmer.evaluation.baselines import Baselines
-from mmer.models.weights import TrainedModel
-from mmer.samples.scores import Scores
-from mmer.training.scoring import score_table
+from mmer.metrics.scores import Scores
+from mmer.pipelines.scoring import score
+from mmer.samples.table import SampleTable
+from mmer.systems.contract import FittedSystem
 
 logger = logging.getLogger(__name__)
 
 
-class CalibrationParameters(RootModel[CalibrationSettings]):
-    """What the thresholds aim at, and how they are chosen."""
+def score_valid(fitted: FittedSystem, valid: SampleTable) -> Scores:
+    """The system's scores on the validation samples."""
+    valid.expect("valid")
+    return score(fitted, valid)
 
 
-def score_valid(model: TrainedModel, valid_samples: pa.Table) -> Scores:
-    """CARAT's scores on the validation samples."""
-    return score_table(model, valid_samples, "valid")
-
-
-def calibrate_carat(valid_scores: Scores, parameters: CalibrationParameters) -> dict[str, Any]:
-    """CARAT's thresholds, probabilities and conformal cuts, with the weights they belong to."""
-    calibration = calibrate(valid_scores, parameters.root)
+def calibrate_scores(scores: Scores, settings: CalibrationSettings) -> Calibration:
+    """Thresholds, probabilities and prediction sets, with the model that they belong to."""
+    calibration = calibrate(scores, settings)
     for line in (calibration.reason, *calibration.notes):
-        logger.info(line)
-    return calibration.to_dict()
-
-
-def calibrate_baselines(
-    baselines: dict[str, Any], valid_samples: pa.Table, parameters: CalibrationParameters
-) -> dict[str, dict[str, Any]]:
-    """The same for every baseline, so that the comparison is fair."""
-    scores = Baselines.from_dict(baselines).scores(valid_samples, "valid")
-    return {name: calibrate(s, parameters.root).to_dict() for name, s in scores.items()}
+        logger.info("%s: %s", scores.info.title, line)
+    return calibration

@@ -1,30 +1,27 @@
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import calibrate_baselines, calibrate_carat, score_valid
+from .nodes import calibrate_scores, score_valid
 
 
-def create_pipeline() -> Pipeline:
-    """Validation samples and trained systems -> thresholds and probabilities."""
+def create_pipeline(corpus: str, system: str) -> Pipeline:
+    """Validation samples and a fitted system -> thresholds and probabilities."""
+    own, namespace = f"{corpus}.{system}", f"calibration.{system}"
     return Pipeline(
         [
             Node(
                 score_valid,
-                ["model", "valid_samples"],
-                "valid_scores",
+                [f"{own}.model", f"{corpus}.valid_samples"],
+                f"{own}.valid_scores",
                 name="score_valid",
                 tags="gpu",
+                namespace=namespace,
             ),
             Node(
-                calibrate_carat,
-                ["valid_scores", "params:calibration"],
-                "carat_calibration",
-                name="calibrate_carat",
-            ),
-            Node(
-                calibrate_baselines,
-                ["baselines", "valid_samples", "params:calibration"],
-                "baseline_calibration",
-                name="calibrate_baselines",
+                calibrate_scores,
+                [f"{own}.valid_scores", f"params:{corpus}.calibration"],
+                f"{own}.calibration",
+                name="calibrate",
+                namespace=namespace,
             ),
         ]
     )

@@ -1,72 +1,45 @@
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import (
-    assess_systems,
-    examine_failures,
-    measure_coverage,
-    plot_evaluation,
-    score_test,
-    write_report,
-)
-
-FIGURES = (
-    "precision_recall",
-    "systems",
-    "label_f1",
-    "reliability",
-    "robustness",
-    "co_occurrence",
-    "failures",
-)
-_REPORTED = ("test_samples", "model", "assessment", "coverage", "failures")
-_PLOTS = [f"{name}_figure" for name in (*FIGURES, "learning_curves")]
+from .nodes import assess_system, examine_system, score_test
 
 
-def create_pipeline() -> Pipeline:
-    """Test samples and everything chosen before -> figures, metrics and a report."""
-    return Pipeline(
-        [
+def create_pipeline(corpus: str, system: str, *, examine: bool) -> Pipeline:
+    """Test samples and everything chosen before -> what the system is worth.
+
+    Args:
+        corpus: Name of the corpus.
+        system: Name of the system.
+        examine: Look into its failures, robustness and attention too.
+    """
+    own, namespace = f"{corpus}.{system}", f"evaluation.{system}"
+    settings = f"params:{corpus}.evaluation"
+    nodes = [
+        Node(
+            score_test,
+            [f"{own}.model", f"{corpus}.test_samples"],
+            f"{own}.test_scores",
+            name="score_test",
+            tags="gpu",
+            namespace=namespace,
+        ),
+        Node(
+            assess_system,
+            [f"{own}.test_scores", f"{own}.calibration", settings],
+            f"{own}.assessment",
+            name="assess",
+            namespace=namespace,
+        ),
+    ]
+    if examine:
+        scores = [f"{own}.test_scores", f"{own}.calibration"]
+        nodes.append(
             Node(
-                score_test, ["model", "test_samples"], "test_scores", name="score_test", tags="gpu"
-            ),
-            Node(
-                assess_systems,
-                [
-                    "test_scores",
-                    "carat_calibration",
-                    "baselines",
-                    "baseline_calibration",
-                    "test_samples",
-                ],
-                ["assessment", "test_metrics", "summary"],
-                name="assess_systems",
-            ),
-            Node(
-                measure_coverage,
-                ["test_scores", "carat_calibration"],
-                "coverage",
-                name="measure_coverage",
-            ),
-            Node(
-                examine_failures,
-                ["model", "test_samples", "test_scores", "carat_calibration"],
-                "failures",
-                name="examine_failures",
-            ),
-            Node(
-                plot_evaluation,
-                ["test_scores", "carat_calibration", "assessment", "failures"],
-                {name: f"{name}_figure" for name in FIGURES},
-                name="plot_evaluation",
-            ),
-            Node(
-                write_report,
-                {
-                    "calibration": "carat_calibration",
-                    **{name: name for name in (*_REPORTED, *_PLOTS)},
-                },
-                "report",
-                name="write_report",
-            ),
-        ]
-    )
+                examine_system,
+                [f"{own}.model", f"{corpus}.test_samples", *scores, settings],
+                [f"{own}.failures", f"{own}.robustness", f"{own}.explanations"],
+                name="examine",
+                tags="gpu",
+                namespace=namespace,
+            )
+        )
+    return Pipeline(nodes)

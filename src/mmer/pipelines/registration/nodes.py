@@ -1,20 +1,19 @@
-"""Registration: weights, thresholds and test metrics become one model that can be served."""
+"""Registration: model, thresholds and test figures become one model that can be served."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from mmer.calibration.calibration import Calibration
-from mmer.models.weights import TrainedModel
+from mmer.evaluation.assessment import Assessment
 from mmer.registry.servable import ServableModel
+from mmer.systems.contract import FittedSystem
 
 
 def bundle_model(
-    model: TrainedModel, calibration: dict[str, Any], test_metrics: dict[str, Any]
+    fitted: FittedSystem, calibration: Calibration, assessment: Assessment
 ) -> ServableModel:
     """What the registry takes.
 
     Raises:
-        InputError: Thresholds or metrics belong to other weights.
+        InputError: Thresholds or figures belong to another model.
     """
-    return ServableModel(model, Calibration.from_dict(calibration), test_metrics)
+    return ServableModel(fitted, calibration, assessment)

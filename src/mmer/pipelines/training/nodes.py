@@ -1,52 +1,31 @@
-"""Training: CARAT on the training samples, its best epoch chosen on the validation samples."""
+"""Training: a system is fitted to the training samples; what it chooses it chooses on validation."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
-import pyarrow as pa
 
-from mmer.evaluation.baselines import fit_baselines
-from mmer.evaluation.figures import learning_curves
-from mmer.models.carat import CaratSettings
-from mmer.models.weights import TrainedModel
-from mmer.pipelines.parameters import Parameters
+from mmer.reporting.figures import learning_curves
 from mmer.samples.batches import pack
-from mmer.samples.table import table_info
-from mmer.training.loop import TrainingSettings, train
+from mmer.samples.table import SampleTable
+from mmer.schema import Settings
+from mmer.systems import SYSTEMS
+from mmer.systems.contract import FittedSystem
+from mmer.training.history import History
 
 
-class TrainingParameters(Parameters):
-    """The network and how it is trained."""
+def fit_system(
+    train: SampleTable, valid: SampleTable, settings: Settings, system: str
+) -> tuple[FittedSystem, History]:
+    """The fitted system, and how its training went.
 
-    carat: CaratSettings = CaratSettings()
-    optimisation: TrainingSettings = TrainingSettings()
-
-
-def train_carat(
-    train_samples: pa.Table, valid_samples: pa.Table, parameters: TrainingParameters
-) -> tuple[TrainedModel, list[dict[str, float]]]:
-    """CARAT with the weights of its best epoch, and a record of every epoch."""
-    info = table_info(train_samples)
-    result = train(
-        pack(train_samples), pack(valid_samples), parameters.carat, parameters.optimisation
-    )
-    model = TrainedModel.from_network(
-        result.network,
-        labels=info.labels,
-        corpus=info.corpus,
-        synthetic=info.synthetic,
-        provenance={"samples": info.fingerprint, "best_epoch": str(result.best_epoch)},
-    )
-    return model, result.history
+    Raises:
+        InputError: The tables do not belong together, or cannot be learned from.
+    """
+    train.expect("train")
+    valid.expect("valid", train.info.fingerprint)
+    return SYSTEMS[system].fit(pack(train), pack(valid), settings)
 
 
-def fit_simple_baselines(train_samples: pa.Table) -> dict[str, Any]:
-    """Label prior and logistic regression, from the training samples alone."""
-    return fit_baselines(train_samples).to_dict()
-
-
-def plot_learning_curves(history: list[dict[str, float]], model: TrainedModel) -> go.Figure:
-    """Every term of the loss and the validation micro-F1 over the epochs."""
-    return learning_curves(history, synthetic=model.synthetic)
+def plot_learning_curves(history: History, fitted: FittedSystem) -> go.Figure:
+    """Every term of the loss, and what the epoch was chosen by, over the epochs."""
+    return learning_curves(history, fitted.info.title, synthetic=fitted.info.synthetic)

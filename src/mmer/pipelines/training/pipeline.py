@@ -1,25 +1,30 @@
 from kedro.pipeline import Node, Pipeline
 
-from .nodes import fit_simple_baselines, plot_learning_curves, train_carat
+from mmer.pipelines.binding import bound
+from mmer.systems import SYSTEMS
+
+from .nodes import fit_system, plot_learning_curves
 
 
-def create_pipeline() -> Pipeline:
-    """Training and validation samples -> a trained model, its history, the baselines."""
+def create_pipeline(corpus: str, system: str) -> Pipeline:
+    """Training and validation samples -> a fitted system and the history of its training."""
+    own, namespace = f"{corpus}.{system}", f"training.{system}"
     return Pipeline(
         [
             Node(
-                train_carat,
-                ["train_samples", "valid_samples", "params:training"],
-                ["model", "history"],
-                name="train_carat",
+                bound(fit_system, {"settings": SYSTEMS[system].settings}, system=system),
+                [f"{corpus}.train_samples", f"{corpus}.valid_samples", f"params:{own}"],
+                [f"{own}.model", f"{own}.history"],
+                name="fit",
                 tags="gpu",
+                namespace=namespace,
             ),
-            Node(fit_simple_baselines, "train_samples", "baselines", name="fit_baselines"),
             Node(
                 plot_learning_curves,
-                ["history", "model"],
-                "learning_curves_figure",
+                [f"{own}.history", f"{own}.model"],
+                f"{own}.learning_curves_figure",
                 name="plot_learning_curves",
+                namespace=namespace,
             ),
         ]
     )

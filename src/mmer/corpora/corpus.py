@@ -1,0 +1,160 @@
+"""What a corpus is: readers of its official files, a synthetic stand-in, published figures.
+
+A corpus lives in a folder of its own and is named in `mmer.corpora.CORPORA`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from mmer.provenance import SourceFile
+from mmer.samples.table import Features, Persons, Sample, Split
+from mmer.schema import Record, Settings
+
+
+class ValidationSplit(Settings):
+    """The validation split of a corpus that has none: groups drawn from the training split.
+
+    Attributes:
+        share: Of the training groups.
+        seed: Of the draw.
+    """
+
+    share: float = Field(0.1, gt=0, lt=1)
+    seed: int = Field(1, ge=0)
+
+
+class Ingestion(Settings):
+    """How a corpus is read. Each corpus adds `reader` and, under every reader's name, its options.
+
+    So the options of one reader do not meet another, whichever is chosen.
+
+    Attributes:
+        reader: Name of the reader.
+        validation: For files without a validation split.
+    """
+
+    reader: str
+    validation: ValidationSplit = ValidationSplit()
+
+    @property
+    def options(self) -> Settings:
+        """The chosen reader's."""
+        return getattr(self, self.reader)
+
+
+class RawCorpus(Record):
+    """Where a corpus's files lie, before anything is opened.
+
+    Attributes:
+        path: The folder, or the file if the corpus is one file.
+        synthetic: True if mmer wrote the files itself.
+        bayes_optimal: Metric -> the best expected value, known of synthetic files.
+    """
+
+    path: Path
+    synthetic: bool = False
+    bayes_optimal: dict[str, float] = {}
+
+
+@dataclass(frozen=True)
+class CorpusSource:
+    """What every reader returns: a corpus that has been opened and checked.
+
+    Attributes:
+        labels: L names.
+        features: Modality -> what its steps are, in the order in which modalities stand everywhere.
+        alignment: "word", "utterance" or "none" (see `TableInfo`).
+        files: Paths of all files that decide what the samples are.
+        decides: What else does, besides files and settings, as JSON holds it.
+        groups: Split -> the groups in it, in the order of their samples; "valid" may be missing.
+        read: Split -> iterator over its samples. Nothing is read before it is iterated.
+        groups_known: False if the files do not say which samples belong together.
+        persons: Of corpora with several persons.
+    """
+
+    labels: tuple[str, ...]
+    features: dict[str, Features]
+    alignment: str
+    files: tuple[Path, ...]
+    groups: dict[Split, tuple[str, ...]]
+    read: Callable[[Split], Iterator[Sample]]
+    decides: Any = None
+    groups_known: bool = True
+    persons: Persons | None = None
+
+
+Reader = Callable[[Path, Any], CorpusSource]
+"""Opens the files at a path with the reader's settings; raises InputError if they are not right."""
+
+
+class PublishedScore(Record):
+    """One row of published figures; a range where several people report it.
+
+    Attributes:
+        system: What was scored.
+        setting: "aligned" or "unaligned" features.
+        micro_f1: Lowest and highest reported.
+        accuracy: Intersection over union, lowest and highest reported; None if not at hand.
+        source: Who reports it, and how it was obtained.
+    """
+
+    system: str
+    setting: str
+    micro_f1: tuple[float, float]
+    source: str
+    accuracy: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All that the program knows of a corpus.
+
+    Attributes:
+        title: Name for readers.
+        ingestion: Type of its `Ingestion` settings.
+        readers: Name -> reader, the names that `ingestion.reader` can have.
+        synthetic: Type of the stand-in's settings; all have defaults, `seed` among them.
+        write_synthetic: Writes a stand-in in the official formats into an empty folder, and returns
+            the Bayes-optimal score: metric -> value.
+        download_instructions: Where the official files are to be had and where they go.
+        published_counts: (what, split) -> count; "samples", "groups", "samples with <label>" of a
+            split or of "all".
+        published_scores: What others report on it.
+        caveats: What to know before comparing with those.
+    """
+
+    title: str
+    ingestion: type[Ingestion]
+    readers: dict[str, Reader]
+    synthetic: type[Settings]
+    write_synthetic: Callable[[Path, Any], dict[str, float]]
+    download_instructions: str
+    published_counts: dict[tuple[str, str], int]
+    published_scores: tuple[PublishedScore, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+
+class Manifest(Record):
+    """What ingestion found: all that alignment needs to make the sample tables.
+
+    Attributes:
+        corpus: Key in CORPORA.
+        raw: Where the files lie.
+        settings: The corpus's ingestion settings, as JSON holds them.
+        files: What was read, with digests; names are relative to the corpus's folder.
+        splits: Split -> its groups.
+        fingerprint: Of files, settings and code: what the sample tables will carry.
+    """
+
+    corpus: str
+    raw: RawCorpus
+    settings: dict[str, Any]
+    files: tuple[SourceFile, ...]
+    splits: dict[Split, tuple[str, ...]]
+    fingerprint: str

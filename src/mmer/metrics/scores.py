@@ -1,0 +1,136 @@
+"""Scores of one system on one split, beside the truth and the model that gave them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from mmer.errors import InputError
+from mmer.metrics.counts import number_groups
+from mmer.samples.table import Split
+from mmer.schema import Record
+
+_METADATA_KEY = b"mmer_scores"
+
+
+class ScoresInfo(Record):
+    """What the scores are of.
+
+    Attributes:
+        system: Key of the system in SYSTEMS.
+        title: Its name for readers.
+        model: Digest of the model that gave the scores.
+        corpus: Name of the corpus.
+        split: Which of its splits.
+        labels: L names, in column order.
+        fingerprint: Of the sample tables that the samples and the model stand on.
+        synthetic: True if the samples are synthetic, or those that the model learned from.
+        groups_known: False if each sample is a group of its own because nothing better is known.
+        fixed_threshold: Of systems that have nothing to calibrate, the threshold that is part of
+            what they are.
+        bayes_optimal: Metric -> the best expected value that any system can reach, where known.
+    """
+
+    system: str
+    title: str
+    model: str
+    corpus: str
+    split: Split
+    labels: tuple[str, ...]
+    fingerprint: str
+    synthetic: bool
+    groups_known: bool = True
+    fixed_threshold: float | None = None
+    bayes_optimal: dict[str, float] = {}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What calibration and evaluation start from.
+
+    Attributes:
+        info: What they are of.
+        scores: (N, L) float, in [0, 1]: larger means the label is more likely present.
+        truth: (N, L) uint8, 1 where the label is present.
+        sample_ids: N names.
+        group_ids: N names of the group (a video, a dialogue, a series) that a sample belongs to.
+
+    Raises:
+        InputError: Sizes do not match, there is no sample, a score is not in [0, 1], or a truth is
+            not 0 or 1.
+    """
+
+    info: ScoresInfo
+    scores: np.ndarray
+    truth: np.ndarray
+    sample_ids: tuple[str, ...]
+    group_ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        where = f"scores of {self.info.title} on {self.info.split}"
+        expected = (len(self.sample_ids), len(self.labels))
+        if not self.sample_ids:
+            raise InputError(where, "", "at least one sample", "none")
+        for name, values in (("scores", self.scores), ("truth", self.truth)):
+            if values.shape != expected:
+                raise InputError(where, name, f"shape {expected}", values.shape)
+        if len(self.group_ids) != len(self.sample_ids):
+            raise InputError(where, "group_ids", f"{expected[0]} names", len(self.group_ids))
+        inside = (self.scores >= 0) & (self.scores <= 1)
+        if not inside.all():
+            row, column = np.argwhere(~inside)[0]
+            raise InputError(
+                where,
+                f"{self.sample_ids[row]}, {self.labels[column]}",
+                "a score in [0, 1]",
+                self.scores[row, column],
+            )
+        if not np.isin(self.truth, (0, 1)).all():
+            raise InputError(where, "truth", "0 or 1", np.unique(self.truth))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """L names, in column order."""
+        return self.info.labels
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(N,) numbers 0 .. G-1 of the samples' groups."""
+        return number_groups(self.group_ids)
+
+    def to_arrow(self) -> pa.Table:
+        """As an Arrow table: ids, truth and scores, the rest in the schema's metadata."""
+        width = len(self.labels)
+        return pa.table(
+            {
+                "sample_id": list(self.sample_ids),
+                "group_id": list(self.group_ids),
+                "truth": pa.FixedSizeListArray.from_arrays(
+                    pa.array(self.truth.astype(np.uint8).ravel()), width
+                ),
+                "score": pa.FixedSizeListArray.from_arrays(
+                    pa.array(self.scores.astype(np.float64).ravel()), width
+                ),
+            }
+        ).replace_schema_metadata({_METADATA_KEY: self.info.to_json()})
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table, where: object = "scores") -> Scores:
+        """The inverse of `to_arrow`.
+
+        Raises:
+            InputError: The table carries no scores' metadata.
+        """
+        metadata = table.schema.metadata or {}
+        if _METADATA_KEY not in metadata:
+            raise InputError(where, "schema metadata", "the key 'mmer_scores'", list(metadata))
+        info = ScoresInfo.from_json(metadata[_METADATA_KEY], where)
+        truth, scores = (
+            table[name].combine_chunks().flatten().to_numpy().reshape(-1, len(info.labels))
+            for name in ("truth", "score")
+        )
+        names = (tuple(table[name].to_pylist()) for name in ("sample_id", "group_id"))
+        return cls(info, scores, truth, *names)

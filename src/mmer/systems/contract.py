@@ -1,0 +1,213 @@
+"""What a system is: a recipe with typed settings that turns training samples into a fitted system.
+
+Constants, linear models and networks are all systems and take the same road from here: fit ->
+scores -> calibration -> assessment -> comparison -> registration. A system lives in a folder of its
+own and is named in `mmer.systems.SYSTEMS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmer.errors import InputError
+from mmer.metrics.scores import Scores, ScoresInfo
+from mmer.provenance import digest
+from mmer.samples.batches import Present, Samples
+from mmer.samples.table import Features, TableInfo
+from mmer.schema import Record, Settings
+from mmer.training.history import History
+
+Attention = dict[str, np.ndarray]
+"""Modality -> (T, L): how much each label looks at each step of one sample; columns sum to 1."""
+
+
+class SystemInfo(Record):
+    """What a fitted system is and what it was fitted on.
+
+    Attributes:
+        system: Key in SYSTEMS.
+        title: Name for readers.
+        settings: The system's settings, as JSON holds them.
+        labels: L names, in the order of the scores.
+        features: Modality -> what its steps must be.
+        corpus: Name of the corpus that it was fitted on.
+        synthetic: True if no real recording stands behind that.
+        fingerprint: Of the sample tables that it was fitted on.
+        fixed_threshold: If there is nothing to calibrate, the threshold that is part of the system.
+        kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
+    """
+
+    system: str
+    title: str
+    settings: dict[str, Any]
+    labels: tuple[str, ...]
+    features: dict[str, Features]
+    corpus: str
+    synthetic: bool
+    fingerprint: str
+    fixed_threshold: float | None = None
+    kept_epoch: int | None = None
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Feature width D of each modality."""
+        return {modality: features.width for modality, features in self.features.items()}
+
+
+@dataclass(frozen=True)
+class FittedSystem:
+    """A system with what it has learned; saved as safetensors and JSON (`systems.storage`).
+
+    Attributes:
+        info: What it is.
+        arrays: What it has learned: tensors by name, on the CPU.
+    """
+
+    info: SystemInfo
+    arrays: dict[str, Tensor]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that the scores depend on, and of what it was fitted on."""
+        tensors = {
+            name: [str(x.dtype), list(x.shape), _bytes_digest(x)] for name, x in self.arrays.items()
+        }
+        return digest({"info": self.info.model_dump(mode="json"), "arrays": tensors})
+
+    def check_fits(self, info: TableInfo) -> None:
+        """Refuse samples that this system was not made for.
+
+        Raises:
+            InputError: Labels, modalities or widths are others, or the samples come from other
+                tables than those that it was fitted on.
+        """
+        where = f"{info.corpus} {info.split} samples"
+        for name, expected, found in (
+            ("labels", self.info.labels, info.labels),
+            ("feature widths", self.info.widths, info.widths),
+        ):
+            if expected != found:
+                raise InputError(where, name, f"those of {self.info.title}, {expected}", found)
+        if info.fingerprint != self.info.fingerprint:
+            raise InputError(
+                where,
+                "fingerprint",
+                f"that of the tables that {self.info.title} was fitted on, {self.info.fingerprint}",
+                info.fingerprint,
+                "Fit it again on these tables (--tags=training, or the whole pipeline).",
+            )
+
+    def check_gave(self, scores: ScoresInfo) -> None:
+        """Refuse scores of another system.
+
+        Raises:
+            InputError: The scores are not this system's.
+        """
+        if scores.model != self.digest:
+            raise InputError(
+                f"{scores.split} scores of {scores.title}",
+                "model",
+                f"scores of the model at hand, {self.digest}",
+                scores.model,
+                "Score again with this model.",
+            )
+
+
+def _bytes_digest(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
+
+
+class Scorer(Protocol):
+    """A fitted system, ready to score."""
+
+    def scores(self, samples: Samples, present: Present | None = None) -> np.ndarray:
+        """(N, L) in [0, 1], in the samples' order; modalities that are not `present` are hidden."""
+        ...
+
+    def attention(self, samples: Samples, index: np.ndarray) -> list[Attention]:
+        """What each label looks at in the samples `index`; an empty list if that is not known."""
+        ...
+
+
+class Fit(NamedTuple):
+    """What fitting gives: the fitted system, and how training went, epoch by epoch."""
+
+    fitted: FittedSystem
+    history: History
+
+
+class System(ABC):
+    """A recipe. One instance of each stands in SYSTEMS.
+
+    Attributes:
+        name: Key in SYSTEMS, and of its settings in the parameter files.
+        title: Name for readers.
+        settings: Type of its settings; all have defaults.
+        simple: True if it stands beside the other systems as what they have to beat.
+    """
+
+    name: str
+    title: str
+    settings: type[Settings]
+    simple: bool = False
+
+    @abstractmethod
+    def fit(self, train: Samples, valid: Samples, settings: Any) -> Fit:
+        """Learn from the training samples; whatever has to be chosen is chosen on `valid`.
+
+        Same samples, settings and machine: same bits.
+
+        Raises:
+            InputError: The samples are not what the system can learn from.
+        """
+
+    @abstractmethod
+    def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
+        """The fitted system, ready to score on `device`."""
+
+    def info(self, train: Samples, settings: Settings, **more: Any) -> SystemInfo:
+        """What is common to all that this system learns from these samples."""
+        return SystemInfo(
+            system=self.name,
+            title=self.title,
+            settings=settings.model_dump(mode="json"),
+            labels=train.info.labels,
+            features=train.info.features,
+            corpus=train.info.corpus,
+            synthetic=train.info.synthetic,
+            fingerprint=train.info.fingerprint,
+            **more,
+        )
+
+
+def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
+    """Scores on samples of the tables that the system was fitted on, with all that they are of.
+
+    Raises:
+        InputError: The samples are not of those tables.
+    """
+    fitted.check_fits(samples.info)
+    info = ScoresInfo(
+        system=fitted.info.system,
+        title=fitted.info.title,
+        model=fitted.digest,
+        corpus=samples.info.corpus,
+        split=samples.info.split,
+        labels=samples.info.labels,
+        fingerprint=samples.info.fingerprint,
+        synthetic=samples.info.synthetic or fitted.info.synthetic,
+        groups_known=samples.info.groups_known,
+        fixed_threshold=fitted.info.fixed_threshold,
+        bayes_optimal=samples.info.bayes_optimal,
+    )
+    return Scores(
+        info, scorer.scores(samples), samples.truth, samples.sample_ids, samples.group_ids
+    )

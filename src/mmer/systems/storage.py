@@ -1,0 +1,46 @@
+"""A fitted system as one file: safetensors, whose header says all that is needed to run it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load, save
+
+from mmer.errors import InputError
+from mmer.files import atomic_file
+from mmer.systems import SYSTEMS
+from mmer.systems.contract import FittedSystem, SystemInfo
+
+_KEY = "mmer"  # one key only: safetensors writes several in no fixed order
+
+
+def save_fitted(fitted: FittedSystem, path: Path) -> None:
+    """Write the file, or on failure leave what was there; equal systems give equal bytes."""
+    header = json.dumps({"digest": fitted.digest, "info": fitted.info.to_json()}, sort_keys=True)
+    arrays = {name: tensor.contiguous() for name, tensor in fitted.arrays.items()}
+    with atomic_file(path) as partial:
+        partial.write_bytes(save(arrays, metadata={_KEY: header}))
+
+
+def load_fitted(path: Path) -> FittedSystem:
+    """Read what `save_fitted` wrote.
+
+    Raises:
+        InputError: No such file, not a fitted system, damaged, or of a system that is not known.
+    """
+    try:
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_KEY])
+        info, expected = SystemInfo.from_json(header["info"], path), header["digest"]
+        fitted = FittedSystem(info, load(content))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged file provokes
+        raise InputError(path, "", "a fitted system saved by mmer", error) from error
+    if info.system not in SYSTEMS:
+        raise InputError(path, "system", f"one of {', '.join(SYSTEMS)}", info.system)
+    if fitted.digest != expected:
+        raise InputError(path, "digest", expected, fitted.digest, "The file is damaged.")
+    return fitted
