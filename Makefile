@@ -4,9 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 
-.PHONY: train test test-all lint viz ui clean
-train: .venv/installed  ## train, calibrate, evaluate and register CARAT
-	$(BIN)/kedro run --pipeline=train_mosei
+.PHONY: train test test-all lint viz ui pictures clean help
+train: .venv/installed  ## train, calibrate, compare and register the default system on the default corpus
+	$(BIN)/python -m kedro run --pipelines=__default__
 
 test: lint  ## the whole suite without what is marked slow
 	$(BIN)/python -m pytest
@@ -15,18 +15,25 @@ test-all: lint .venv/installed-dask  ## with the slow tests
 	$(BIN)/python -m pytest -m "not gpu"
 
 lint: .venv/installed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -c "from importlinter.cli import lint_imports_command as main; main()"
 
 viz: .venv/installed  ## the pipelines in the browser
-	$(BIN)/kedro viz run
+	$(BIN)/python -m kedro viz run
 
 ui: .venv/installed  ## runs and registered models in the browser
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --port 5000
+	$(BIN)/python -m mlflow ui --backend-store-uri sqlite:///mlflow.db --port 5000
+
+pictures: .venv/installed  ## the README's pictures, from the last run (needs Chromium)
+	$(BIN)/python docs/make_pictures.py
 
 clean:  ## remove what runs have made; the environment, data/01_raw and the registry stay
 	rm -rf data/0[2-8]_*/* build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 .venv/installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

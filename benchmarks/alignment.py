@@ -20,7 +20,7 @@ import numpy as np
 from measure import best_of, machine, peak_memory_mb
 
 from mmer.alignment.video import align_words
-from mmer.corpora.formats.csd import write_csd
+from mmer.formats.csd import write_csd
 from mmer.corpora.mosei import FILES, LABELS, MoseiSettings, read_mosei, read_segment_labels
 from mmer.samples.table import write_table
 

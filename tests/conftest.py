@@ -85,7 +85,7 @@ def toy_samples() -> Callable[..., list[Sample]]:
     return make_samples
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy_scores() -> Callable[..., Scores]:
     return make_scores
 

@@ -1,23 +1,31 @@
-"""Kedro's side of tracking: one MLflow run per `kedro run`."""
+"""Kedro's side of tracking: one MLflow run per `kedro run`, whichever runner runs it.
+
+With `ParallelRunner` nodes run in processes of their own. So what a run has saved is looked up at
+its end, in the files that the catalog names, and not caught on the way.
+"""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-import pyarrow as pa
 from kedro.framework.hooks import hook_impl
-from kedro.io import AbstractDataset, AbstractVersionedDataset, CatalogProtocol
+from kedro.io import AbstractVersionedDataset, CatalogProtocol, DatasetError, Version
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 
-from mmer.corpora.source import SampleStream
+from mmer import provenance
 from mmer.errors import InputError
-from mmer.evaluation.summary import summary_text
 from mmer.registry import tracking
-from mmer.samples.table import TableInfo, table_info
+from mmer.schema import Settings
 
 _NOTED = (
     "run_id",
@@ -32,18 +40,45 @@ _NOTED = (
     "load_versions",
     "runtime_params",
 )
+_KINDS = ("artifact", "metrics", "history")
+_PARAMS = "params:"
 
 logger = logging.getLogger(__name__)
 progress = logging.getLogger("mmer.training.progress")
 
 
-class MlflowTracking:
-    """Opens an MLflow run before the pipeline, fills it as datasets pass by, and closes it.
+class DefaultParameters:
+    """Gives parameters that no file sets: all settings have defaults."""
 
-    A catalog entry says by its metadata what of it goes to MLflow: `mlflow: artifact` for the file
-    that was saved, `mlflow: metrics` for the numbers in it, named after the entry. Metrics of a
-    training that is under way come as log records of `mmer.training.progress` that carry `metrics`
-    and `step`.
+    @hook_impl
+    def after_catalog_created(self, catalog: CatalogProtocol) -> None:
+        """Add what is missing for every corpus, and for every system on it."""
+        from mmer.calibration.settings import CalibrationSettings
+        from mmer.corpora import CORPORA
+        from mmer.evaluation.assessment import EvaluationSettings
+        from mmer.systems import SYSTEMS
+
+        kinds: dict[str, type[Settings]] = {
+            "calibration": CalibrationSettings,
+            "evaluation": EvaluationSettings,
+            **{name: system.settings for name, system in SYSTEMS.items()},
+        }
+        for corpus, known in CORPORA.items():
+            for key, kind in {"ingestion": known.ingestion, **kinds}.items():
+                if (name := f"{_PARAMS}{corpus}.{key}") not in catalog:
+                    catalog[name] = kind()
+
+
+class MlflowTracking:
+    """Opens an MLflow run before the pipeline, and fills and closes it when the pipeline has ended.
+
+    A catalog entry says by its metadata what of it goes to MLflow: `mlflow: artifact` for its file;
+    `mlflow: metrics` for the file of an `Assessment` and the numbers in it; `mlflow: history` for
+    the file of a `History` and the numbers of every epoch. These come while the training is under
+    way if it runs in this process, as log records of `mmer.training.progress` that carry `metrics`
+    and `step`, and else at the end. Names are the entry's, without the corpus: the assessment of
+    `corpus.system.assessment` on test is `system/test/<metric>`, the history of
+    `corpus.system.history` is `system/train/<term>`.
     """
 
     def __init__(self) -> None:
@@ -58,177 +93,238 @@ class MlflowTracking:
         Raises:
             InputError: MLflow does not answer, or the catalog asks it for what is not known.
         """
-        logged = _logged_outputs(pipeline, catalog)
+        kinds = {name: _kind(name, catalog) for name in sorted(pipeline.all_outputs())}
         pipelines = _joined(run_params["pipeline_names"] or ["__default__"])
-        tags = {f"kedro.{key}": _joined(run_params[key]) for key in _NOTED if run_params[key]}
+        tags = {f"kedro.{key}": _joined(run_params[key]) for key in _NOTED if run_params.get(key)}
         run = tracking.open_run(
             Path(run_params["project_path"]),
             f"{pipelines} {run_params['run_id']}",
             {"kedro.pipelines": pipelines, "kedro.env": "base", **tags},
         )
-        self._sessions.append(_Session(run, logged))
+        self._sessions.append(_Session(run, _Saved(pipeline, catalog), kinds))
         run.log_params(_parameters(pipeline, catalog))
 
     @hook_impl
-    def after_dataset_loaded(self, dataset_name: str, data: object) -> None:
-        """Note which data the run stands on."""
+    def before_node_run(self, node: Node) -> None:
+        """Note whose training the next metrics in this thread are of."""
         if self._sessions:
-            self._sessions[-1].note_provenance(dataset_name, data)
+            self._sessions[-1].enter(node)
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: object) -> None:
-        """Note which data came out, and log what its catalog entry says."""
-        if self._sessions:
-            self._sessions[-1].note_provenance(dataset_name, data)
-            self._sessions[-1].log_output(dataset_name, data)
+    def after_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Log what was saved, close the run and say where to look."""
+        self._close("FINISHED", pipeline.datasets())
 
     @hook_impl
-    def after_pipeline_run(self) -> None:
-        """Close the run and say where to look."""
-        self._close("FINISHED")
-
-    @hook_impl
-    def on_pipeline_error(self, error: Exception) -> None:
-        """Close the run as failed, with the error among its tags."""
+    def on_pipeline_error(self, error: Exception, pipeline: Pipeline) -> None:
+        """Log what was saved nevertheless, and close the run as failed, with the error as a tag."""
         self._sessions[-1].run.set_tags({"error": error})
-        self._close("FAILED")
+        self._close("FAILED", pipeline.inputs())
 
-    def _close(self, status: str) -> None:
+    def _close(self, status: str, data: set[str]) -> None:
         session = self._sessions.pop()
         run = session.run
-        if session.close(status):
+        if session.close(status, data):
             where = run.uri if run.is_remote else "`make ui`"
             logger.info("MLflow run '%s': %s. Look at it: %s", run.name, status, where)
 
 
 class ClosingSummary:
-    """At the end of a run, the scores beside the baselines and where to look next."""
+    """At the end of a run, the system beside the others, and where to look next."""
 
     def __init__(self) -> None:
-        self._catalog: CatalogProtocol | None = None
-        self._tables: list[str] = []
-        self._pages: list[Path] = []
+        self._saved: list[_Saved] = []
 
     @hook_impl
-    def before_pipeline_run(self, catalog: CatalogProtocol) -> None:
-        """Start with nothing to tell."""
-        self._catalog, self._tables, self._pages = catalog, [], []
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Note what was there before."""
+        self._saved.append(_Saved(pipeline, catalog))
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Keep what is to be told."""
-        if self._catalog is None:
-            return
-        if dataset_name.endswith(".assessment"):
-            self._tables.append(summary_text(data))
-        elif dataset_name.endswith(".report"):
-            self._pages.append(_saved_file(self._catalog.get(dataset_name)))
+    def on_pipeline_error(self) -> None:
+        """There is nothing to tell."""
+        self._saved.pop()
 
     @hook_impl
     def after_pipeline_run(self) -> None:
         """Tell it."""
-        for table in self._tables:
-            click.echo(f"\n{table}")
-        for page in self._pages:
-            click.echo(f"\nThe report:            {os.path.relpath(page)}")
-            click.echo("The run in MLflow:     make ui")
-            click.echo("The pipelines:         make viz")
+        from mmer.reporting.summary import summary_text
+
+        saved, width = self._saved.pop(), shutil.get_terminal_size().columns
+        for name in saved.now():
+            if name.endswith(".comparison"):
+                click.echo(f"\n{summary_text(saved.load(name), width)}")
+        for name in saved.now():
+            if name.endswith(".report"):
+                click.echo(f"\nThe report:            {os.path.relpath(saved.path(name))}")
+                click.echo("The run in MLflow:     make ui")
+                click.echo("The pipelines:         make viz")
+
+
+class _Saved:
+    """What a run saves of its pipeline's outputs, as the files tell: any process may write them.
+
+    Attributes:
+        names: The outputs that the catalog keeps in files, in the pipeline's order.
+    """
+
+    def __init__(self, pipeline: Pipeline, catalog: Any) -> None:
+        self._catalog = catalog
+        outputs = [name for node in pipeline.nodes for name in node.outputs]
+        self.names = [n for n in outputs if hasattr(catalog.get(n), "_filepath")]
+        self._before = {name: _state(self.path(name)) for name in self.names}
+
+    def now(self) -> list[str]:
+        """The outputs that have been written since this object was made."""
+        states = {name: _state(self.path(name)) for name in self.names}
+        return [name for name, state in states.items() if state not in (None, self._before[name])]
+
+    def path(self, name: str) -> Path:
+        """The file or folder that the run writes."""
+        dataset: Any = self._catalog.get(name)
+        version = self._version(dataset)
+        return Path(dataset._get_versioned_path(version) if version else dataset._filepath)
+
+    def load(self, name: str) -> Any:
+        """What the run has written, and not what another has written since."""
+        dataset: Any = self._catalog.get(name)
+        if version := self._version(dataset):
+            dataset = self._catalog.get(name, version=Version(version, None))
+        return dataset.load()
+
+    @staticmethod
+    def _version(dataset: Any) -> str | None:
+        is_versioned = isinstance(dataset, AbstractVersionedDataset)
+        return dataset.resolve_save_version() if is_versioned else None
+
+    def provenance(self, names: set[str]) -> dict[str, object]:
+        """Tags that name the data: fingerprint of each sample table, digest of each manifest."""
+        from mmer.datasets.sample_tables import SampleTableFile
+
+        tags: dict[str, object] = {}
+        synthetic = set()
+        for name in sorted(names):
+            dataset = self._catalog.get(name)
+            if isinstance(dataset, SampleTableFile) and dataset.exists():
+                info = dataset.load().info
+                tags[f"data.{name}.fingerprint"] = info.fingerprint
+                synthetic.add(info.synthetic)
+            elif name.endswith(".manifest") and dataset is not None and dataset.exists():
+                manifest = dataset.load()
+                files = {file.name: file.sha256 for file in manifest.files}
+                tags[f"data.{name}.sha256"] = provenance.digest(files)
+                synthetic.add(manifest.raw.synthetic)
+        return {**tags, "synthetic": str(any(synthetic)).lower()} if synthetic else tags
 
 
 class _Session:
     """What the hook knows of one `kedro run`."""
 
     def __init__(
-        self, run: tracking.TrackedRun, logged: dict[str, tuple[str, AbstractDataset]]
+        self, run: tracking.TrackedRun, saved: _Saved, kinds: dict[str, str | None]
     ) -> None:
-        self.run, self._logged = run, logged
-        self._noted: set[tuple[str, object]] = set()
+        self.run, self._saved, self._kinds = run, saved, kinds
         self._live = _LiveMetrics(run)
         # Metrics must arrive however quiet the console is told to be.
         progress.setLevel(logging.INFO)
         progress.addHandler(self._live)
+        atexit.register(self._log_outputs)
 
-    def close(self, status: str) -> bool:
+    def enter(self, node: Node) -> None:
+        histories = [name for name in node.outputs if self._kinds.get(name) == "history"]
+        self._live.history.name = histories[0] if histories else None
+
+    def close(self, status: str, data: set[str]) -> bool:
+        atexit.unregister(self._log_outputs)
         progress.removeHandler(self._live)
+        self._log_outputs()
+        with _reading_back():
+            self.run.set_tags(self._saved.provenance(data | set(self._saved.now())))
         return self.run.close(status)
 
-    def note_provenance(self, name: str, data: object) -> None:
-        """Tag the run with the fingerprint of sample tables, and if anything in it is synthetic."""
-        info = _info(data)
-        tags: dict[str, object] = {}
-        if info is not None:
-            tags[f"data.{name}.fingerprint"] = info.fingerprint
-            tags |= {f"data.{file}.sha256": digest for file, digest in info.sources.items()}
-        if getattr(info or data, "synthetic", None) is True:
-            tags["synthetic"] = "true"
-        if new := dict(tags.items() - self._noted):
-            self._noted |= new.items()
-            self.run.set_tags(new)
+    def _log_outputs(self) -> None:
+        for name in self._saved.now():
+            kind = self._kinds[name]
+            if kind is not None:
+                self.run.log_artifact(self._saved.path(name), name)
+            with _reading_back():
+                if kind == "metrics":
+                    self._log_assessment(name)
+                elif kind == "history":
+                    self._log_history(name)
 
-    def log_output(self, name: str, data: object) -> None:
-        """Log a saved dataset as its catalog entry says."""
-        kind, dataset = self._logged.get(name, (None, None))
-        if kind == "metrics":
-            self.run.log_metrics({name.rpartition(".")[2]: data})
-        elif kind == "artifact":
-            self.run.log_artifact(_saved_file(dataset), name)
+    def _log_assessment(self, name: str) -> None:
+        assessment = self._saved.load(name)
+        f1 = {label.label: label.f1 for label in assessment.metrics.per_label}
+        numbers = {**assessment.metrics.model_dump(), "f1": f1}
+        self.run.log_metrics({_owner(name): {assessment.info.split: numbers}})
+
+    def _log_history(self, name: str) -> None:
+        for epoch in self._saved.load(name).epochs:
+            if (name, epoch.epoch) not in self._live.seen:
+                self.run.log_metrics({_owner(name): epoch.metrics}, epoch.epoch)
 
 
 class _LiveMetrics(logging.Handler):
-    """Forwards a training's metrics, epoch by epoch, to the run that it belongs to."""
+    """Forwards a training's metrics, epoch by epoch, to the run that it belongs to.
+
+    Attributes:
+        history: Its `name` is that of the history which the node of this thread will save.
+        seen: Name of a history and step, for all that has been forwarded.
+    """
 
     def __init__(self, run: tracking.TrackedRun) -> None:
         super().__init__()
         self._run = run
+        self.history, self.seen = threading.local(), set[tuple[str, int]]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        metrics = getattr(record, "metrics", None)
-        if metrics and tracking.current_run() is self._run:
-            self._run.log_metrics(metrics, step=getattr(record, "step", 0))
+        metrics, step = getattr(record, "metrics", None), getattr(record, "step", 0)
+        name = getattr(self.history, "name", None)
+        if metrics and name and self._run.is_own and tracking.current_run() is self._run:
+            self.seen.add((name, step))
+            self._run.log_metrics({_owner(name): metrics}, step)
 
 
 def _parameters(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, object]:
     """Parameters among the pipeline's inputs; one that is missing is the runner's to report."""
-    prefix = "params:"
-    names = sorted(n for n in pipeline.inputs() if n.startswith(prefix) and n in catalog)
-    return {name.removeprefix(prefix): catalog[name].load() for name in names}
+    names = sorted(n for n in pipeline.inputs() if n.startswith(_PARAMS) and n in catalog)
+    return {name.removeprefix(_PARAMS): catalog[name].load() for name in names}
 
 
-def _logged_outputs(
-    pipeline: Pipeline, catalog: CatalogProtocol
-) -> dict[str, tuple[str, AbstractDataset]]:
-    """Name of each output that goes to MLflow -> what of it, and its dataset."""
-    logged = {}
-    for name in sorted(pipeline.all_outputs()):
-        dataset = catalog.get(name)
-        kind = (getattr(dataset, "metadata", None) or {}).get("mlflow")
-        if kind not in (None, "artifact", "metrics"):
-            raise InputError(
-                f"catalog entry {name}", "metadata.mlflow", "'artifact' or 'metrics'", repr(kind)
-            )
-        if dataset is not None and kind is not None:
-            logged[name] = kind, dataset
-    return logged
+def _kind(name: str, catalog: CatalogProtocol) -> str | None:
+    """What of an entry goes to MLflow."""
+    dataset = catalog.get(name)
+    kind = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+    where = f"catalog entry {name}", "metadata.mlflow"
+    if kind not in (None, *_KINDS):
+        raise InputError(*where, f"one of {', '.join(_KINDS)}", repr(kind))
+    if kind is not None and not hasattr(dataset, "_filepath"):
+        raise InputError(*where, "an entry that keeps a file", type(dataset).__name__)
+    return kind
 
 
-def _info(data: object) -> TableInfo | None:
-    if isinstance(data, SampleStream):
-        return data.info
-    if not isinstance(data, pa.Table):
-        return None
+def _owner(name: str) -> str:
+    """Whose numbers an entry holds: "system" of "corpus.system.assessment"."""
+    return "/".join(name.split(".")[1:-1])
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from the one that was there before; None if there is none."""
     try:
-        return table_info(data)
-    except InputError:  # some other Arrow table
+        stat = path.stat()
+    except FileNotFoundError:
         return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-def _saved_file(dataset: Any) -> Path:
-    """The file or folder that a dataset has just written."""
-    if isinstance(dataset, AbstractVersionedDataset) and (
-        version := dataset.resolve_save_version()
-    ):
-        return Path(dataset._get_versioned_path(version))
-    return Path(dataset._filepath)
+@contextmanager
+def _reading_back() -> Iterator[None]:
+    """What cannot be read back is said; the work that is done does not hang on it."""
+    try:
+        yield
+    except (DatasetError, InputError, OSError) as error:
+        logger.warning("MLflow lacks what cannot be read back: %s", error)
 
 
 def _joined(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import chain
 
 from kedro.pipeline import Pipeline
@@ -25,6 +26,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     The first of all is the default. A stage alone is a tag or a namespace:
     `--tags=evaluation`, `--namespaces=training`.
     """
+    # Nodes are grouped by stage and datasets named by corpus and system, which Kedro's advice on
+    # names does not foresee.
+    warnings.filterwarnings("ignore", "One or more dataset names contain '.'", UserWarning)
     pipelines = {}
     for corpus in CORPORA:
         for system in SYSTEMS:

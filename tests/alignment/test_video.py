@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from mmer.alignment.intervals import TOLERANCE
 from mmer.alignment.video import align_frames, align_words
-from mmer.corpora.formats.csd import ComputationalSequence, Entry
+from mmer.formats.csd import ComputationalSequence, Entry
 
 _OWN_COPY = Path(__file__).parents[1] / "golden" / "alignment"
 GOLDEN = Path(os.environ.get("ALIGNMENT_GOLDEN_DIR", _OWN_COPY))
@@ -54,7 +54,7 @@ def test_gives_what_the_sdk_gives(golden, videos):
     for video in sorted(everywhere):
         values, segments = videos["labels"][video]
         sequences = {m: videos[m][video] for m in ("text", "visual", "audio")}
-        aligned = align_words(sequences, segments)
+        aligned = align_words(sequences, segments, reference="text")
         spans = np.sort(sequences["text"].intervals[aligned.words], axis=1)
         for number, segment in enumerate(segments):
             rows = aligned.segment(number, in_step=False)
@@ -75,7 +75,9 @@ def test_modalities_in_step_are_the_sdks_wherever_it_keeps_them_in_step(golden, 
     in_step = 0
     for video in {segment.rsplit("[", 1)[0] for segment in golden}:
         sequences = {m: videos[m][video] for m in ("text", "visual", "audio")}
-        aligned = align_words(sequences, videos["labels"][video].intervals)
+        aligned = align_words(
+            sequences, videos["labels"][video].intervals, reference="text"
+        )
         for number in range(len(videos["labels"][video].intervals)):
             rows = aligned.segment(number, in_step=True)
             theirs = aligned.segment(number, in_step=False)
@@ -157,7 +159,7 @@ def test_equals_the_sdk_written_as_loops(words, visual, audio, segments, seed):
         "audio": _entry(audio, 4, seed + 2),
     }
     times = np.array(segments, float).reshape(-1, 2)
-    aligned = align_words(sequences, times)
+    aligned = align_words(sequences, times, reference="text")
     for number, expected in enumerate(_sdk(sequences, times)):
         rows = aligned.segment(number, in_step=False)
         assert (rows is None) == (expected is None)
@@ -197,27 +199,27 @@ def test_values_that_are_not_finite_stay_in_the_words_that_they_belong_to():
     frames = [(step, step + 1) for step in range(8)]
     values = [1, -np.inf, 3, np.nan, 5, np.inf, -np.inf, 8]
     words = [(0, 1), (0, 2), (2, 3), (3, 5), (4, 5), (5, 7), (7, 8)]
-    aligned = align_words(_video(words, frames, values), np.array([[0.0, 8.0]]))
+    aligned = align_words(_video(words, frames, values), np.array([[0.0, 8.0]]), reference="text")
     expected = [1, -np.inf, 3, np.nan, 5, np.nan, 8]
     np.testing.assert_array_equal(aligned.features["audio"][:, 0], np.array(expected, np.float32))
 
 
 def test_a_word_without_length_has_no_row_and_one_without_frames_has_zeros():
     words = [(0, 1), (1, 1), (2, 3)]
-    aligned = align_words(_video(words, [(0, 1)], [7]), np.array([[0.0, 3.0]]))
+    aligned = align_words(_video(words, [(0, 1)], [7]), np.array([[0.0, 3.0]]), reference="text")
     assert aligned.words.tolist() == [0, 2]
     assert aligned.features["audio"][:, 0].tolist() == [7, 0]
 
 
 def test_a_video_without_any_frame_has_zeros():
-    aligned = align_words(_video([(0, 1), (1, 2)], []), np.array([[0.0, 2.0]]))
+    aligned = align_words(_video([(0, 1), (1, 2)], []), np.array([[0.0, 2.0]]), reference="text")
     assert aligned.features["audio"].tolist() == [[0], [0]]
 
 
 def test_the_modalities_keep_step_where_the_sdk_loses_it():
     # Of the first word only the part before the segment has frames.
     sequences = _video([(0, 2), (2, 3)], [(0, 1), (2, 3)], [4, 6])
-    aligned = align_words(sequences, np.array([[1.0, 3.0]]))
+    aligned = align_words(sequences, np.array([[1.0, 3.0]]), reference="text")
     theirs = aligned.segment(0, in_step=False)
     assert {m: rows.tolist() for m, rows in theirs.items()} == {"text": [0, 1], "audio": [1]}
     ours = aligned.segment(0, in_step=True)
@@ -227,6 +229,16 @@ def test_the_modalities_keep_step_where_the_sdk_loses_it():
 def test_overlapping_words_keep_step_where_the_sdk_swaps_them():
     # Frames cover the first word from 1.5 on; the second, which has none, begins before that.
     sequences = _video([(0, 2), (1, 1.25)], [(1.5, 2)], [4])
-    aligned = align_words(sequences, np.array([[0.0, 3.0]]))
+    aligned = align_words(sequences, np.array([[0.0, 3.0]]), reference="text")
     assert aligned.segment(0, in_step=False)["audio"].tolist() == [1, 0]
     assert aligned.segment(0, in_step=True)["audio"].tolist() == [0, 1]
+
+
+def test_any_sequence_can_be_the_reference():
+    sequences = _video([(0, 1), (1, 2)], [(0, 0.5), (0.5, 1), (1, 1.5)])
+    renamed = {"steps": sequences["audio"], "marks": sequences["text"]}
+    ours = align_words(sequences, np.array([[0.0, 2.0]]), reference="text")
+    theirs = align_words(renamed, np.array([[0.0, 2.0]]), reference="marks")
+    np.testing.assert_array_equal(ours.features["audio"], theirs.features["steps"])
+    found = theirs.segment(0, in_step=True)
+    assert {m: rows.tolist() for m, rows in found.items()} == {"steps": [0, 1], "marks": [0, 1]}

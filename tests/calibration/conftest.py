@@ -1,9 +1,10 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mmer.samples.scores import Scores
+from mmer.metrics.scores import Scores
 
 RATES = np.array([0.53, 0.24, 0.23, 0.17, 0.09, 0.08])
 LABELS = ("happy", "sad", "anger", "disgust", "surprise", "fear")
@@ -28,22 +29,12 @@ def draw() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def as_scores() -> Callable[..., Scores]:
+def as_scores(toy_scores) -> Callable[..., Scores]:
     """`Scores` of the validation split from what `draw` gives."""
 
-    def made(
-        scores: np.ndarray, truth: np.ndarray, groups: np.ndarray, **changes: object
-    ) -> Scores:
-        values = {
-            "scores": scores,
-            "truth": truth,
-            "sample_ids": tuple(f"s{i}" for i in range(len(scores))),
-            "group_ids": tuple(f"video{g}" for g in groups),
-            "labels": LABELS[: scores.shape[1]],
-            "split": "valid",
-            "weights": "0123",
-            "synthetic": True,
-        }
-        return Scores(**{**values, **changes})
+    def made(scores: np.ndarray, truth: np.ndarray, groups: np.ndarray, **info: object) -> Scores:
+        told = {"labels": LABELS[: scores.shape[1]], "model": "0123", **info}
+        names = tuple(f"video{g}" for g in groups)
+        return replace(toy_scores(scores, truth, **told), group_ids=names)
 
     return made

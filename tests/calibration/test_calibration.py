@@ -4,15 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmer.calibration.calibration import (
-    Calibration,
-    calibrate,
-    calibrated_probabilities,
-    decide,
-)
+from mmer.calibration.calibration import Calibration, calibrate, probabilities
 from mmer.calibration.conformal import coverage
 from mmer.calibration.settings import CalibrationSettings
 from mmer.errors import InputError
+from mmer.metrics.decisions import decide
+from mmer.metrics.metrics import evaluate
 
 BIAS_BY_LABEL = np.array([1.5, -1.5, 1.2, -1.0, 1.0, -1.0])
 
@@ -29,24 +26,24 @@ def calibration(scores):
 
 def test_says_what_it_was_made_from(calibration, scores):
     assert calibration.labels == scores.labels
-    assert calibration.weights == scores.weights
+    assert calibration.model == scores.info.model
+    assert calibration.fingerprint == scores.info.fingerprint
     assert calibration.samples == 600
     assert calibration.groups == 100
     assert calibration.positives == tuple(scores.truth.sum(axis=0))
     assert calibration.synthetic
     assert calibration.method == "per_label"
     assert "0.25" in calibration.reason
-    assert [cut.alpha for cut in calibration.conformal] == [0.1, 0.2, 0.001]
+    assert [one.alpha for one in calibration.conformal] == [0.1, 0.2, 0.001]
     assert any("alpha 0.001 is out of reach" in note for note in calibration.notes)
 
 
 def test_survives_json_bit_for_bit(calibration, scores):
-    again = Calibration.from_dict(json.loads(json.dumps(calibration.to_dict(), allow_nan=False)))
+    again = Calibration.from_json(calibration.to_json(), "calibration")
     assert again == calibration
-    for function in (decide, calibrated_probabilities):
-        np.testing.assert_array_equal(
-            function(scores.scores, again), function(scores.scores, calibration)
-        )
+    np.testing.assert_array_equal(
+        probabilities(scores.scores, again), probabilities(scores.scores, calibration)
+    )
 
 
 def test_same_scores_same_calibration_in_any_order(calibration, scores):
@@ -62,48 +59,68 @@ def test_same_scores_same_calibration_in_any_order(calibration, scores):
     assert again.thresholds == calibration.thresholds
     assert again.method == calibration.method
     np.testing.assert_allclose(
-        [c.cut for c in again.conformal], [c.cut for c in calibration.conformal]
+        [c.threshold for c in again.conformal], [c.threshold for c in calibration.conformal]
     )
-
-
-def test_a_label_is_present_strictly_above_its_threshold(calibration):
-    at = np.array([calibration.thresholds])
-    above = np.nextafter(at, 1)
-    assert not decide(at, calibration).any()
-    assert decide(above, calibration).all()
-    assert decide(above, calibration).dtype == np.uint8
 
 
 def test_probabilities_are_better_calibrated_on_new_samples(calibration, draw):
     scores, truth, _ = draw(99, samples=3000, bias=BIAS_BY_LABEL)
-    probabilities = calibrated_probabilities(scores, calibration)
-    before, after = (abs(p.mean(axis=0) - truth.mean(axis=0)) for p in (scores, probabilities))
+    calibrated = probabilities(scores, calibration)
+    before, after = (abs(p.mean(axis=0) - truth.mean(axis=0)) for p in (scores, calibrated))
     assert (after < before).all()
 
 
 def test_conformal_sets_cover_new_samples(calibration, draw):
     scores, truth, groups = draw(98, samples=3000, bias=BIAS_BY_LABEL)
-    for cut in calibration.conformal[:2]:
-        found = coverage(scores, truth, tuple(map(str, groups)), cut)
-        assert found.false_negative_rate < cut.alpha + 0.03
+    for one in calibration.conformal[:2]:
+        found = coverage(scores, truth, tuple(map(str, groups)), one)
+        assert found.false_negative_rate < one.alpha + 0.03
 
 
-def test_other_weights_are_refused(calibration):
-    calibration.check_weights("0123")
-    with pytest.raises(InputError, match=r"weights.*\(0123\), found 4567"):
-        calibration.check_weights("4567")
+def test_another_model_and_other_tables_are_refused(calibration):
+    calibration.check("0123", "made-for-tests")
+    with pytest.raises(InputError, match=r"model.*\(0123\), found 4567"):
+        calibration.check("4567", "made-for-tests")
+    with pytest.raises(InputError, match=r"fingerprint.*\(made-for-tests\), found others"):
+        calibration.check("0123", "others")
 
 
 @pytest.mark.parametrize("split", ["test", "train"])
-def test_another_split_is_refused(scores, split):
+@pytest.mark.parametrize("fixed_threshold", [None, 0.5])
+def test_another_split_is_refused(scores, split, fixed_threshold):
+    info = scores.info.model_copy(update={"split": split, "fixed_threshold": fixed_threshold})
     with pytest.raises(InputError, match=f"split.*valid.*found {split}"):
-        calibrate(replace(scores, split=split), CalibrationSettings())
+        calibrate(replace(scores, info=info), CalibrationSettings())
 
 
-def test_empty_validation_is_refused(as_scores):
-    nothing = as_scores(np.zeros((0, 6)), np.zeros((0, 6), np.uint8), np.zeros(0, int))
-    with pytest.raises(InputError, match="at least one sample, found an empty validation split"):
-        calibrate(nothing, CalibrationSettings())
+@pytest.mark.parametrize(
+    "settings",
+    [
+        CalibrationSettings(),
+        CalibrationSettings(method="per_label", target="macro_f1", minimum_positives=1),
+        CalibrationSettings(method="shared", fixed=0.9, alphas=(0.2, 0.001)),
+    ],
+)
+def test_a_system_with_a_threshold_of_its_own_keeps_it(scores, settings):
+    info = scores.info.model_copy(update={"fixed_threshold": 0.5, "title": "Some system"})
+    found = calibrate(replace(scores, info=info), settings)
+    assert found.thresholds == (0.5,) * 6
+    assert found.method == "fixed by the system"
+    assert found.reason == "Some system has nothing to calibrate."
+    assert found.candidates == found.conformal == found.notes == ()
+    np.testing.assert_array_equal(probabilities(scores.scores, found), scores.scores)
+
+
+def test_all_positive_predicts_every_label_for_every_sample(draw, as_scores):
+    _, truth, groups = draw(4)
+    everything = as_scores(np.ones(truth.shape), truth, groups, fixed_threshold=0.0)
+    calibration = calibrate(everything, CalibrationSettings(method="per_label"))
+    thresholds = np.array(calibration.thresholds)
+    assert decide(everything.scores, thresholds).all()
+    share = truth.mean(axis=0)
+    metrics = evaluate(everything, thresholds)
+    assert metrics.micro_f1 == pytest.approx(2 * share.sum() / (share.sum() + 6))
+    assert metrics.macro_f1 == pytest.approx(np.mean(2 * share / (share + 1)))
 
 
 def test_no_positive_label_at_all_is_refused(scores):
@@ -141,17 +158,16 @@ def test_a_single_label_and_a_label_in_one_fold_only(draw, as_scores):
         as_scores(scores[:, :1], truth[:, :1], groups), CalibrationSettings(minimum_positives=1)
     )
     assert len(calibration.thresholds) == 1
-    json.dumps(calibration.to_dict(), allow_nan=False)
+    assert Calibration.from_json(calibration.to_json(), "calibration") == calibration
 
 
-@pytest.mark.parametrize("function", [decide, calibrated_probabilities])
-def test_scores_that_do_not_fit_are_refused(calibration, function):
+def test_scores_that_do_not_fit_are_refused(calibration):
     with pytest.raises(InputError, match=r"\(N, 6\).*found \(3, 5\)"):
-        function(np.ones((3, 5)), calibration)
+        probabilities(np.ones((3, 5)), calibration)
     bad = np.ones((3, 6))
     bad[1, 2] = np.nan
     with pytest.raises(InputError, match=r"row 1, anger.*found NaN"):
-        function(bad, calibration)
+        probabilities(bad, calibration)
 
 
 @pytest.mark.parametrize(
@@ -162,12 +178,13 @@ def test_scores_that_do_not_fit_are_refused(calibration, function):
         lambda record: record.update(thresholds=[0.5]),
         lambda record: record.update(thresholds=["a"] * 6),
         lambda record: record.update(thresholds=[float("nan")] * 6),
+        lambda record: record.update(thresholds=[1.5] * 6),
         lambda record: record.update(candidates=[{"metod": "fixed"}]),
         lambda record: record["probabilities"][0].pop("calibrator"),
     ],
 )
 def test_a_damaged_record_is_refused(calibration, damage):
-    record = json.loads(json.dumps(calibration.to_dict()))
+    record = json.loads(calibration.to_json())
     damage(record)
-    with pytest.raises(InputError, match="calibration"):
-        Calibration.from_dict(record)
+    with pytest.raises(InputError, match=r"calibration\.json"):
+        Calibration.from_json(json.dumps(record), "calibration.json")

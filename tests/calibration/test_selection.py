@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from mmer.calibration.folds import group_folds
-from mmer.calibration.selection import select_thresholds
+from mmer.calibration.selection import Candidate, _choose, _reason, select_thresholds
 from mmer.calibration.settings import CalibrationSettings
 from mmer.calibration.targets import Target
 from mmer.calibration.thresholds import label_thresholds, shared_threshold
@@ -14,6 +14,12 @@ BIAS_BY_LABEL = np.array([1.5, -1.5, 1.2, -1.0, 1.0, -1.0])
 def select(scores, truth, groups, **settings):
     folds = group_folds(groups, 5)
     return select_thresholds(scores, truth, groups, folds, CalibrationSettings(**settings))
+
+
+def candidate(method, value, gain, error, prior=None):
+    return Candidate(
+        method=method, prior_positives=prior, value=value, gain=gain, standard_error=error
+    )
 
 
 def by_name(selection, name):
@@ -132,3 +138,26 @@ def test_auto_is_rarely_below_fixed_on_new_samples(draw):
         gains.append(auto - fixed)
     assert np.mean(np.array(gains) < 0) <= 0.1
     assert np.mean(gains) > 0
+
+
+def test_the_reason_names_no_candidate_that_could_not_be_chosen():
+    candidates = (
+        candidate("fixed", 0.50, 0.0, 0.0),
+        candidate("shared", 0.52, 0.02, 0.005),
+        candidate("per_label", 0.55, 0.05, 0.04, prior=0.0),  # best, but within two errors of fixed
+    )
+    left_out = np.array([[0.50] * 4, [0.52] * 4, [0.54, 0.56, 0.54, 0.56]])
+    chosen, best = _choose(candidates, left_out, "auto")
+    assert (chosen, best) == (1, 1)
+    reason = _reason(candidates, candidates[chosen], candidates[best], CalibrationSettings())
+    assert reason.startswith("shared: gains 0.0200")
+    assert "per_label" not in reason
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_reason_names_eligible_candidates_only(draw, seed):
+    selection = select(*draw(seed, bias=BIAS_BY_LABEL / (1 + seed)))
+    eligible = {c.name for c in selection.candidates if c.gain > 2 * c.standard_error}
+    named = {c.name for c in selection.candidates if f"({c.name}," in selection.reason}
+    assert named <= eligible
+    assert selection.reason.startswith(f"{selection.chosen.name}: ")

@@ -1,4 +1,4 @@
-"""Scores to evaluate, made from a seed or by hand."""
+"""Scores to evaluate, made from a seed, and the calibration that belongs to them."""
 
 from __future__ import annotations
 
@@ -7,43 +7,42 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mmer.samples.scores import Scores
-
-LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
-
-
-def make_scores(
-    samples: int = 60,
-    labels: int = 3,
-    seed: int = 0,
-    *,
-    per_group: int = 4,
-    signal: float = 0.4,
-    truth: np.ndarray | None = None,
-    scores: np.ndarray | None = None,
-    **changes: object,
-) -> Scores:
-    """Scores in which the truth shows, more the larger `signal` is."""
-    generator = np.random.default_rng(seed)
-    if truth is None:
-        truth = (generator.random((samples, labels)) < 0.4).astype(np.uint8)
-    samples, labels = truth.shape
-    if scores is None:
-        noise = generator.random(truth.shape)
-        scores = signal * truth + (1 - signal) * noise
-    fields = {
-        "scores": scores,
-        "truth": truth,
-        "sample_ids": tuple(f"video{i // per_group}[{i % per_group}]" for i in range(samples)),
-        "group_ids": tuple(f"video{i // per_group}" for i in range(samples)),
-        "labels": LABELS[:labels],
-        "split": "test",
-        "weights": f"weights-{seed}",
-        "synthetic": True,
-    }
-    return Scores(**{**fields, **changes})
+from mmer.calibration.calibration import Calibration, calibrate
+from mmer.calibration.settings import CalibrationSettings
+from mmer.metrics.scores import Scores
 
 
-@pytest.fixture(scope="session")
-def toy_scores() -> Callable[..., Scores]:
-    return make_scores
+@pytest.fixture
+def noisy_scores(toy_scores) -> Callable[..., Scores]:
+    """Test scores in which the truth shows, more the larger `signal` is."""
+
+    def made(
+        samples: int = 60,
+        labels: int = 3,
+        seed: int = 0,
+        *,
+        signal: float = 0.4,
+        truth: np.ndarray | None = None,
+        **info: object,
+    ) -> Scores:
+        rng = np.random.default_rng(seed)
+        if truth is None:
+            truth = (rng.random((samples, labels)) < 0.4).astype(np.uint8)
+        values = signal * truth + (1 - signal) * rng.random(truth.shape)
+        return toy_scores(values, truth, "test", groups_of=4, **info)
+
+    return made
+
+
+@pytest.fixture
+def thresholds_for(toy_scores) -> Callable[..., Calibration]:
+    """A calibration of the model that gave these scores, with thresholds as given."""
+
+    def made(scores: Scores, thresholds: float | np.ndarray = 0.5) -> Calibration:
+        info = scores.info.model_copy(update={"split": "valid"})
+        valid = toy_scores(scores.scores, scores.truth, **info.model_dump())
+        calibration = calibrate(valid, CalibrationSettings(method="fixed"))
+        chosen = np.broadcast_to(thresholds, len(scores.labels))
+        return calibration.model_copy(update={"thresholds": tuple(chosen.tolist())})
+
+    return made

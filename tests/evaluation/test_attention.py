@@ -1,44 +1,123 @@
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmer.errors import InputError
-from mmer.evaluation.attention import attended_words, telling_samples
+from mmer.evaluation.attention import Explanations, explain, most_confident_correct
+from mmer.samples.batches import pack
 
 HALF = np.array([0.5, 0.5, 0.5])
 
 
-def test_telling_samples_are_the_surest_right_ones(toy_scores):
+class Looking:
+    """Looks at the first step with half of its weight, unless told otherwise."""
+
+    def __init__(self, change=lambda weights: weights) -> None:
+        self.change = change
+
+    def attention(self, samples, index):
+        found = []
+        for n in index:
+            steps = {m: lengths[n] for m, lengths in samples.host_lengths.items()}
+            found.append({m: self.change(weights(t)) for m, t in steps.items()})
+        return found
+
+
+class Silent:
+    def attention(self, samples, index):
+        return []
+
+
+def weights(steps: int) -> np.ndarray:
+    rest = np.full(steps, 0.5 / max(1, steps - 1))
+    rest[:1] = 0.5 if steps > 1 else 1.0
+    return np.tile(rest[:, None], (1, 3))
+
+
+@pytest.fixture
+def scored(toy_table, toy_scores, thresholds_for):
+    table = toy_table(30, split="test")
+    samples = pack(table)
+    noise = np.random.default_rng(0).random(samples.truth.shape)
+    scores = replace(
+        toy_scores(noise, samples.truth, "test", labels=samples.info.labels),
+        sample_ids=samples.sample_ids,
+        group_ids=samples.group_ids,
+    )
+    return samples, table.arrow()["words"].to_pylist(), scores, thresholds_for(scores)
+
+
+def test_the_most_confident_correct_samples_are_chosen(toy_scores):
     truth = np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1]], np.uint8)
     values = np.array([[0.8, 0.9, 0.4], [0.9, 0.6, 0.9], [1.0, 0.7, 0.3]])
-    # happy: sample 2 is surest but wrong; anger: never predicted where it is
-    assert telling_samples(toy_scores(truth=truth, scores=values), HALF) == {"happy": 1, "sad": 2}
+    scores = toy_scores(values, truth, labels=("happy", "sad", "anger"))
+    # happy: sample 2 scores higher but is wrong; anger: never predicted where it is
+    assert most_confident_correct(scores, HALF) == {"happy": 1, "sad": 2}
 
 
-def test_attended_words_are_tidy_and_json(toy_scores):
-    scores = toy_scores(5)
-    attention = np.random.default_rng(0).dirichlet(np.ones(4), size=3).T.astype(np.float32)
-    found = attended_words(scores, 2, attention, ["so", "very", "happy", "now"])
-    assert found["sample_id"] == scores.sample_ids[2]
-    assert found["true"] == [
-        label for label, bit in zip(scores.labels, scores.truth[2], strict=True) if bit
-    ]
-    assert found["scores"] == dict(zip(scores.labels, scores.scores[2], strict=True))
-    for column, label in enumerate(scores.labels):
-        assert found["attention"][label] == pytest.approx(attention[:, column].tolist())
-    assert json.loads(json.dumps(found)) == found
+def test_an_explanation_says_what_was_looked_at_and_why_it_is_shown(scored):
+    samples, words, scores, calibration = scored
+    found = explain(Looking(), samples, words, scores, calibration)
+    chosen = most_confident_correct(scores, HALF)
+    assert found.model == scores.info.model
+    assert found.labels == scores.labels
+    assert {label for one in found.examples for label in one.chosen_for} == set(chosen)
+    for one in found.examples:
+        n = scores.sample_ids.index(one.sample_id)
+        assert all(chosen[label] == n for label in one.chosen_for)
+        assert set(one.true) == {
+            label for label, bit in zip(scores.labels, scores.truth[n], strict=True) if bit
+        }
+        assert one.scores == pytest.approx(tuple(scores.scores[n]))
+        assert tuple(seen.modality for seen in one.modalities) == samples.modalities
+        for seen in one.modalities:  # word-aligned: every modality's steps are the words
+            assert seen.words == tuple(words[n])
+            assert np.allclose(np.array(seen.weights).T, weights(len(words[n])))
+    assert Explanations.from_json(found.to_json(), "here") == found
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (4, 2), (4,)])
-def test_attention_of_another_shape_is_refused(toy_scores, shape):
-    with pytest.raises(InputError, match="words by labels"):
-        attended_words(toy_scores(5), 0, np.zeros(shape), ["a", "b", "c", "d"])
+def test_without_shared_steps_only_the_first_modality_has_words(scored):
+    samples, words, scores, calibration = scored
+    unaligned = replace(samples, info=samples.info.model_copy(update={"alignment": "none"}))
+    for one in explain(Looking(), unaligned, words, scores, calibration).examples:
+        first, *others = one.modalities
+        assert first.words
+        assert all(seen.words is None for seen in others)
 
 
-@pytest.mark.parametrize("value", [-0.1, np.nan])
-def test_what_is_no_weight_is_refused(toy_scores, value):
-    with pytest.raises(InputError, match="at least 0"):
-        attended_words(toy_scores(5), 0, np.full((2, 3), value), ["a", "b"])
+def test_samples_without_words_are_explained_too(scored):
+    samples, words, scores, calibration = scored
+    found = explain(Looking(), samples, [None] * len(words), scores, calibration)
+    assert found.examples
+    assert all(seen.words is None for one in found.examples for seen in one.modalities)
+
+
+def test_a_system_that_does_not_tell_gives_no_examples(scored):
+    samples, words, scores, calibration = scored
+    assert explain(Silent(), samples, words, scores, calibration).examples == ()
+
+
+def test_a_system_that_is_never_right_gives_no_examples(scored):
+    samples, words, scores, calibration = scored
+    never = calibration.model_copy(update={"thresholds": (1.0, 1.0, 1.0)})
+    assert explain(Looking(), samples, words, scores, never).examples == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda w: w[:-1], lambda w: w[:, :2], lambda w: w[:, 0], lambda w: -w, lambda w: w * np.nan],
+)
+def test_what_is_no_attention_to_these_steps_is_refused(scored, change):
+    samples, words, scores, calibration = scored
+    with pytest.raises(ValueError, match="steps by labels, at least 0"):
+        explain(Looking(change), samples, words, scores, calibration)
+
+
+def test_another_number_of_words_than_of_steps_is_refused(scored):
+    samples, words, scores, calibration = scored
+    more = [[*spoken, "more"] for spoken in words]
+    with pytest.raises(InputError, match="words"):
+        explain(Looking(), samples, more, scores, calibration)

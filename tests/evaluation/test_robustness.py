@@ -4,89 +4,131 @@ import numpy as np
 import pytest
 
 from mmer.errors import InputError
-from mmer.evaluation.metrics import evaluate
-from mmer.evaluation.modality import SUBSETS, by_missing_rate, by_modality_subset, draw_shown
-from mmer.samples.table import MODALITIES
+from mmer.evaluation.assessment import EvaluationSettings
+from mmer.evaluation.robustness import (
+    Robustness,
+    draw_shown,
+    measure_robustness,
+    modality_subsets,
+)
+from mmer.metrics.metrics import HEADLINE, evaluate
 
 HALF = np.array([0.5, 0.5, 0.5])
+MODALITIES = ("words", "face", "voice")
+SUBSETS_ONLY = EvaluationSettings(missing_rates=())
 
 
 @pytest.fixture
-def reader(toy_scores):
+def reader(noisy_scores, toy_scores, thresholds_for):
     """A system whose label k is read off modality k, and the calls that were made of it."""
-    truth = toy_scores(80).truth
+    truth = noisy_scores(80).truth
     calls = []
 
     def score(present: dict[str, np.ndarray]) -> np.ndarray:
         calls.append(present)
         return truth * np.stack([present[m] for m in MODALITIES], axis=1).astype(float)
 
-    full = score({m: np.full(80, True) for m in MODALITIES})
-    calls.clear()
-    return score, toy_scores(truth=truth, scores=full), calls
+    scores = toy_scores(truth.astype(float), truth, "test", groups_of=4)
+    calibration = thresholds_for(scores)
+
+    def measure(settings: EvaluationSettings, score=score) -> Robustness:
+        return measure_robustness(score, scores, calibration, settings, MODALITIES)
+
+    return measure, scores, calls
 
 
 def test_each_of_the_seven_subsets_is_shown_once(reader):
-    score, scores, calls = reader
-    rows = by_modality_subset(score, scores, HALF)
-    assert [tuple(row["modalities"]) for row in rows] == list(SUBSETS)
-    assert len(set(SUBSETS)) == len(calls) == 7
-    for row, present in zip(rows, calls, strict=True):
-        assert [m for m in MODALITIES if present[m].all()] == row["modalities"]
-        assert [m for m in MODALITIES if not present[m].any()] == [
-            m for m in MODALITIES if m not in row["modalities"]
-        ]
+    measure, scores, calls = reader
+    found = measure(SUBSETS_ONLY)
+    assert found.by_missing_rate == ()
+    assert found.model == scores.info.model
+    assert len({row.modalities for row in found.by_subset}) == len(calls) == 7
+    assert found.by_subset[0].modalities == MODALITIES
+    for row, present in zip(found.by_subset, calls, strict=True):
+        shown = {m: np.full(80, m in row.modalities) for m in MODALITIES}
+        assert all((present[m] == shown[m]).all() for m in MODALITIES)
 
 
-def test_a_subset_scores_what_its_scores_are_worth(reader):
-    score, scores, _ = reader
-    rows = {tuple(row["modalities"]): row for row in by_modality_subset(score, scores, HALF)}
-    assert rows[MODALITIES]["micro_f1"] == 1
-    alone = scores.truth * np.array([1, 0, 0])
-    expected = evaluate(type(scores)(**{**vars(scores), "scores": alone.astype(float)}), HALF)
-    for name in ("micro_f1", "macro_f1", "accuracy"):
-        assert rows[("text",)][name] == expected[name]
-    assert rows[("text",)]["micro_f1"] < rows[("text", "audio")]["micro_f1"] < 1
+def test_a_subset_scores_what_its_scores_are_worth(reader, toy_scores):
+    measure, scores, _ = reader
+    rows = {row.modalities: row.figures for row in measure(SUBSETS_ONLY).by_subset}
+    assert rows[MODALITIES].micro_f1 == 1
+    alone = toy_scores(scores.truth * np.array([1.0, 0, 0]), scores.truth)
+    expected = evaluate(alone, HALF)
+    for name in HEADLINE:
+        assert getattr(rows[("words",)], name) == pytest.approx(getattr(expected, name))
+    assert rows[("words",)].micro_f1 < rows[("words", "voice")].micro_f1 < 1
 
 
 def test_missing_rates_hide_about_that_share_and_never_everything(reader):
-    score, scores, calls = reader
-    rows = by_missing_rate(score, scores, HALF, rates=(0.0, 0.4, 1.0), repeats=3)
-    assert [row["rate"] for row in rows] == [0.0, 0.4, 1.0]
-    assert len(calls) == 1 + 3 + 3
-    assert rows[0]["hidden"] == 0
-    assert rows[0]["micro_f1"] == 1
-    assert 0.3 < rows[1]["hidden"] < 0.45
-    assert rows[2]["hidden"] == pytest.approx(2 / 3)
-    assert rows[0]["micro_f1"] > rows[1]["micro_f1"] > rows[2]["micro_f1"]
+    measure, _, calls = reader
+    found = measure(EvaluationSettings(missing_rates=(0.0, 0.4, 1.0), repeats=3))
+    rows = found.by_missing_rate
+    assert [row.rate for row in rows] == [0.0, 0.4, 1.0]
+    assert len(calls) == 7 + 1 + 3 + 3
+    assert rows[0].hidden == 0
+    assert rows[0].figures.micro_f1 == 1
+    assert 0.3 < rows[1].hidden < 0.45
+    assert rows[2].hidden == pytest.approx(2 / 3)
+    assert rows[0].figures.micro_f1 > rows[1].figures.micro_f1 > rows[2].figures.micro_f1
     for present in calls:
         assert np.any(list(present.values()), axis=0).all()
+    assert Robustness.from_json(found.to_json(), "here") == found
 
 
 def test_the_one_modality_that_is_kept_is_drawn_evenly():
-    shown = draw_shown(np.random.default_rng(0), 3000, 1.0)
+    shown = draw_shown(np.random.default_rng(0), 3000, 3, 1.0)
     assert (shown.sum(axis=1) == 1).all()
     assert (abs(shown.mean(axis=0) - 1 / 3) < 0.05).all()
 
 
 def test_the_same_seed_hides_the_same(reader):
-    score, scores, calls = reader
+    measure, _, calls = reader
+    drawn = []
     for seed in (1, 1, 2):
-        by_missing_rate(score, scores, HALF, rates=(0.5,), repeats=1, seed=seed)
-    first, again, other = (np.stack(list(present.values())) for present in calls)
+        measure(EvaluationSettings(missing_rates=(0.5,), repeats=1, seed=seed))
+        drawn.append(np.stack(list(calls[-1].values())))
+    first, again, other = drawn
     assert (first == again).all()
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
-def test_a_rate_outside_0_and_1_is_refused(reader, rate):
-    score, scores, _ = reader
-    with pytest.raises(InputError, match="missing rate"):
-        by_missing_rate(score, scores, HALF, rates=(rate,))
-
-
 @pytest.mark.parametrize("given", [np.zeros((79, 3)), np.full((80, 3), np.nan)])
-def test_scores_that_do_not_fit_are_refused_by_what_was_hidden(reader, given):
-    _, scores, _ = reader
-    with pytest.raises(InputError, match="CARAT"):
-        by_modality_subset(lambda present: given, scores, HALF)
+def test_scores_that_do_not_fit_are_refused_by_the_system_that_gave_them(reader, given):
+    measure, _, _ = reader
+    with pytest.raises(InputError, match="Toy"):
+        measure(SUBSETS_ONLY, score=lambda present: given)
+
+
+def test_what_was_hidden_is_named_when_scores_do_not_fit(reader):
+    measure, _, _ = reader
+
+    def score(present: dict[str, np.ndarray]) -> np.ndarray:
+        return np.full((80, 3), 0.5 if present["face"].all() else np.nan)
+
+    with pytest.raises(InputError, match="Toy without face"):
+        measure(SUBSETS_ONLY, score=score)
+
+
+@pytest.mark.parametrize(("modalities", "subsets"), [(1, 1), (2, 3), (4, 15), (5, 11), (6, 13)])
+def test_few_modalities_are_shown_in_all_subsets_many_alone_or_left_out(modalities, subsets):
+    names = tuple("abcdef"[:modalities])
+    found = modality_subsets(names)
+    assert len(set(found)) == len(found) == subsets
+    assert found[0] == names
+    assert {(name,) for name in names} <= set(found)
+
+
+def test_a_single_modality_is_never_hidden(noisy_scores, thresholds_for):
+    scores = noisy_scores()
+    calls = []
+
+    def score(present: dict[str, np.ndarray]) -> np.ndarray:
+        calls.append(present)
+        return scores.scores
+
+    settings = EvaluationSettings()
+    found = measure_robustness(score, scores, thresholds_for(scores), settings, ("voice",))
+    assert [row.modalities for row in found.by_subset] == [("voice",)]
+    assert found.by_missing_rate == ()
+    assert all(present["voice"].all() for present in calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 import subprocess
@@ -12,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mmer.corpora.formats.csd import ComputationalSequence, write_csd
 from mmer.errors import InputError
+from mmer.formats.csd import ComputationalSequence, write_csd
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
 INTERVALS = np.array([[0, 1], [1, 2], [2, 2], [2.5, 1]], float)
@@ -53,9 +54,6 @@ def test_what_is_written_is_read_back(tmp_path, compression, dtype):
         np.testing.assert_array_equal(file.read("one").features, FEATURES)
         np.testing.assert_array_equal(file.read("one").intervals, INTERVALS)
         assert file.read("none").features.shape == (0, 3)
-        assert file.metadata("dimension names") == ["a", "b", "c"]
-        assert file.metadata("root name") == "FACET 4.2"
-        assert file.metadata("uuid") is None
     assert [file.name for file in path.parent.iterdir()] == ["a.csd"]
 
 
@@ -63,6 +61,15 @@ def test_words_are_bytes(tmp_path):
     write_csd(tmp_path / "w.csd", "words", [("2869", WORDS, INTERVALS[:3])], "")
     np.testing.assert_array_equal(_read(tmp_path / "w.csd", width=None).features, WORDS)
     assert "numbers (float) of shape (n, 3)" in _refused(tmp_path / "w.csd")
+
+
+def test_metadata_are_read_back(tmp_path):
+    path = tmp_path / "a.csd"
+    write_csd(path, "FACET 4.2", [("one", FEATURES, INTERVALS)], "", ["a", "b", "c"])
+    with ComputationalSequence(path, 3) as file:
+        assert file.metadata("dimension names") == ["a", "b", "c"]
+        assert file.metadata("root name") == "FACET 4.2"
+        assert file.metadata("uuid") is None
 
 
 def test_all_metadata_keys_of_the_sdk_are_written(path):
@@ -79,14 +86,99 @@ def test_all_metadata_keys_of_the_sdk_are_written(path):
         ("", ""),
         ("[" * 100_000, "[" * 100_000),
         ("ü" * 3000, "ü" * 3000),
+        ("['happiness', 'sadness']", "['happiness', 'sadness']"),
+        ("[1, 2]", "[1, 2]"),
     ],
-    ids=["bare", "json", "empty", "nested too deep", "long"],
+    ids=["bare", "json", "empty", "nested too deep", "long", "printed", "numbers"],
 )
 def test_metadata_are_json_or_bare(path, text, parsed):
     with h5py.File(path, "r+") as file:
         file["COVAREP/metadata/dimension names"][0] = text
     with ComputationalSequence(path, 3) as file:
         assert file.metadata("dimension names") == parsed
+
+
+NAMES = ["sentiment", "happy", "schön"]
+FIXED = np.array([name.encode() for name in NAMES], h5py.string_dtype(length=12))
+VARIABLE = h5py.string_dtype()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "options", "stated"),
+    [
+        (NAMES, VARIABLE, {}, NAMES),
+        (NAMES, VARIABLE, {"chunks": (2,), "maxshape": (None,), "compression": "gzip"}, NAMES),
+        (FIXED, None, {}, NAMES),
+        (FIXED[:, None], None, {"chunks": (1, 1)}, NAMES),
+        (FIXED.astype("S12"), None, {}, NAMES),
+        (json.dumps(NAMES), VARIABLE, {}, NAMES),
+        (json.dumps(NAMES), h5py.string_dtype("ascii", 60), {}, NAMES),
+        ([json.dumps(NAMES)], h5py.string_dtype(length=60), {"maxshape": (None,)}, NAMES),
+        ([json.dumps(NAMES)], VARIABLE, {"chunks": (1,)}, NAMES),
+        ("sentiment, happy", h5py.string_dtype("ascii", 20), {}, "sentiment, happy"),
+        ([], VARIABLE, {}, None),
+        (h5py.Empty(VARIABLE), None, {}, None),
+    ],
+)
+def test_strings_in_every_storage_that_hdf5_has(tmp_path, values, dtype, options, stated):
+    path = tmp_path / "labels.csd"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        video = file.create_group("All Labels/data/2869")
+        video["features"], video["intervals"] = FEATURES, INTERVALS
+        metadata = file.create_group("All Labels/metadata")
+        metadata.create_dataset("dimension names", data=values, dtype=dtype, **options)
+    with ComputationalSequence(path, 3) as file:
+        assert file.metadata("dimension names") == stated
+        np.testing.assert_array_equal(file.read("2869").features, FEATURES)
+        np.testing.assert_array_equal(file.read("2869").intervals, INTERVALS)
+
+
+def _number(metadata: h5py.Group) -> None:
+    metadata["dimension names"] = 1.5
+
+
+def _no_text(metadata: h5py.Group) -> None:
+    metadata.create_dataset("dimension names", data=b"\xff\xfe")
+
+
+def _terabytes(metadata: h5py.Group) -> None:
+    metadata.create_dataset("dimension names", (1 << 40,), VARIABLE, chunks=(64,))
+
+
+def _megabytes(metadata: h5py.Group) -> None:
+    metadata.create_dataset("dimension names", data="x" * (2 << 20))
+
+
+def _outside(metadata: h5py.Group) -> None:
+    metadata["dimension names"] = h5py.ExternalLink("secret.csd", "/COVAREP/metadata/creator")
+
+
+def _stored_outside(metadata: h5py.Group) -> None:
+    metadata.create_dataset("dimension names", (1,), "S8", external=[("secret.csd", 0, 8)])
+
+
+@pytest.mark.parametrize(
+    ("put", "message"),
+    [
+        (_number, "damaged"),
+        (_no_text, "decode"),
+        (_terabytes, "damaged"),
+        (_megabytes, "more than 1048576 characters"),
+        (_outside, "data inside the file"),
+        (_stored_outside, "data inside the file"),
+        (lambda metadata: metadata.create_group("dimension names"), "damaged"),
+    ],
+)
+def test_metadata_that_are_no_text_of_the_file(path, put, message):
+    (path.parent / "secret.csd").write_bytes(path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["COVAREP/metadata/dimension names"]
+        put(file["COVAREP/metadata"])
+    with (
+        ComputationalSequence(path, 3) as file,
+        pytest.raises(InputError, match=rf"metadata/dimension names\]: .*{message}"),
+    ):
+        file.metadata("dimension names")
 
 
 def test_an_error_while_writing_leaves_what_was_there(path):
@@ -216,6 +308,34 @@ def test_a_shape_beyond_what_is_stored_allocates_nothing(path):
     assert "cut off" in _refused(path)
 
 
+@pytest.mark.parametrize("rows", [4, 1 << 26])
+def test_a_chunk_beyond_what_is_stored_is_not_unpacked(path, rows):
+    """Chunks are unpacked whole, whatever part of them is asked for."""
+    with h5py.File(path, "r+") as file:
+        group = file["COVAREP/data/2869"]
+        del group["features"]
+        shape, chunks = (rows, 3), (1 << 26, 3)
+        group.create_dataset(
+            "features", shape, "f4", maxshape=(None, 3), chunks=chunks, compression="gzip"
+        )
+        group["features"].id.write_direct_chunk((0, 0), b"\x78\x9c" + b"\0" * 1000)
+    assert "cut off" in _refused(path)
+
+
+def test_compression_of_what_is_compressed_is_refused(path):
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_chunk((4, 3))
+    for _ in range(2):
+        plan.set_deflate(9)
+    with h5py.File(path, "r+") as file:
+        group = file["COVAREP/data/2869"]
+        del group["features"]
+        space = h5py.h5s.create_simple((4, 3))
+        dataset = h5py.h5d.create(group.id, b"features", h5py.h5t.IEEE_F32LE, space, plan)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, FEATURES)
+    assert "gzip or no compression" in _refused(path)
+
+
 def test_a_file_cut_off_anywhere(path):
     content = path.read_bytes()
     cut = path.with_name("cut.csd")
@@ -227,12 +347,11 @@ def test_a_file_cut_off_anywhere(path):
 _FUZZ = """
 import sys
 from pathlib import Path
-from mmer.corpora.formats.csd import ComputationalSequence
+from mmer.formats.csd import ComputationalSequence
 from mmer.errors import InputError
 for path in map(Path, sys.argv[1:]):
     try:
         with ComputationalSequence(path, 3) as file:
-            file.metadata("dimension names")
             for video in file.ids:
                 features, intervals = file.read(video)
                 assert features.shape == (len(intervals), 3)
@@ -276,15 +395,12 @@ def _heap_objects(content: bytes) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_a_heap_on_which_libhdf5_hangs_is_walked_to_its_end(path, index):
+def test_a_damaged_heap_on_which_libhdf5_hangs_or_fails_is_refused(path, index):
     """With the free space's size 0, libhdf5 never returns from reading any of the texts."""
     content = bytearray(path.read_bytes())
     struct.pack_into("<Q", content, _heap_objects(content)[index] + 8, 0)
     path.write_bytes(content)
     with ComputationalSequence(path, 3) as file:
-        assert file.metadata("root name") == "COVAREP"
-        if index == 0:
-            assert file.metadata("dataset bib citation") == ""
-        else:
-            with pytest.raises(InputError, match="damaged"):
-                file.metadata("dimension names")
+        with pytest.raises(InputError, match=r"metadata/dimension names\]: .* damaged"):
+            file.metadata("dimension names")
+        np.testing.assert_array_equal(file.read("2869").features, FEATURES)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmer.corpora.unpickled import as_float32, describe, field, numbers, sequences, text, texts
 from mmer.errors import InputError
+from mmer.formats.plain import as_float32, describe, field, numbers, sequences, text, texts
 
 WHERE = Path("features.pkl")
 

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmer.corpora.formats.restricted_pickle import read_pickle, read_pickles, unpickle
 from mmer.errors import InputError, UntrustedDataError
+from mmer.formats.restricted_pickle import read_pickle, read_pickles, unpickle
 
 PROTOCOLS = range(6)
 

@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer.corpora.formats.torch_archive import read_torch
 from mmer.errors import InputError, UntrustedDataError
+from mmer.formats.torch_archive import read_torch
 
 LAYOUTS = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 

@@ -12,7 +12,7 @@ import h5py
 import mutations
 import numpy as np
 
-from mmer.corpora.formats.csd import write_csd
+from mmer.formats.csd import write_csd
 from mmer.corpora.mosei import FILES, LABELS, WORDS, MoseiSettings, read_mosei
 from mmer.corpora.source import CorpusSource
 

@@ -14,8 +14,8 @@ import mutations
 import numpy as np
 import oracle
 
-from mmer.corpora.formats.restricted_pickle import read_pickles
-from mmer.corpora.formats.torch_archive import read_torch
+from mmer.formats.restricted_pickle import read_pickles
+from mmer.formats.torch_archive import read_torch
 from mmer.corpora.m3ed import M3edSettings, read_m3ed
 from mmer.corpora.mmsa import MmsaSettings, read_mmsa
 from mmer.corpora.noalign import read_noalign

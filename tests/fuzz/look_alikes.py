@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmer.corpora.formats.csd import write_csd
+from mmer.formats.csd import write_csd
 
 WIDTHS = {"text": 4, "visual": 3, "audio": 2}
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")

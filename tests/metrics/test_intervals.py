@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +9,17 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 
 from mmer.errors import InputError
-from mmer.evaluation.intervals import bootstrap_intervals, compare, draw_groups
-from mmer.evaluation.metrics import evaluate
-from mmer.samples.scores import Scores
+from mmer.metrics.intervals import (
+    Difference,
+    Differences,
+    Interval,
+    Intervals,
+    bootstrap_intervals,
+    compare,
+    draw_groups,
+)
+from mmer.metrics.metrics import evaluate
+from mmer.metrics.scores import Scores, ScoresInfo
 
 THRESHOLDS = np.array([0.5, 0.5, 0.5])
 
@@ -37,58 +44,82 @@ def slow_statistics(scores: Scores, thresholds: np.ndarray, resamples: int, seed
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(2, 30), st.integers(2, 3), st.integers(1, 4), st.integers(0, 1000))
-def test_intervals_are_those_of_the_obvious_bootstrap(toy_scores, samples, labels, size, seed):
-    scores = toy_scores(samples, labels, seed, per_group=size)
+def test_intervals_are_those_of_the_obvious_bootstrap(drawn_scores, samples, labels, size, seed):
+    scores = drawn_scores(samples, labels, seed, per_group=size)
     if len(set(scores.group_ids)) < 2:
         return
     thresholds = np.full(labels, 0.6)
-    found = bootstrap_intervals(scores, thresholds, resamples=20, seed=seed)["metrics"]
+    found = bootstrap_intervals(scores, thresholds, resamples=20, seed=seed).metrics
     for name, values in slow_statistics(scores, thresholds, 20, seed).items():
         defined = values[~np.isnan(values)]
-        if found[name]["value"] is None or not len(defined):
-            assert found[name]["low"] is None
+        if found[name].value is None or not len(defined):
+            assert found[name].low is None
             continue
         low, high = np.quantile(defined, [0.025, 0.975])
-        assert found[name]["low"] == pytest.approx(low, abs=1e-12)
-        assert found[name]["high"] == pytest.approx(high, abs=1e-12)
-        assert found[name]["undefined"] == pytest.approx(np.isnan(values).mean())
+        assert found[name].low == pytest.approx(low, abs=1e-12)
+        assert found[name].high == pytest.approx(high, abs=1e-12)
+        assert found[name].undefined == pytest.approx(np.isnan(values).mean())
 
 
-def test_paired_differences_are_those_of_the_same_resamples(toy_scores):
-    first = toy_scores(30, 2, seed=1, per_group=3)
-    second = replace(toy_scores(30, 2, seed=2, truth=first.truth, per_group=3), system="other")
+def test_paired_differences_are_those_of_the_same_resamples(drawn_scores):
+    first = drawn_scores(30, 2, seed=1, per_group=3)
+    second = drawn_scores(30, 2, seed=2, truth=first.truth, per_group=3)
     thresholds = np.full(2, 0.5)
     found = compare(first, thresholds, second, thresholds, resamples=40, seed=5)
     pairs = [slow_statistics(one, thresholds, 40, 5) for one in (first, second)]
-    for name, row in found["metrics"].items():
+    for name, row in found.metrics.items():
         differences = pairs[0][name] - pairs[1][name]
-        assert row["low"] == pytest.approx(np.quantile(differences, 0.025), abs=1e-12)
-        assert row["high"] == pytest.approx(np.quantile(differences, 0.975), abs=1e-12)
+        assert row.low == pytest.approx(np.quantile(differences, 0.025), abs=1e-12)
+        assert row.high == pytest.approx(np.quantile(differences, 0.975), abs=1e-12)
         smaller = min((differences <= 1e-12).sum(), (differences >= -1e-12).sum())
-        assert row["p_value"] == pytest.approx(min(1, 2 * (smaller + 1) / 41))
-        ours, theirs = (evaluate(one, thresholds)[name] for one in (first, second))
-        assert row["difference"] == pytest.approx(ours - theirs)
+        assert row.p_value == pytest.approx(min(1, 2 * (smaller + 1) / 41))
+        ours, theirs = (getattr(evaluate(one, thresholds), name) for one in (first, second))
+        assert row.difference == pytest.approx(ours - theirs)
 
 
-def test_values_are_those_of_the_metrics_and_lie_inside(toy_scores):
-    scores = toy_scores(400)
+def test_values_are_those_of_the_metrics_and_lie_inside(drawn_scores):
+    scores = drawn_scores(400)
     found, metrics = bootstrap_intervals(scores, THRESHOLDS), evaluate(scores, THRESHOLDS)
-    for name, row in found["metrics"].items():
-        assert row["value"] == pytest.approx(metrics[name])
-        assert row["low"] < row["value"] < row["high"]
-    for label, row in found["per_label_f1"].items():
-        assert row["value"] == pytest.approx(metrics["per_label"][label]["f1"])
-    assert (found["groups"], found["resamples"], found["level"]) == (100, 10_000, 0.95)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for name, row in found.metrics.items():
+        assert row.value == pytest.approx(getattr(metrics, name))
+        assert row.low < row.value < row.high
+    assert tuple(found.label_f1) == scores.labels
+    for one, row in zip(metrics.per_label, found.label_f1.values(), strict=True):
+        assert row.value == pytest.approx(one.f1)
+    how = found.bootstrap
+    assert (how.groups, how.resamples, how.level) == (100, 10_000, 0.95)
 
 
-def test_the_same_seed_draws_the_same_and_another_seed_does_not(toy_scores):
-    scores = toy_scores()
+def test_records_survive_json(drawn_scores):
+    scores = drawn_scores()
+    found = bootstrap_intervals(scores, THRESHOLDS, resamples=20)
+    assert Intervals.from_json(found.to_json(), "intervals") == found
+    compared = compare(scores, THRESHOLDS, scores, THRESHOLDS + 0.1, resamples=20)
+    assert Differences.from_json(compared.to_json(), "differences") == compared
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 1))
+def test_values_are_those_of_the_metrics_whatever_is_undefined(toy_scores, seed, level):
+    generator = np.random.default_rng(seed)
+    # labels that never occur, are never predicted, or both
+    truth = generator.random((8, 4)) < generator.choice([0, 0.1, 0.9], 4)
+    scores = toy_scores(generator.random((8, 4)) * generator.choice([0, 0.5, 1], 4), truth)
+    thresholds = np.full(4, level)
+    found = bootstrap_intervals(scores, thresholds, resamples=5)
+    metrics = evaluate(scores, thresholds)
+    for name, row in found.metrics.items():
+        value = getattr(metrics, name)
+        assert row.value == (None if value is None else pytest.approx(value))
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_does_not(drawn_scores):
+    scores = drawn_scores()
     one, two, other = (
         bootstrap_intervals(scores, THRESHOLDS, resamples=200, seed=seed) for seed in (3, 3, 4)
     )
     assert one == two
-    assert one["metrics"] != other["metrics"]
+    assert one.metrics != other.metrics
 
 
 def test_resamples_are_drawn_in_chunks_of_bounded_size():
@@ -97,9 +128,9 @@ def test_resamples_are_drawn_in_chunks_of_bounded_size():
     assert all(chunk.size <= 2**21 for chunk in chunks)
 
 
-def test_groups_are_drawn_not_samples(toy_scores):
+def test_groups_are_drawn_not_samples(drawn_scores):
     # copies of one sample per group: only the number of groups counts, not that of samples
-    single = toy_scores(25, per_group=1)
+    single = drawn_scores(25, per_group=1)
     rows = np.repeat(np.arange(25), 8)
     copies = replace(
         single,
@@ -109,36 +140,39 @@ def test_groups_are_drawn_not_samples(toy_scores):
         group_ids=tuple(single.group_ids[i] for i in rows),
     )
     one, eight = (bootstrap_intervals(s, THRESHOLDS, resamples=300) for s in (single, copies))
-    for name in ("low", "high"):
-        assert one["metrics"]["micro_f1"][name] == pytest.approx(eight["metrics"]["micro_f1"][name])
+    first, second = one.metrics["micro_f1"], eight.metrics["micro_f1"]
+    assert (first.low, first.high) == (pytest.approx(second.low), pytest.approx(second.high))
 
 
-def test_a_system_compared_with_itself_is_within_noise(toy_scores):
-    scores = toy_scores()
-    for row in compare(scores, THRESHOLDS, scores, THRESHOLDS, resamples=100)["metrics"].values():
-        assert (row["difference"], row["low"], row["high"]) == (0, 0, 0)
-        assert row["p_value"] == 1
-        assert row["within_noise"]
+def test_a_system_does_not_differ_from_itself(drawn_scores):
+    scores = drawn_scores()
+    for row in compare(scores, THRESHOLDS, scores, THRESHOLDS, resamples=100).metrics.values():
+        assert (row.difference, row.low, row.high) == (0, 0, 0)
+        assert row.p_value == 1
+        assert row.significant is False
+        assert row.verdict == "not significant"
 
 
-def test_a_clearly_better_system_is_not_within_noise(toy_scores):
-    good = toy_scores(600, signal=0.8)
-    bad = toy_scores(600, seed=1, signal=0.0, truth=good.truth, system="guessing")
+def test_a_clearly_better_system_differs_significantly(drawn_scores):
+    good = drawn_scores(600, signal=0.8, title="Good")
+    bad = drawn_scores(600, seed=1, signal=0.0, truth=good.truth, title="Guessing")
     forward = compare(good, THRESHOLDS, bad, THRESHOLDS, resamples=500)
     backward = compare(bad, THRESHOLDS, good, THRESHOLDS, resamples=500)
-    for name, row in forward["metrics"].items():
-        assert not row["within_noise"]
-        assert row["p_value"] < 0.01
-        assert 0 < row["low"] < row["difference"] < row["high"]
-        assert backward["metrics"][name]["difference"] == -row["difference"]
-        assert backward["metrics"][name]["high"] == pytest.approx(-row["low"])
-    assert (forward["first"], forward["second"]) == ("CARAT", "guessing")
+    for name, row in forward.metrics.items():
+        opposite = backward.metrics[name]
+        assert row.significant
+        assert (row.verdict, opposite.verdict) == ("better", "worse")
+        # none of 500 resampled differences is below 0: that is all 500 resamples can say
+        assert row.p_value == forward.bootstrap.smallest_p_value == 2 / 501
+        assert 0 < row.low < row.difference < row.high
+        assert opposite.difference == -row.difference
+        assert opposite.high == pytest.approx(-row.low)
+    assert (forward.first, forward.second) == ("Good", "Guessing")
+    assert forward.models == ("digest-0", "digest-1")
 
 
 @pytest.mark.slow
-def test_intervals_hold_the_true_value_about_as_often_as_they_say():
-    from sklearn.metrics import f1_score
-
+def test_intervals_hold_the_true_value_about_as_often_as_they_say(toy_scores):
     generator = np.random.default_rng(0)
     rate, hit, false_alarm = 0.4, 0.7, 0.2
     precision = rate * hit / (rate * hit + (1 - rate) * false_alarm)
@@ -147,33 +181,28 @@ def test_intervals_hold_the_true_value_about_as_often_as_they_say():
     for _ in range(repeats):
         truth = (generator.random((200, 1)) < rate).astype(np.uint8)
         scores = (generator.random((200, 1)) < np.where(truth, hit, false_alarm)).astype(float)
-        names = tuple(str(i) for i in range(200))
-        one = Scores(scores, truth, names, names, ("happy",), "test", "w", True)
-        row = bootstrap_intervals(one, np.array([0.5]), resamples=500)["metrics"]["micro_f1"]
-        assert row["value"] == pytest.approx(f1_score(truth[:, 0], scores[:, 0] > 0.5))
-        held += row["low"] <= true_f1 <= row["high"]
+        one = toy_scores(scores, truth, groups_of=1)
+        row = bootstrap_intervals(one, np.array([0.5]), resamples=500).metrics["micro_f1"]
+        assert row.value == pytest.approx(f1_score(truth[:, 0], scores[:, 0] > 0.5))
+        held += row.low <= true_f1 <= row.high
     assert 0.90 < held / repeats < 0.99
 
 
 def test_a_label_without_value_has_no_interval(toy_scores):
-    truth = np.zeros((20, 2), np.uint8)
-    truth[:, 0] = 1
-    scores = toy_scores(truth=truth, scores=np.tile([0.9, 0.1], (20, 1)))
-    found = bootstrap_intervals(scores, np.array([0.5, 0.5]), resamples=50)
-    assert found["per_label_f1"]["sad"] == {
-        "value": None,
-        "undefined": 1.0,
-        "low": None,
-        "high": None,
-    }
-    compared = compare(scores, np.array([0.5, 0.5]), scores, np.array([0.5, 0.5]), resamples=50)
-    assert compared["per_label_f1"]["sad"]["difference"] is None
-    assert compared["per_label_f1"]["sad"]["within_noise"] is None
+    truth = np.tile([1, 0], (20, 1))
+    scores = toy_scores(np.tile([0.9, 0.1], (20, 1)), truth, labels=("happy", "sad"))
+    thresholds = np.array([0.5, 0.5])
+    found = bootstrap_intervals(scores, thresholds, resamples=50)
+    assert found.label_f1["sad"] == Interval(value=None, low=None, high=None, undefined=1)
+    compared = compare(scores, thresholds, scores, thresholds, resamples=50)
+    nothing = dict.fromkeys(Difference.model_fields)
+    assert compared.label_f1["sad"] == Difference(**nothing)
+    assert compared.label_f1["sad"].verdict == "undefined"
 
 
-def test_one_group_is_refused(toy_scores):
+def test_one_group_is_refused(drawn_scores):
     with pytest.raises(InputError, match="at least two groups"):
-        bootstrap_intervals(toy_scores(per_group=100), THRESHOLDS)
+        bootstrap_intervals(drawn_scores(per_group=100), THRESHOLDS)
 
 
 @pytest.mark.parametrize(
@@ -186,8 +215,12 @@ def test_one_group_is_refused(toy_scores):
         {"truth": np.zeros((60, 3), np.uint8)},
     ],
 )
-def test_systems_on_other_samples_are_not_compared(toy_scores, change):
-    scores = toy_scores()
+def test_systems_on_other_samples_are_not_compared(drawn_scores, change):
+    scores, (key,) = drawn_scores(), change
+    if key in ScoresInfo.model_fields:
+        other = replace(scores, info=scores.info.model_copy(update=change))
+    else:
+        other = replace(scores, **change)
     with pytest.raises(InputError) as caught:
-        compare(scores, THRESHOLDS, replace(scores, **change), THRESHOLDS)
-    assert caught.value.key == next(iter(change))
+        compare(scores, THRESHOLDS, other, THRESHOLDS)
+    assert caught.value.key == key

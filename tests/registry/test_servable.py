@@ -1,4 +1,4 @@
-"""The registered model gives the network's own scores, anywhere, and refuses what does not fit."""
+"""The registered model gives the system's own scores, anywhere, and refuses what does not fit."""
 
 from __future__ import annotations
 
@@ -15,66 +15,92 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.scoring_server import invocations
 
-from mmer.calibration.calibration import Calibration, calibrate, decide
+from mmer.calibration.calibration import calibrate
 from mmer.calibration.settings import CalibrationSettings
 from mmer.errors import InputError
-from mmer.evaluation.metrics import evaluate
-from mmer.models.carat import Carat
-from mmer.models.settings import CaratSettings
-from mmer.models.weights import TrainedModel
+from mmer.evaluation.assessment import EvaluationSettings, assess
+from mmer.metrics.decisions import decide
 from mmer.registry import servable, tracking
 from mmer.registry.servable import ServableModel
-from mmer.samples.scores import Scores
-from mmer.samples.table import MODALITIES
+from mmer.samples.batches import Samples, samples_of
+from mmer.samples.table import Features, TableInfo
+from mmer.systems import SYSTEMS
+from mmer.systems.contract import FittedSystem, System, scored
+from mmer.systems.linear.system import LogisticRegressionSystem
 
 LABELS = ("happy", "sad", "anger")
-WIDTHS = {"text": 6, "visual": 4, "audio": 5}
+WIDTHS = {"speech": 6, "face": 4, "pulse": 5}
+INFO = TableInfo(
+    corpus="toy",
+    split="train",
+    labels=LABELS,
+    features={m: Features(name=f"test {m}", width=width) for m, width in WIDTHS.items()},
+    alignment="none",
+    synthetic=True,
+    fingerprint="made-for-tests",
+)
+EVALUATION = EvaluationSettings(resamples=20)
 
 
-def make_servable(seed: int = 0) -> ServableModel:
-    torch.manual_seed(seed)
-    layers = dict.fromkeys(MODALITIES, 1)
-    settings = CaratSettings(
-        hidden=8, latent=4, heads=2, feed_forward=8, layers=layers, max_length=12, queue=16
+def make_servable(
+    seed: int = 0, system: System | None = None, *, synthetic: bool = True
+) -> ServableModel:
+    system = system or LogisticRegressionSystem()
+    splits = [make_samples(60, seed, split, synthetic) for split in ("train", "valid", "test")]
+    fitted = system.fit(*splits[:2], system.settings()).fitted
+    valid, test = (scored(fitted, scorer_of(fitted), samples) for samples in splits[1:])
+    calibration = calibrate(valid, CalibrationSettings())
+    return ServableModel(fitted, calibration, assess(test, calibration, EVALUATION))
+
+
+def make_samples(count: int, seed: int, split: str, synthetic: bool) -> Samples:
+    """Labelled samples: a label is there where the first number of a modality is high."""
+    table = make_requests(count, seed)
+    info = INFO.model_copy(update={"split": split, "synthetic": synthetic})
+    levels = np.array(
+        [
+            [np.mean([s[0] for s in row[m] or [[0.0]]]) for m in WIDTHS]
+            for _, row in table.iterrows()
+        ]
     )
-    network = Carat(settings, WIDTHS, len(LABELS))
-    model = TrainedModel.from_network(network, LABELS, "toy", True, {})
-    table = make_requests(60, seed)
-    values = direct_scores(model, table).astype(np.float64)
-    truth = (values > np.median(values, axis=0)).astype(np.uint8)
-    names = tuple(table.index)
-    scores = Scores(values, truth, names, names, LABELS, "valid", model.digest, True)
-    calibration = calibrate(scores, CalibrationSettings())
-    return ServableModel(model, calibration, evaluate(scores, np.array(calibration.thresholds)))
+    noise = np.random.default_rng(seed).normal(scale=0.2, size=levels.shape)
+    labels = torch.from_numpy((levels + noise > 0).astype(np.float32))
+    return replace(samples_from(info, table), labels=labels)
 
 
 def make_requests(count: int, seed: int = 0) -> pd.DataFrame:
-    """Sequences of 1 to 9 steps; the first row has text alone, the second has no audio."""
+    """Sequences of 1 to 9 steps; the first row has one modality alone, the second has no pulse."""
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(count):
         length = int(rng.integers(1, 10))
-        rows.append({m: rng.normal(size=(length, WIDTHS[m])).tolist() for m in MODALITIES})
-    rows[0].update(visual=None, audio=[])
-    rows[1].update(audio=None)
+        rows.append({m: rng.normal(size=(length, width)).tolist() for m, width in WIDTHS.items()})
+    rows[0].update(face=None, pulse=[])
+    rows[1].update(pulse=None)
     return pd.DataFrame(rows, index=[f"row{i}" for i in range(count)])
 
 
-def direct_scores(model: TrainedModel, table: pd.DataFrame) -> np.ndarray:
-    """The network's scores, one sample at a time and without any of our packing."""
-    network = model.build()
-    scores = []
-    for row in table.to_dict("records"):
-        steps = {m: row[m] if row[m] else np.zeros((1, WIDTHS[m])) for m in MODALITIES}
-        features = {
-            m: torch.tensor(np.array(x), dtype=torch.float32)[None] for m, x in steps.items()
-        }
-        masks = {m: torch.full(features[m].shape[:2], bool(row[m])) for m in MODALITIES}
-        scores.append(network.scores(features, masks).numpy()[0])
-    return np.array(scores)
+def samples_from(info: TableInfo, table: pd.DataFrame) -> Samples:
+    features = {
+        m: [np.array(cell or [], np.float32).reshape(-1, width) for cell in table[m]]
+        for m, width in WIDTHS.items()
+    }
+    return samples_of(info, features, tuple(table.index))
+
+
+def scorer_of(fitted: FittedSystem):
+    return SYSTEMS[fitted.info.system].scorer(fitted, torch.device("cpu"))
+
+
+def direct_scores(fitted: FittedSystem, table: pd.DataFrame) -> np.ndarray:
+    """The system's scores, one sample at a time."""
+    scorer = scorer_of(fitted)
+    rows = (samples_from(INFO, table.iloc[[i]]) for i in range(len(table)))
+    return np.concatenate([scorer.scores(row) for row in rows])
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +116,15 @@ def loaded(saved: tuple[ServableModel, Path]) -> PyFuncModel:
     return mlflow.pyfunc.load_model(str(saved[1]))
 
 
-def test_predictions_are_the_networks_scores_and_the_thresholds_decisions(saved, loaded):
+def test_predictions_are_the_systems_scores_and_the_thresholds_decisions(saved, loaded):
     made, _ = saved
     table = make_requests(40)
     answer = loaded.predict(table)
-    expected = direct_scores(made.model, table)
+    expected = direct_scores(made.fitted, table)
     assert list(answer.columns) == [*LABELS, "emotions"]
     assert list(answer.index) == list(table.index)
     np.testing.assert_allclose(answer[list(LABELS)], expected, rtol=0, atol=1e-6)
-    decided = decide(answer[list(LABELS)].to_numpy(), made.calibration)
+    decided = decide(answer[list(LABELS)].to_numpy(), np.array(made.calibration.thresholds))
     assert answer["emotions"].tolist() == [
         [label for label, yes in zip(LABELS, row, strict=True) if yes] for row in decided
     ]
@@ -112,10 +138,24 @@ def test_sequences_may_be_arrays_or_lists(loaded, form):
     pd.testing.assert_frame_equal(loaded.predict(other), loaded.predict(table))
 
 
-def test_a_modality_without_any_sample_may_be_left_out(saved, loaded):
-    table = make_requests(6)[["text"]]
-    expected = direct_scores(saved[0].model, table.assign(visual=None, audio=None))
-    np.testing.assert_allclose(loaded.predict(table)[list(LABELS)], expected, rtol=0, atol=1e-6)
+@pytest.mark.parametrize("system", [s for s in SYSTEMS.values() if s.simple], ids=lambda s: s.name)
+def test_every_simple_system_is_served_like_any_other(system, tmp_path):
+    made, table = make_servable(system=system), make_requests(8)
+    servable.save(made, tmp_path / "model")
+    answer = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(table)
+    scores = direct_scores(made.fitted, table)
+    np.testing.assert_allclose(answer[list(LABELS)], scores, rtol=0, atol=1e-6)
+    decided = decide(scores, np.array(made.calibration.thresholds))
+    assert [len(names) for names in answer["emotions"]] == decided.sum(axis=1).tolist()
+
+
+def test_a_column_that_is_no_modality_is_refused_by_name(loaded):
+    table = make_requests(4).rename(columns={"face": "fase"})
+    with pytest.raises(MlflowException, match=r"missing inputs \['face'\].*extra.*\['fase'\]"):
+        loaded.predict(table)
+    model = loaded.unwrap_python_model()
+    with pytest.raises(InputError, match=r"expected speech, face, pulse, found fase"):
+        model.predict(None, table)
 
 
 def test_the_same_through_json_as_a_server_gets_and_gives_it(loaded):
@@ -130,7 +170,7 @@ def test_the_same_through_json_as_a_server_gets_and_gives_it(loaded):
     assert found["emotions"].tolist() == expected["emotions"].tolist()
 
 
-def _with(cell: object, row: int = 2, modality: str = "text") -> Callable[[pd.DataFrame], None]:
+def _with(cell: object, row: int = 2, modality: str = "speech") -> Callable[[pd.DataFrame], None]:
     def change(table: pd.DataFrame) -> None:
         table.at[table.index[row], modality] = cell
 
@@ -140,12 +180,11 @@ def _with(cell: object, row: int = 2, modality: str = "text") -> Callable[[pd.Da
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_with([[0.0] * 5]), r"row 2 \[text\]: expected steps of 6 numbers each.*\(1, 5\)"),
-        (_with([[0.0] * 6, [0.0] * 5]), r"row 2 \[text\]: expected steps of 6 numbers each"),
+        (_with([[0.0] * 5]), r"row 2 \[speech\]: expected steps of 6 numbers each.*\(1, 5\)"),
+        (_with([[0.0] * 6, [0.0] * 5]), r"row 2 \[speech\]: expected steps of 6 numbers each"),
         (_with([[0.0] * 6, [0.0, 1, 2, 3, 4, np.nan]]), r"row 2 .*finite.*nan in step 1, 5"),
-        (_with([[np.inf] + [0.0] * 5]), r"row 2 \[text\]: expected finite numbers, found inf"),
-        (_with(None, row=0), r"row 0: expected at least one of text, visual, audio, found none"),
-        (_with([[0.0] * 6] * 13), r"12"),
+        (_with([[np.inf] + [0.0] * 5]), r"row 2 \[speech\]: expected finite numbers, found inf"),
+        (_with(None, row=0), r"row 0: expected at least one of speech, face, pulse, found none"),
     ],
 )
 def test_a_request_that_does_not_fit_is_refused_by_row_and_modality(loaded, change, message):
@@ -160,12 +199,12 @@ def test_no_rows_give_no_rows(loaded):
     assert answer.shape == (0, 4)
 
 
-def test_the_folder_holds_weights_json_and_source_and_no_pickle(saved):
+def test_the_folder_holds_arrays_json_and_source_and_no_pickle(saved):
     files = {str(p.relative_to(saved[1])): p for p in saved[1].rglob("*") if p.is_file()}
     assert {name for name in files if not name.startswith("code/")} == {
         "MLmodel",
         "artifacts/calibration.json",
-        "artifacts/weights.safetensors",
+        "artifacts/system.safetensors",
         "conda.yaml",
         "input_example.json",
         "serving_input_example.json",
@@ -173,23 +212,26 @@ def test_the_folder_holds_weights_json_and_source_and_no_pickle(saved):
         "requirements.txt",
         "servable_code.py",
     }
-    assert "code/mmer/models/carat.py" in files
+    assert "code/mmer/systems/contract.py" in files
     assert not [name for name in files if name.endswith((".pkl", ".pt", ".pyc", ".bin"))]
     # How a pickle and the zip archive that torch.save makes begin.
     assert not [n for n, p in files.items() if p.read_bytes()[:2] in (b"PK", b"\x80\x04")]
 
 
-def test_thresholds_and_metrics_of_other_weights_are_refused(saved, tmp_path):
+def test_thresholds_and_figures_of_another_model_are_refused(saved, tmp_path):
     made, folder = saved
     other = make_servable(seed=1)
-    assert other.model.digest != made.model.digest
-    with pytest.raises(InputError, match="weights"):
-        ServableModel(made.model, other.calibration, made.metrics)
-    with pytest.raises(InputError, match=r"test metrics.*Evaluate again"):
-        ServableModel(made.model, made.calibration, other.metrics)
-    renamed = replace(other.calibration, labels=("happy", "anger", "sad"))
+    assert other.fitted.digest != made.fitted.digest
+    with pytest.raises(InputError, match="Calibrate again"):
+        ServableModel(made.fitted, other.calibration, made.assessment)
+    with pytest.raises(InputError, match=r"assessment \[model\].*Evaluate again"):
+        ServableModel(made.fitted, made.calibration, other.assessment)
+    renamed = other.calibration.model_copy(update={"labels": ("happy", "anger", "sad")})
     with pytest.raises(InputError, match="labels"):
-        ServableModel(other.model, renamed, other.metrics)
+        ServableModel(other.fitted, renamed, other.assessment)
+    moved = made.calibration.model_copy(update={"thresholds": (0.1, 0.2, 0.3)})
+    with pytest.raises(InputError, match=r"assessment \[thresholds\].*Evaluate again"):
+        ServableModel(made.fitted, moved, made.assessment)
     mixed = tmp_path / "mixed"
     servable.save(other, mixed)
     record = (folder / "artifacts" / "calibration.json").read_bytes()
@@ -212,21 +254,47 @@ def test_register_numbers_versions_moves_the_alias_and_notes_whose_they_are(proj
     assert servable.exists("toy_registered")
 
     table = make_requests(5)
-    expected = direct_scores(second.model, table)
+    expected = direct_scores(second.fitted, table)
     loaded = servable.load("toy_registered")
     np.testing.assert_allclose(loaded.predict(table)[list(LABELS)], expected, rtol=0, atol=1e-6)
-    client = run.client
-    assert client.get_model_version_by_alias("toy_registered", "candidate").version == 2
-    version = client.get_model_version("toy_registered", "1")
+    client, registered = run.client, "toy_registered-synthetic"
+    assert client.get_model_version_by_alias(registered, "candidate").version == 2
+    version = client.get_model_version(registered, "1")
     assert version.run_id == run.run_id
-    assert version.tags["weights"] == first.model.digest
+    assert version.tags["model"] == first.fitted.digest
+    assert version.tags["system"] == LogisticRegressionSystem.name
     assert (version.tags["corpus"], version.tags["synthetic"]) == ("toy", "true")
-    assert float(version.tags["test.micro_f1"]) == first.metrics["micro_f1"]
-    assert "test.synthetic" not in version.tags
-    of_its_own = client.get_run(client.get_model_version("toy_registered", "2").run_id)
+    assert float(version.tags["test.micro_f1"]) == first.assessment.metrics.micro_f1
+    of_its_own = client.get_run(client.get_model_version(registered, "2").run_id)
     assert of_its_own.info.status == "FINISHED"
     (output,) = client.get_run(run.run_id).outputs.model_outputs
     assert output.model_id in version.source
+
+
+def test_the_same_model_is_one_version_and_the_alias_moves_back_to_it(project, caplog):
+    first, second = make_servable(0), make_servable(1)
+    moved = first.calibration.model_copy(update={"thresholds": (0.1, 0.2, 0.3)})
+    assessment = first.assessment.model_copy(update={"thresholds": moved.thresholds})
+    stricter = ServableModel(first.fitted, moved, assessment)
+    with caplog.at_level("INFO", logger="mmer"):
+        versions = [servable.register(m, "toy_again") for m in (first, second, first, stricter)]
+    assert versions == ["1", "2", "1", "3"]
+    assert sum("this very model" in message for message in caplog.messages) == 1
+    servable.register(first, "toy_again")
+    client = tracking.connect(tracking.tracking_uri(project))
+    assert client.get_model_version_by_alias("toy_again-synthetic", "candidate").version == 1
+    assert len(client.search_model_versions("name = 'toy_again-synthetic'")) == 3
+
+
+def test_synthetic_and_real_models_never_share_a_name(project):
+    real, synthetic = (make_servable(4, synthetic=flag) for flag in (False, True))
+    servable.register(real, "toy_shared")
+    assert servable.load("toy_shared").metadata.metadata["synthetic"] == "false"
+    servable.register(synthetic, "toy_shared")
+    with pytest.raises(InputError, match=r"one registered model.*toy_shared and toy_shared-synth"):
+        servable.load("toy_shared")
+    assert servable.exists("toy_shared")
+    assert servable.load("toy_shared-synthetic").metadata.metadata["synthetic"] == "true"
 
 
 def test_a_registry_that_refuses_is_one_clear_error_and_the_run_of_its_own_failed(project):
@@ -243,7 +311,7 @@ def test_register_at_a_server_and_load_from_it(mlflow_server, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     made, table = make_servable(3), make_requests(5)
     assert servable.register(made, "toy_served") == "1"
-    expected = direct_scores(made.model, table)
+    expected = direct_scores(made.fitted, table)
     answer = servable.load("toy_served").predict(table)
     np.testing.assert_allclose(answer[list(LABELS)], expected, rtol=0, atol=1e-6)
     mlflow_server.kill()
@@ -261,7 +329,7 @@ import sys
 sys.path = [p for p in sys.path if "work" not in p and not p.endswith("/src")]
 sys.meta_path = [f for f in sys.meta_path if "editable" not in str(f)]
 import json, mlflow, pandas
-model = mlflow.pyfunc.load_model("models:/toy_fresh@candidate")
+model = mlflow.pyfunc.load_model("models:/toy_fresh-synthetic@candidate")
 table = pandas.DataFrame(json.loads(sys.stdin.read()))
 answer = model.predict(table)
 import mmer
@@ -278,11 +346,6 @@ print(json.dumps({"scores": scores, "code": mmer.__file__}))
         check=True,
     )
     answer = json.loads(done.stdout.splitlines()[-1])
-    expected = direct_scores(made.model, table)
+    expected = direct_scores(made.fitted, table)
     np.testing.assert_allclose(answer["scores"], expected, rtol=0, atol=1e-6)
     assert "mlartifacts" in answer["code"]
-
-
-def test_calibration_survives_its_json(saved):
-    record = (saved[1] / "artifacts" / "calibration.json").read_text()
-    assert Calibration.from_dict(json.loads(record)) == saved[0].calibration

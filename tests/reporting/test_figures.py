@@ -1,129 +1,236 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from mmer.evaluation import figures
-from mmer.evaluation.data_report import data_report
-from mmer.evaluation.failures import by_label_count, by_length, co_occurrence
-from mmer.evaluation.metrics import evaluate
-from mmer.evaluation.modality import by_missing_rate, by_modality_subset
-from mmer.evaluation.summary import assess
+from mmer.calibration.probabilities import Reliability
+from mmer.corpora.data_report import (
+    CountBesidePublished,
+    DataReport,
+    Quantiles,
+    Repeated,
+    SplitReport,
+)
+from mmer.errors import InputError
+from mmer.evaluation.failures import CoOccurrence
+from mmer.reporting import figures
+from mmer.samples.table import Features, TableInfo
+from mmer.training.history import Epoch, History
 
-HALF = np.array([0.5, 0.5, 0.5])
-HISTORY = [
-    {"epoch": 1, "total": 2.0, "contrast": 1.0, "idle": 0.0, "seconds": 3.0, "valid_micro_f1": 0.3},
-    {"epoch": 2, "total": 1.5, "contrast": 0.7, "idle": 0.0, "seconds": 3.0, "valid_micro_f1": 0.6},
-    {"epoch": 3, "total": 1.2, "contrast": 0.6, "idle": 0.0, "seconds": 3.0, "valid_micro_f1": 0.5},
-]
-BIN = {"probability": [0.1, 0.8], "frequency": [0.2, 0.7], "count": [30, 10]}
-BINS = {
-    "happy": {
-        "before": {**BIN, "expected_calibration_error": 0.1},
-        "after": {**BIN, "expected_calibration_error": 0.02},
-    }
-}
+LOSSES = ((2.0, 1.0), (1.5, 0.7), (1.2, 0.6))
+HISTORY = History(
+    epochs=tuple(
+        Epoch(
+            epoch=i + 1,
+            losses={"contrast": contrast, "total": total, "idle": 0.0},
+            selection=value,
+            seconds=3.0,
+        )
+        for i, ((total, contrast), value) in enumerate(zip(LOSSES, (0.3, 0.6, 0.5), strict=True))
+    ),
+    kept=2,
+    criterion="micro-F1",
+)
 
 
-def all_figures(toy_scores, toy_table, synthetic: bool) -> dict[str, go.Figure]:
-    scores = toy_scores(80, synthetic=synthetic)
-    other = toy_scores(80, seed=1, truth=scores.truth, synthetic=synthetic, system="other")
-    assessed = assess([(scores, HALF), (other, HALF)], resamples=50)
+def make_report(synthetic: bool) -> DataReport:
+    split = SplitReport(
+        samples=20,
+        groups=7,
+        lengths={"words": Quantiles.of(np.arange(1, 9)), "face": None},
+        seconds=None,
+        label_counts={"happy": 8, "sad": 4},
+        label_rates={"happy": 0.4, "sad": 0.2},
+        co_occurrence=((8, 2), (2, 4)),
+        labels_per_sample=0.6,
+        without_label=10,
+        missing={"words": 0, "face": 20},
+        without_features=0,
+        cleaned_values={"words": 0, "face": 0},
+        cleaned_samples={"words": 0, "face": 0},
+        constant_features={"words": (), "face": ()},
+        repeated_ids=Repeated(count=0, examples=()),
+        repeated_features=Repeated(count=0, examples=()),
+    )
+    widths = {"words": 3, "face": 2}
+    info = TableInfo(
+        corpus="toy",
+        split="train",
+        labels=("happy", "sad"),
+        features={m: Features(name=f"test {m}", width=width) for m, width in widths.items()},
+        alignment="word",
+        synthetic=synthetic,
+        fingerprint="made-for-tests",
+    )
+    return DataReport(
+        info=info,
+        splits={"train": split, "valid": split, "test": split},
+        shared=(),
+        published=(CountBesidePublished(what="samples", split="train", ours=20, published=25),),
+        findings=("every sample lacks face",),
+    )
 
-    def score(present: dict[str, np.ndarray]) -> np.ndarray:
-        return scores.scores * present["text"][:, None]
 
-    report = data_report({s: toy_table(20, i) for i, s in enumerate(("train", "valid", "test"))})
-    said = {"synthetic": synthetic}
+@pytest.fixture
+def pair(noisy_scores, evaluated):
+    def made(samples: int = 80, resamples: int = 50, **info):
+        scores = noisy_scores(samples, **info)
+        told = {"title": "other", "model": "digest-of-other", **info}
+        other = noisy_scores(seed=1, truth=scores.truth, **told)
+        return evaluated(scores, other, resamples=resamples)
+
+    return made
+
+
+def evaluation_figures(source) -> figures.EvaluationFigures:
+    return figures.evaluation_figures(
+        source.scores, source.calibration, source.comparison, source.failures, source.robustness
+    )
+
+
+def all_figures(pair, synthetic: bool) -> dict[str, go.Figure]:
     return {
-        "learning_curves": figures.learning_curves(HISTORY, **said),
-        "precision_recall": figures.precision_recall(scores, HALF),
-        "reliability": figures.reliability(BINS, **said),
-        "co_occurrence": figures.co_occurrence_heatmaps(co_occurrence(scores, HALF), **said),
-        "robustness": figures.modality_robustness(
-            by_modality_subset(score, scores, HALF), by_missing_rate(score, scores, HALF), **said
-        ),
-        "label_f1": figures.label_f1(assessed, **said),
-        "systems": figures.systems(assessed, **said),
-        "failures": figures.failures(
-            by_length(scores, HALF, np.arange(80)), by_label_count(scores, HALF), **said
-        ),
-        "corpus": figures.corpus_overview({**report, **said}),
+        **evaluation_figures(pair(synthetic=synthetic))._asdict(),
+        "learning_curves": figures.learning_curves(HISTORY, "Toy", synthetic),
+        "no_learning_curves": figures.learning_curves(History(), "Toy", synthetic),
+        "corpus": figures.corpus_overview(make_report(synthetic)),
     }
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
-def test_figures_say_synthetic_when_they_are(toy_scores, toy_table, synthetic):
-    for figure in all_figures(toy_scores, toy_table, synthetic).values():
+def test_figures_say_synthetic_when_they_are(pair, synthetic):
+    for figure in all_figures(pair, synthetic).values():
         assert ("synthetic" in figure.layout.title.text) == synthetic
 
 
-def test_figures_are_json_of_plain_numbers(toy_scores, toy_table):
-    for name, figure in all_figures(toy_scores, toy_table, True).items():
+def test_figures_are_json_of_plain_numbers(pair):
+    for name, figure in all_figures(pair, True).items():
         text = figure.to_json()
         assert "bdata" not in text, name
         assert "NaN" not in text, name
+
+
+@pytest.mark.parametrize("part", ["failures", "robustness", "calibration"])
+def test_what_belongs_to_another_model_is_refused(pair, part):
+    source = pair()
+    other = getattr(source, part).model_copy(update={"model": "another"})
+    with pytest.raises(InputError, match=part):
+        evaluation_figures(replace(source, **{part: other}))
 
 
 def traces(figure: go.Figure, name: str) -> list:
     return [trace for trace in figure.data if trace.name == name]
 
 
-def test_learning_curves_show_each_term_and_mark_the_best_epoch():
-    figure = figures.learning_curves(HISTORY, synthetic=False)
+def test_learning_curves_show_each_term_and_mark_the_kept_epoch():
+    figure = figures.learning_curves(HISTORY, "Toy", synthetic=False)
     names = [trace.name for trace in figure.data]
     assert names[:3] == ["total", "contrast", "idle"]
     assert "seconds" not in names
     assert list(traces(figure, "total")[0].y) == [2.0, 1.5, 1.2]
     assert list(traces(figure, "idle")[0].y) == [None, None, None]
-    marker = traces(figure, "micro-F1")[1]
+    curve, marker = traces(figure, "micro-F1")
+    assert list(curve.y) == [0.3, 0.6, 0.5]
     assert (marker.x[0], marker.y[0]) == (2, 0.6)
 
 
-def test_chosen_thresholds_are_marked_at_their_precision_and_recall(toy_scores):
-    scores, thresholds = toy_scores(300), np.array([0.4, 0.5, 0.6])
-    figure = figures.precision_recall(scores, thresholds)
-    rows = evaluate(scores, thresholds)["per_label"].values()
-    for mark, row, threshold in zip(traces(figure, "threshold"), rows, thresholds, strict=True):
-        assert mark.x[0] == pytest.approx(row["recall"])
-        assert mark.y[0] == pytest.approx(row["precision"])
-        assert mark.text[0] == f"> {threshold:.2f}"
+def test_a_system_without_epochs_has_a_figure_that_says_so():
+    figure = figures.learning_curves(History(), "Toy", synthetic=False)
+    assert not figure.data
+    assert figure.layout.annotations[0].text == "Toy is not trained in epochs."
+
+
+def test_chosen_thresholds_are_marked_at_their_precision_and_recall(pair):
+    source = pair(300)
+    figure = evaluation_figures(source).precision_recall
+    rows = source.comparison.assessments[0].metrics.per_label
+    for mark, row in zip(traces(figure, "threshold"), rows, strict=True):
+        assert mark.x[0] == pytest.approx(row.recall)
+        assert mark.y[0] == pytest.approx(row.precision)
+        assert mark.text[0] == "> 0.50"
     for trace in figure.data:
         assert len(trace.x) <= 200
 
 
-def test_labels_that_never_occur_or_are_never_predicted_leave_no_mark(toy_scores):
-    truth = np.zeros((20, 2), np.uint8)
-    truth[:9, 1] = 1
-    figure = figures.precision_recall(toy_scores(truth=truth), np.array([0.5, 0.99999]))
-    assert not traces(figure, "threshold")
+def test_labels_that_never_occur_or_are_never_predicted_leave_no_mark(noisy_scores, evaluated):
+    truth = np.zeros((20, 3), np.uint8)
+    truth[:9, 1:] = 1
+    scores = noisy_scores(truth=truth)
+    scores = replace(scores, scores=scores.scores * np.array([1.0, 1.0, 0.4]))
+    figure = evaluation_figures(evaluated(scores)).precision_recall
     assert not traces(figure, "happy")
-    assert len(traces(figure, "sad")) == 1
     assert "happy: never occurs" in figure.to_json()
+    assert len(traces(figure, "sad")) == len(traces(figure, "anger")) == 1
+    assert len(traces(figure, "threshold")) == 1  # of sad; anger is never predicted
 
 
 def test_co_occurrence_is_the_share_of_the_row_label():
-    pairs = {"labels": ["happy", "sad"], "true": [[4, 1], [1, 2]], "predicted": [[0, 0], [0, 2]]}
+    pairs = CoOccurrence(labels=("happy", "sad"), true=((4, 1), (1, 2)), predicted=((0, 0), (0, 2)))
     true, predicted, difference = figures.co_occurrence_heatmaps(pairs, synthetic=False).data
     assert [list(row) for row in true.z] == [[None, 0.25], [0.5, None]]
     assert [list(row) for row in predicted.z] == [[None, None], [0.0, None]]
     assert [list(row) for row in difference.z] == [[None, None], [-0.5, None]]
 
 
-def test_error_bars_reach_to_the_intervals(toy_scores):
-    assessed = assess([(toy_scores(100), HALF)], resamples=100)
-    bars = figures.label_f1(assessed, synthetic=False).data[0]
-    for i, row in enumerate(assessed[0]["intervals"]["per_label_f1"].values()):
-        assert bars.y[i] + bars.error_y.array[i] == pytest.approx(row["high"])
-        assert bars.y[i] - bars.error_y.arrayminus[i] == pytest.approx(row["low"])
+def test_error_bars_reach_to_the_intervals(pair):
+    source = pair(100, resamples=100)
+    bars = evaluation_figures(source).label_f1.data[0]
+    for i, row in enumerate(source.comparison.assessments[0].intervals.label_f1.values()):
+        assert bars.y[i] + bars.error_y.array[i] == pytest.approx(row.high)
+        assert bars.y[i] - bars.error_y.arrayminus[i] == pytest.approx(row.low)
 
 
-def test_a_label_keeps_its_colour(toy_scores):
+def test_robustness_shows_every_subset_and_rate(pair):
+    source = pair()
+    figure = evaluation_figures(source).robustness
+    bars, line = traces(figure, "micro-F1")
+    rows = source.robustness
+    assert list(bars.x) == ["words<br>+ face", "words", "face"]
+    assert list(bars.y) == [row.figures.micro_f1 for row in rows.by_subset]
+    assert list(line.x) == [row.hidden for row in rows.by_missing_rate]
+    alone = rows.model_copy(update={"by_missing_rate": ()})
+    assert traces(figures.modality_robustness(alone, False), "micro-F1")[1].x == ()
+
+
+def test_a_corpus_is_shown_by_its_numbers():
+    figure = figures.corpus_overview(make_report(False))
+    assert "train 20 in 7 groups" in figure.layout.title.text
+    text = figure.to_json()
+    assert "every sample lacks face" in text
+    box = next(trace for trace in figure.data if trace.type == "box")
+    assert list(box.x) == ["words"]
+    assert box.median == (4.5,)
+    counts, _ = (trace for trace in figure.data if trace.type == "table")
+    assert [column[0] for column in counts.cells["values"]] == ["samples", "train", 20, 25, -5]
+
+
+def test_a_label_keeps_its_colour(pair):
+    source = pair(100)
     colours = figures.label_colours(("happy", "sad", "anger"))
-    figure = figures.precision_recall(toy_scores(100), HALF)
+    shown = evaluation_figures(source)
     for label, colour in colours.items():
-        assert traces(figure, label)[0].line.color == colour
-    after = traces(figures.reliability(BINS, synthetic=False), "after")[0]
-    assert after.line.color == colours["happy"]
+        assert traces(shown.precision_recall, label)[0].line.color == colour
+    after = traces(shown.reliability, "after")
+    assert [trace.line.color for trace in after] == list(colours.values())
     assert len(set(figures.label_colours([str(i) for i in range(9)]).values())) == 9
+
+
+def test_reliability_shows_both_curves_and_both_errors(pair):
+    source = pair()
+    before = Reliability(
+        probability=(0.1, 0.8), frequency=(0.2, 0.7), count=(30, 10), expected_calibration_error=0.1
+    )
+    after = before.model_copy(update={"expected_calibration_error": 0.02, "frequency": (0.1, 0.8)})
+    happy = source.calibration.probabilities[0].model_copy(
+        update={"before": before, "after": after}
+    )
+    others = source.calibration.probabilities[1:]
+    calibration = source.calibration.model_copy(update={"probabilities": (happy, *others)})
+    figure = figures.reliability(calibration, synthetic=False)
+    assert figure.layout.annotations[0].text == "happy: ECE 0.100 to 0.020"
+    assert traces(figure, "before")[0].y == (0.2, 0.7)
+    assert traces(figure, "after")[0].y == (0.1, 0.8)
+    assert traces(figure, "after")[0].customdata == (30, 10)

@@ -1,81 +1,149 @@
 from __future__ import annotations
 
-import json
+import re
+from io import StringIO
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from mmer.evaluation.intervals import bootstrap_intervals, compare
-from mmer.evaluation.metrics import evaluate
-from mmer.evaluation.summary import assess, summary_frame, summary_text, value_text, verdict
+from mmer.evaluation.assessment import Comparison
+from mmer.metrics.intervals import Difference, Interval
+from mmer.metrics.metrics import HEADLINE
+from mmer.reporting.summary import (
+    difference_text,
+    interval_text,
+    notes_below,
+    summary_frame,
+    summary_text,
+    value_text,
+)
 
-HALF = np.array([0.5, 0.5, 0.5])
+TITLES = ("Toy network of several layers", "Logistic regression", "guess")
 
 
 @pytest.fixture(scope="module")
-def assessed(toy_scores):
-    first = toy_scores(200, signal=0.6)
-    twin = toy_scores(200, seed=1, signal=0.6, truth=first.truth, system="twin")
-    guess = toy_scores(200, seed=2, signal=0.0, truth=first.truth, system="guess")
-    return assess([(first, HALF), (twin, HALF), (guess, HALF)], resamples=300)
+def comparison(noisy_scores, evaluated) -> Comparison:
+    first = noisy_scores(
+        200, signal=0.35, title=TITLES[0], kept_epoch=7, bayes_optimal={"micro_f1": 0.812}
+    )
+    told = {"truth": first.truth, "bayes_optimal": {"micro_f1": 0.812}}
+    twin = noisy_scores(seed=1, signal=0.35, title=TITLES[1], model="twin", **told)
+    guess = noisy_scores(seed=2, signal=0.0, title=TITLES[2], model="guess", **told)
+    return evaluated(first, twin, guess, resamples=300).comparison
 
 
-def test_each_system_has_its_metrics_intervals_and_the_first_ones_lead(assessed, toy_scores):
-    first = toy_scores(200, signal=0.6)
-    guess = toy_scores(200, seed=2, signal=0.0, truth=first.truth, system="guess")
-    assert assessed[0]["metrics"] == evaluate(first, HALF)
-    assert assessed[0]["intervals"] == bootstrap_intervals(first, HALF, resamples=300)
-    assert assessed[0]["lead"] is None
-    assert assessed[2]["lead"] == compare(first, HALF, guess, HALF, resamples=300)
-    assert json.loads(json.dumps(assessed, allow_nan=False)) == assessed
+def test_the_frame_holds_numbers_that_come_back_from_csv(comparison):
+    text = summary_frame(comparison).to_csv(index=False)
+    frame = pd.read_csv(StringIO(text))
+    assert frame["system"].tolist() == list(TITLES)
+    assert frame["model"].tolist() == ["digest-of-toy", "twin", "guess"]
+    assert frame["synthetic"].tolist() == [True] * 3
+    assert frame["kept_epoch"].fillna(0).tolist() == [7, 0, 0]
+    for name in HEADLINE:
+        intervals = [one.intervals.metrics[name] for one in comparison.assessments]
+        assert frame[name].tolist() == pytest.approx([one.value for one in intervals])
+        assert frame[f"{name}_low"].tolist() == pytest.approx([one.low for one in intervals])
+        assert frame[f"{name}_high"].tolist() == pytest.approx([one.high for one in intervals])
+        found = [one.metrics[name] for one in comparison.differences]
+        for column, values in (
+            (f"{name}_difference", [one.difference for one in found]),
+            (f"{name}_difference_low", [one.low for one in found]),
+            (f"{name}_difference_high", [one.high for one in found]),
+            (f"{name}_p_value", [one.p_value for one in found]),
+        ):
+            assert np.isnan(frame[column][0])
+            assert frame[column][1:].tolist() == pytest.approx(values)
+        assert frame[f"{name}_verdict"][1:].tolist() == [one.verdict for one in found]
+    assert frame["micro_f1_verdict"][1:].tolist() == ["not significant", "better"]
 
 
-def test_what_is_within_noise_is_called_that(assessed):
-    frame = summary_frame(assessed)
-    lead = frame["CARAT's lead, micro-F1"]
-    assert frame["system"].tolist() == ["CARAT", "twin", "guess"]
-    assert lead[0] == ""
-    assert lead[1].endswith("within noise")
-    assert lead[2].endswith("better")
-    low = assessed[2]["lead"]["metrics"]["micro_f1"]["low"]
-    assert f"[{low:+.3f}, " in lead[2]
+def test_a_system_alone_has_no_difference_in_frame_or_text(noisy_scores, evaluated):
+    alone = evaluated(noisy_scores(), resamples=50).comparison
+    assert not [name for name in summary_frame(alone) if "difference" in name]
+    assert "ifference" not in summary_text(alone, 120)
 
 
-def test_figures_stand_with_their_intervals(assessed):
-    row = assessed[0]["intervals"]["metrics"]["macro_f1"]
-    expected = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-    assert summary_frame(assessed)["macro-F1"][0] == expected
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_text_fits_its_width_without_a_broken_number(comparison, width):
+    text = summary_text(comparison, width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in text
+    for one in comparison.assessments:
+        interval = one.intervals.metrics["micro_f1"]
+        assert f"{interval.value:.3f}" in text
+        assert any(f"[{interval.low:.3f}, {interval.high:.3f}]" in line for line in lines)
+    for found in comparison.differences:
+        one = found.metrics["micro_f1"]
+        assert any(f"{one.difference:+.3f}" in line for line in lines)
+        assert any(f"[{one.low:+.3f}, {one.high:+.3f}]" in line for line in lines)
+        assert any(one.verdict in line for line in lines)
+    whole = re.findall(r"\[[+-]?\d\.\d{3}, [+-]?\d\.\d{3}\]", text)
+    assert len(whole) == text.count("[") - text.count("[ ]")
 
 
-def test_the_text_holds_the_table_and_says_synthetic(assessed):
-    text = summary_text(assessed)
-    assert "SYNTHETIC" in text
-    assert "200 samples in 50 groups" in text
-    for word in ("CARAT", "twin", "guess", "within", "noise", "better", "micro-F1"):
-        assert word in text
-    for one in assessed:
-        assert value_text(one["metrics"]["micro_f1"]) in text
-    assert max(map(len, text.splitlines())) <= 112
+def test_what_there_is_no_width_for_is_named(comparison):
+    wide, narrow = summary_text(comparison, 120), summary_text(comparison, 60)
+    assert "Not shown" not in wide
+    assert "Not shown for want of width: accuracy; mAP; labels" in narrow
+    assert "average precision" in wide
+    assert "average precision" not in narrow
+    accuracy = comparison.assessments[0].intervals.metrics["accuracy"]
+    assert f"{accuracy.value:.3f}" in wide
 
 
-def test_real_corpora_are_not_called_synthetic(toy_scores):
-    one = assess([(toy_scores(synthetic=False), HALF)], resamples=50)
-    assert "SYNTHETIC" not in summary_text(one)
+def test_the_text_says_what_has_to_be_known(comparison):
+    text = re.sub(r"\s+", " ", summary_text(comparison, 80))
+    for words in (
+        "SYNTHETIC corpus, test split: 200 samples in 50 groups",
+        "[ ]: 95% interval",
+        "Where its interval covers 0 it is not significant.",
+        f"{TITLES[0]} minus this system",
+        f"{TITLES[0]}: epoch 7 was kept.",
+        "Bayes-optimal score, which no system can exceed on average: micro-F1 0.812.",
+    ):
+        assert words in text
+    assert "does not say which samples belong together" not in text
+
+
+def test_unknown_groups_are_said_to_be_unknown(noisy_scores, evaluated):
+    found = evaluated(noisy_scores(groups_known=False), resamples=50).comparison
+    assert any("does not say which samples belong together" in note for note in notes_below(found))
+
+
+def test_real_corpora_are_not_called_synthetic(noisy_scores, evaluated):
+    real = evaluated(noisy_scores(synthetic=False), resamples=50).comparison
+    text = summary_text(real, 80)
+    assert "SYNTHETIC" not in text
+    assert "Bayes" not in text
+    assert "epoch" not in text
 
 
 @pytest.mark.parametrize(
-    ("difference", "within_noise", "expected"),
+    ("difference", "significant", "expected"),
     [
-        (0.1, False, "better"),
-        (-0.1, False, "worse"),
-        (0.1, True, "within noise"),
+        (0.1, True, "+0.100 [+0.050, +0.150] better"),
+        (-0.1, True, "-0.100 [-0.150, -0.050] worse"),
+        (0.1, False, "+0.100 [+0.050, +0.150] not significant"),
         (None, None, "undefined"),
     ],
 )
-def test_verdict(difference, within_noise, expected):
-    assert verdict({"difference": difference, "within_noise": within_noise}) == expected
+def test_differences_are_written_with_their_verdict(difference, significant, expected):
+    known = difference is not None
+    one = Difference(
+        difference=difference,
+        low=difference - 0.05 if known else None,
+        high=difference + 0.05 if known else None,
+        p_value=0.5 if known else None,
+        significant=significant,
+    )
+    assert difference_text(one) == expected
 
 
 def test_what_is_undefined_is_written_out():
     assert value_text(None) == "undefined"
     assert value_text(0.5) == "0.500"
+    assert interval_text(Interval(value=None, low=None, high=None, undefined=1)) == "undefined"
+    shown = interval_text(Interval(value=0.5, low=0.4, high=0.6, undefined=0))
+    assert shown == "0.500 [0.400, 0.600]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmer.errors import InputError
-from mmer.samples.batches import batches_by_length, length_aware_batches, pack
-from mmer.samples.table import MODALITIES, open_table, write_table
+from mmer.samples.batches import batches_by_length, length_aware_batches, pack, samples_of
+from mmer.samples.table import Features, Sample, write_table
 
 
 @pytest.fixture
@@ -19,15 +21,14 @@ def packed_with_gaps(tmp_path, toy_info, toy_samples):
     samples[0].features["visual"] = None
     samples[599].features["text"] = None
     samples[300].features["audio"] = None
-    write_table(tmp_path / "t.arrow", toy_info, samples)
-    return samples, pack(open_table(tmp_path / "t.arrow"))
+    return samples, pack(write_table(tmp_path / "t.arrow", toy_info, samples))
 
 
 @pytest.mark.parametrize("index", [[0], [599, 0, 300], [5, 5, 7], list(range(0, 600, 7))])
 def test_gather_equals_padding_sample_by_sample(packed_with_gaps, index):
     samples, packed = packed_with_gaps
     batch = packed.gather(np.array(index))
-    for modality in MODALITIES:
+    for modality in packed.modalities:
         rows = [samples[i].features[modality] for i in index]
         longest = max(1, *(0 if r is None else len(r) for r in rows), 0)
         width = packed.values[modality].shape[1]
@@ -45,8 +46,7 @@ def test_a_modality_absent_everywhere_gathers_as_nothing(tmp_path, toy_info, toy
     samples = toy_samples(4)
     for sample in samples:
         sample.features["audio"] = None
-    write_table(tmp_path / "t.arrow", toy_info, samples)
-    batch = pack(open_table(tmp_path / "t.arrow")).gather(np.arange(4))
+    batch = pack(write_table(tmp_path / "t.arrow", toy_info, samples)).gather(np.arange(4))
     assert batch.features["audio"].shape == (4, 1, 5)
     assert not batch.masks["audio"].any()
 
@@ -56,11 +56,47 @@ def test_an_empty_batch_is_refused(packed_with_gaps):
         packed_with_gaps[1].gather(np.array([], np.int64))
 
 
-def test_a_table_of_one_record_batch_is_not_copied(toy_table):
-    table = toy_table(50)
+def test_a_table_of_one_record_batch_is_not_copied(tmp_path, toy_info):
+    wide = {"only": Features(name="wide", width=1000)}
+    info = toy_info.model_copy(update={"features": wide})
+    rows = np.ones((20, 1000), np.float32)
+    samples = [Sample(str(i), str(i), {"only": rows}, np.zeros(3)) for i in range(100)]
+    table = write_table(tmp_path / "t.arrow", info, samples)
+    tracemalloc.start()
     packed = pack(table)
-    address = table["text"].chunk(0).flatten().flatten().buffers()[1].address
-    assert packed.values["text"].data_ptr() == address
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert packed.nbytes == 100 * rows.nbytes
+    assert peak < packed.nbytes / 10
+
+
+def test_hidden_modalities_are_masked_and_zero(packed_with_gaps):
+    _, packed = packed_with_gaps
+    batch = packed.gather(np.arange(1, 9))
+    shown = torch.tensor([True, False] * 4)
+    hidden = batch.hide({"audio": shown})
+    assert not hidden.masks["audio"][~shown].any()
+    assert not hidden.features["audio"][~shown].any()
+    assert torch.equal(hidden.features["audio"][shown], batch.features["audio"][shown])
+    assert torch.equal(hidden.masks["text"], batch.masks["text"])
+    assert batch.masks["audio"].any(dim=1).all()
+
+
+def test_samples_of_a_request_gather_like_those_of_a_table(packed_with_gaps, toy_info):
+    samples, packed = packed_with_gaps
+    features = {
+        m: [
+            np.zeros((0, w), np.float32) if s.features[m] is None else s.features[m]
+            for s in samples
+        ]
+        for m, w in toy_info.widths.items()
+    }
+    made = samples_of(toy_info, features, tuple(s.sample_id for s in samples))
+    index = np.array([0, 599, 300, 17])
+    for modality in toy_info.modalities:
+        for kind in ("features", "masks"):
+            ours, theirs = (getattr(x.gather(index), kind)[modality] for x in (made, packed))
+            assert torch.equal(ours, theirs)
 
 
 @settings(max_examples=60, deadline=None)
@@ -106,6 +142,6 @@ def test_gather_on_the_device_equals_gather_on_the_host(packed_with_gaps):
     _, packed = packed_with_gaps
     index = np.arange(0, 600, 5)
     host, device = packed.gather(index), packed.to(torch.device("cuda")).gather(index)
-    for modality in MODALITIES:
+    for modality in packed.modalities:
         assert torch.equal(device.features[modality].cpu(), host.features[modality])
         assert torch.equal(device.masks[modality].cpu(), host.masks[modality])

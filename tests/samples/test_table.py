@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, Sample, open_table, table_info, write_table
+from mmer.samples.batches import pack
+from mmer.samples.table import Persons, Sample, SampleTable, write_table
 
 
 def test_samples_come_back_as_they_went_in(tmp_path, toy_info, toy_samples):
@@ -20,12 +21,11 @@ def test_samples_come_back_as_they_went_in(tmp_path, toy_info, toy_samples):
     samples[3].features["visual"] = None
     samples[4].words = None
     path = tmp_path / "table.arrow"
-    assert write_table(path, toy_info, iter(samples)) == 700
-    table = open_table(path)
-    assert table_info(table) == toy_info
-    for sample, row in zip(samples, table.to_pylist(), strict=True):
-        for modality in MODALITIES:
-            expected = sample.features[modality]
+    assert len(write_table(path, toy_info, iter(samples))) == 700
+    table = SampleTable(path)
+    assert table.info == toy_info
+    for sample, row in zip(samples, table.arrow().to_pylist(), strict=True):
+        for modality, expected in sample.features.items():
             if expected is None:
                 assert row[modality] is None
             else:
@@ -41,8 +41,7 @@ def test_values_that_are_not_finite_become_zero_and_are_counted(tmp_path, toy_in
     audio[0, 1], audio[2, 0], audio[2, 4] = -np.inf, np.nan, np.inf
     samples[2].features["audio"] = audio
     samples[1].features["audio"] = None
-    write_table(tmp_path / "t.arrow", toy_info, samples)
-    rows = open_table(tmp_path / "t.arrow").to_pylist()
+    rows = write_table(tmp_path / "t.arrow", toy_info, samples).arrow().to_pylist()
     assert [row["cleaned"] for row in rows] == [[0, 0, 3 if i == 2 else 0] for i in range(5)]
     np.testing.assert_array_equal(rows[2]["audio"], np.nan_to_num(audio, posinf=0, neginf=0))
 
@@ -51,8 +50,7 @@ def test_a_modality_absent_everywhere_keeps_its_type(tmp_path, toy_info, toy_sam
     samples = toy_samples(3)
     for sample in samples:
         sample.features["text"] = None
-    write_table(tmp_path / "t.arrow", toy_info, samples)
-    table = open_table(tmp_path / "t.arrow")
+    table = write_table(tmp_path / "t.arrow", toy_info, samples).arrow()
     assert table["text"].null_count == 3
     assert table.schema.field("text").type.value_type.list_size == 6
 
@@ -81,7 +79,7 @@ def test_an_empty_split_is_an_error_and_keeps_the_old_table(tmp_path, toy_info, 
     path = tmp_path / "t.arrow"
     write_table(path, toy_info, toy_samples(4))
     before = path.read_bytes()
-    with pytest.raises(InputError, match="this split is empty"):
+    with pytest.raises(InputError, match="the split is empty"):
         write_table(path, toy_info, [])
     assert path.read_bytes() == before
 
@@ -95,7 +93,7 @@ import sys, time
 from pathlib import Path
 from mmer.samples.table import TableInfo, Sample, write_table
 import numpy as np
-info = TableInfo.from_json({toy_info.to_json()!r})
+info = TableInfo.from_json({toy_info.to_json()!r}, "test")
 def samples():
     for i in range(10**6):
         if i == 600:
@@ -113,7 +111,7 @@ write_table(Path({str(path)!r}), info, samples())
     process.wait()
     process.stdout.close()
     assert path.read_bytes() == before
-    assert len(open_table(path)) == 4
+    assert len(SampleTable(path)) == 4
 
 
 def test_a_table_cut_off_is_never_taken_for_a_whole_one(tmp_path, toy_info, toy_samples):
@@ -124,20 +122,20 @@ def test_a_table_cut_off_is_never_taken_for_a_whole_one(tmp_path, toy_info, toy_
         cut = tmp_path / f"cut{share}.arrow"
         cut.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(InputError, match="a sample table"):
-            open_table(cut)
+            SampleTable(cut)
 
 
 def test_a_missing_table_and_a_foreign_one_are_named(tmp_path):
     import pyarrow as pa
 
     with pytest.raises(InputError, match=r"nowhere\.arrow"):
-        open_table(tmp_path / "nowhere.arrow")
+        SampleTable(tmp_path / "nowhere.arrow")
     foreign = tmp_path / "foreign.arrow"
     table = pa.table({"x": [1]})
     with pa.OSFile(str(foreign), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     with pytest.raises(InputError, match="the key 'mmer'"):
-        open_table(foreign)
+        SampleTable(foreign)
 
 
 def test_memory_stays_bounded_while_a_long_stream_is_written(tmp_path, toy_info):
@@ -156,3 +154,60 @@ def test_memory_stays_bounded_while_a_long_stream_is_written(tmp_path, toy_info)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def with_persons(toy_info, samples):
+    """Two persons who speak in turn, one segment a step."""
+    for i, sample in enumerate(samples):
+        sample.person = i % 2
+        for modality, rows in sample.features.items():
+            if rows is not None:
+                sample.step_persons[modality] = np.arange(len(rows)) % 2
+                sample.step_segments[modality] = np.arange(len(rows))
+    persons = Persons(names=("Ann", "Ben"), traits=((0.1, 0.2), (0.3, 0.4)))
+    return toy_info.model_copy(update={"persons": persons})
+
+
+def test_steps_know_their_person_and_segment(tmp_path, toy_info, toy_samples):
+    samples = toy_samples(200)
+    samples[7].features["audio"] = None
+    table = write_table(tmp_path / "t.arrow", with_persons(toy_info, samples), samples)
+    assert table.info.persons.names == ("Ann", "Ben")
+    index = np.array([7, 3, 150])
+    batch = pack(table).gather(index)
+    assert batch.persons.target.tolist() == [1, 1, 0]
+    for modality in toy_info.modalities:
+        for b, i in enumerate(index):
+            rows = samples[i].features[modality]
+            length = 0 if rows is None else len(rows)
+            shown = batch.persons.persons[modality][b].tolist()
+            assert shown[:length] == [t % 2 for t in range(length)]
+            segments = batch.persons.segments[modality][b].tolist()
+            assert segments == [*range(length), *([0] * (len(segments) - length))]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: setattr(s, "person", 2), "one of 2 persons"),
+        (lambda s: setattr(s, "person", None), "one of 2 persons"),
+        (lambda s: s.step_persons.pop("text"), "persons of text"),
+        (lambda s: s.step_segments.update(text=np.zeros(99)), "segments of text"),
+        (lambda s: s.step_persons.update(text=s.step_persons["text"] + 2), "numbers below 2"),
+    ],
+)
+def test_persons_that_do_not_fit_are_refused(tmp_path, toy_info, toy_samples, change, words):
+    samples = toy_samples(4)
+    info = with_persons(toy_info, samples)
+    change(samples[2])
+    with pytest.raises(InputError, match=words):
+        write_table(tmp_path / "t.arrow", info, samples)
+
+
+def test_a_table_is_not_taken_for_another(toy_table):
+    table = toy_table(5, split="valid")
+    table.expect("valid", "made-for-tests")
+    with pytest.raises(InputError, match="split"):
+        table.expect("test")
+    with pytest.raises(InputError, match="fingerprint"):
+        table.expect("valid", "another")

@@ -2,6 +2,7 @@
 
 Two ways, both those of the CMU-MultimodalSDK: `align_words` averages the frames that overlap each
 word, so that the modalities share their steps; `align_frames` leaves every modality its own steps.
+Which sequence holds the words is the caller's to say: the reference.
 """
 
 from __future__ import annotations
@@ -27,73 +28,82 @@ class AlignedVideo(NamedTuple):
         rows: Modality -> for each segment the rows that fall in it, in order of time; worked out
             when it is asked for.
         complete: (S,) bool, segments in which every modality is known to have something.
-        words: (N_text,) number of each text row in the sequence that it came from.
+        reference: The modality whose rows are the words; None where each has rows of its own.
+        words: Which rows of the reference are left, (N_reference,) numbers; without one, all.
     """
 
     features: dict[str, np.ndarray]
     rows: Callable[[str], Overlaps]
     complete: np.ndarray
-    words: np.ndarray
+    reference: str | None = None
+    words: np.ndarray | slice = slice(None)
 
     def segment(self, number: int, in_step: bool) -> dict[str, np.ndarray] | None:
         """Row numbers of one segment per modality; None if a modality has nothing there.
 
         Args:
             number: Which segment.
-            in_step: Give every modality the text's rows. After `align_words` the SDK places a word
+            in_step: Give every modality the reference's rows. The SDK places a word
                 by the stretch of time that a modality's own frames cover of it, so that where
                 frames are missing at a segment's border, or words overlap, its modalities lose
                 step with each other; they do not here, and elsewhere the two are the same.
         """
-        if not (in_step and self.complete[number]):
+        shared = self.reference if in_step else None
+        if not (shared and self.complete[number]):
             rows = {modality: self.rows(modality).of(number) for modality in self.features}
             if not all(map(len, rows.values())):
                 return None
-            if not in_step:
+            if not shared:
                 return rows
-        return dict.fromkeys(self.features, self.rows("text").of(number))
+        return dict.fromkeys(self.features, self.rows(shared).of(number))
 
 
-def align_words(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> AlignedVideo:
-    """Average every modality onto the words ("text"), then place the words in the segments.
+def align_words(
+    sequences: dict[str, TimedFeatures], segments: np.ndarray, reference: str
+) -> AlignedVideo:
+    """Average every modality onto the words, then place the words in the segments.
 
     Zeros stand where no frame overlaps a word; words without length are left out. Values that are
     not finite stay as the average leaves them.
 
     Args:
-        sequences: Per modality features and intervals; one is "text".
+        sequences: Per modality features and intervals.
         segments: (S, 2) start and end of the labelled segments in seconds.
+        reference: The modality whose rows are the words.
     """
-    text, intervals = sequences["text"]
+    intervals = sequences[reference][1]
     words = np.flatnonzero(np.abs(intervals[:, 1] - intervals[:, 0]) >= TOLERANCE)
     times = intervals[words]
     spans = np.sort(times, axis=1)
     placed = overlapping(segments, spans)
-    frames = {m: overlapping(times, seq[1]) for m, seq in sequences.items() if m != "text"}
-    averages = {m: average(sequences[m][0], overlaps) for m, overlaps in frames.items()}
+    frames = {m: overlapping(times, seq[1]) for m, seq in sequences.items() if m != reference}
+    features = {
+        m: average(values, frames[m]) if m in frames else values[words]
+        for m, (values, _) in sequences.items()
+    }
 
     @cache
     def rows(modality: str) -> Overlaps:
-        if modality == "text":
+        if modality == reference:
             return placed
         covered = _covered(times, sequences[modality][1], frames[modality])
         return _as_covered(placed, segments, covered)
 
     complete = _hold_a_word(segments, spans, placed)
-    return AlignedVideo({"text": text[words], **averages}, rows, complete, words)
+    return AlignedVideo(features, rows, complete, reference, words)
 
 
 def align_frames(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> AlignedVideo:
     """Place every modality's own rows in the segments.
 
     Args:
-        sequences: Per modality features and intervals; one is "text".
+        sequences: Per modality features and intervals.
         segments: (S, 2) start and end of the labelled segments in seconds.
     """
     features = {modality: values for modality, (values, _) in sequences.items()}
     rows = {modality: overlapping(segments, times) for modality, (_, times) in sequences.items()}
     complete = np.all([np.diff(overlaps.bounds) > 0 for overlaps in rows.values()], axis=0)
-    return AlignedVideo(features, rows.__getitem__, complete, np.arange(len(features["text"])))
+    return AlignedVideo(features, rows.__getitem__, complete)
 
 
 def average(features: np.ndarray, overlaps: Overlaps) -> np.ndarray:

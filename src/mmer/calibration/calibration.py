@@ -1,215 +1,206 @@
-"""Everything that is chosen on the validation split, with the weights that it belongs to."""
+"""Everything that is chosen on the validation split, with the model that it belongs to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from mmer.calibration.conformal import ConformalCut, conformal_cut
-from mmer.calibration.folds import group_folds, number_groups
+from mmer.calibration.conformal import ConformalThreshold, conformal_threshold
+from mmer.calibration.folds import group_folds
 from mmer.calibration.probabilities import (
-    Calibrator,
     LabelProbabilities,
-    Reliability,
     calibrate_label,
+    uncalibrated_label,
 )
 from mmer.calibration.selection import Candidate, select_thresholds
 from mmer.calibration.settings import CalibrationSettings
 from mmer.errors import InputError
-from mmer.samples.scores import Scores
+from mmer.metrics.scores import Scores
+from mmer.schema import Record
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Thresholds, probability calibrators and conformal cuts of one set of weights.
+class Calibration(Record):
+    """Thresholds, probability calibrators and conformal thresholds of one model.
 
     Attributes:
-        labels: L emotion names, in the scores' column order.
+        labels: L names, in the scores' column order.
         thresholds: L thresholds on the scores themselves (not on the calibrated probabilities).
-        method: "fixed", "shared" or "per_label": where the thresholds come from.
-        target: What they were to make large.
+        method: Where they come from: "fixed", "shared", "per_label", or "fixed by the system".
+        target: What they were to make large; empty if they are the system's.
         reason: Why this method.
         candidates: Every method's cross-fitted value of the target.
         probabilities: Per label, the calibrator with its log losses and reliability.
-        conformal: A cut for each alpha.
-        weights: Digest of the weights that gave the scores.
+        conformal: A threshold for each alpha.
+        model: Digest of the model that gave the scores.
+        fingerprint: Of the sample tables that the scores stand on.
         samples: Number of validation samples.
         groups: Number of their groups.
         positives: L numbers of validation samples that have the label.
-        synthetic: True if the samples are synthetic.
+        synthetic: True if the samples are synthetic, or those that the model learned from.
         notes: What could not be done as asked, and what was done instead.
-
-    Raises:
-        InputError: Not one threshold in [0, 1] and one calibrator per label.
     """
 
     labels: tuple[str, ...]
-    thresholds: tuple[float, ...]
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...]
     method: str
     target: str
     reason: str
     candidates: tuple[Candidate, ...]
     probabilities: tuple[LabelProbabilities, ...]
-    conformal: tuple[ConformalCut, ...]
-    weights: str
+    conformal: tuple[ConformalThreshold, ...]
+    model: str
+    fingerprint: str
     samples: int
     groups: int
     positives: tuple[int, ...]
     synthetic: bool
     notes: tuple[str, ...]
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _one_of_each_for_each_label(self) -> Self:
         for name in ("thresholds", "probabilities", "positives"):
             if len(getattr(self, name)) != len(self.labels):
-                expected = f"one for each of {len(self.labels)} labels"
-                raise InputError("calibration", name, expected, len(getattr(self, name)))
-        if not all(0 <= threshold <= 1 for threshold in self.thresholds):
-            raise InputError("calibration", "thresholds", "numbers in [0, 1]", self.thresholds)
+                raise ValueError(f"{name}: not one for each of {len(self.labels)} labels")
+        return self
 
-    def check_weights(self, weights: str) -> None:
-        """Refuse to be used with other weights.
+    def check(self, model: str, fingerprint: str) -> None:
+        """Refuse to be used with another model, or on other tables.
 
         Raises:
-            InputError: `weights` is not the digest of the weights this belongs to.
+            InputError: `model` or `fingerprint` is not that of the scores this was made from.
         """
-        if weights != self.weights:
-            raise InputError(
-                "calibration",
-                "weights",
-                f"the weights that it was made for ({self.weights})",
-                weights,
-                "Calibrate again with these weights.",
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Calibration:
-        """The inverse of `to_dict`, before or after JSON.
-
-        Raises:
-            InputError: Something is missing, unknown or of another type.
-        """
-        try:
-            values = dict(record)
-            for name, kind in (("candidates", Candidate), ("conformal", ConformalCut)):
-                values[name] = tuple(_restored(kind, item) for item in values[name])
-            values["probabilities"] = tuple(
-                LabelProbabilities(
-                    **{
-                        **item,
-                        "calibrator": _restored(Calibrator, item["calibrator"]),
-                        "before": _restored(Reliability, item["before"]),
-                        "after": _restored(Reliability, item["after"]),
-                    }
+        for key, what, mine, given in (
+            ("model", "the model", self.model, model),
+            ("fingerprint", "the sample tables", self.fingerprint, fingerprint),
+        ):
+            if given != mine:
+                raise InputError(
+                    "calibration",
+                    key,
+                    f"{what} that it was made for ({mine})",
+                    given,
+                    "Calibrate again (--tags=calibration, or the whole pipeline).",
                 )
-                for item in values["probabilities"]
-            )
-            return _restored(cls, values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                "calibration", "", "the record that a calibration was written as", repr(error)
-            ) from error
 
 
 def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
-    """Choose thresholds, calibrators and conformal cuts on the validation split.
+    """Choose thresholds, calibrators and conformal thresholds on the validation split.
+
+    A system with a threshold of its own keeps it, and its scores are its probabilities.
 
     Args:
         scores: Of the validation split.
         settings: What to aim at, and how.
 
     Raises:
-        InputError: The scores are of another split; there is no sample, no positive label at all,
-            or only one group, so that nothing can be judged on groups held out.
+        InputError: The scores are of another split; or something is to be chosen and there is no
+            positive label at all, or only one group, so that nothing can be judged on groups held
+            out.
     """
-    _check(scores)
-    values, truth = scores.scores.astype(np.float64), scores.truth.astype(np.uint8)
-    groups = number_groups(scores.group_ids)
-    count = int(groups.max()) + 1
-    folds = group_folds(groups, min(settings.folds, count))
+    if scores.info.split != "valid":
+        expected = "valid: nothing is chosen on another split"
+        raise InputError(_where(scores), "split", expected, scores.info.split)
+    if scores.info.fixed_threshold is not None:
+        return _fixed_by_the_system(scores, scores.info.fixed_threshold)
+    _check_enough(scores)
+    values, truth, groups = scores.scores.astype(np.float64), scores.truth, scores.groups
+    folds = group_folds(groups, min(settings.folds, int(groups.max()) + 1))
     selection = select_thresholds(values, truth, groups, folds, settings)
-    probabilities = tuple(
+    labels = tuple(
         calibrate_label(values[:, column], truth[:, column], folds, settings.minimum_positives)
         for column in range(len(scores.labels))
     )
-    cuts = tuple(conformal_cut(values, truth, scores.group_ids, a) for a in settings.alphas)
-    return Calibration(
-        labels=scores.labels,
-        thresholds=tuple(selection.thresholds.tolist()),
+    conformal = tuple(
+        conformal_threshold(values, truth, scores.group_ids, alpha) for alpha in settings.alphas
+    )
+    return _record(
+        scores,
+        thresholds=selection.thresholds,
         method=selection.chosen.method,
         target=settings.target,
         reason=selection.reason,
         candidates=selection.candidates,
-        probabilities=probabilities,
-        conformal=cuts,
-        weights=scores.weights,
-        samples=len(values),
-        groups=count,
-        positives=tuple(truth.sum(axis=0, dtype=np.int64).tolist()),
-        synthetic=scores.synthetic,
-        notes=_notes(scores, settings, selection.chosen, probabilities, cuts),
+        probabilities=labels,
+        conformal=conformal,
+        notes=_notes(scores, settings, selection.chosen, labels, conformal),
     )
 
 
-def decide(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
-    """Decide which labels are present: where a score is above its label's threshold.
-
-    Args:
-        scores: (N, L), columns in the order of `calibration.labels`.
-        calibration: Of the weights that gave the scores.
-
-    Returns:
-        (N, L) uint8, 1 where the label is present.
-
-    Raises:
-        InputError: Another number of columns, or a score that is not a number.
-    """
-    return (_columns(scores, calibration) > np.array(calibration.thresholds)).astype(np.uint8)
-
-
-def calibrated_probabilities(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
+def probabilities(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
     """(N, L) probabilities of scores (N, L).
 
     Raises:
         InputError: Another number of columns, or a score that is not a number.
     """
-    scores = _columns(scores, calibration)
-    columns = [
-        label.calibrator(scores[:, column])
-        for column, label in enumerate(calibration.probabilities)
-    ]
-    return np.stack(columns, axis=1)
+    scores, labels = np.asarray(scores, np.float64), calibration.labels
+    if scores.ndim != 2 or scores.shape[1] != len(labels):
+        expected = f"(N, {len(labels)}), one column per label"
+        raise InputError("scores", "shape", expected, scores.shape)
+    if np.isnan(scores).any():
+        row, column = np.argwhere(np.isnan(scores))[0]
+        raise InputError("scores", f"row {row}, {labels[column]}", "a number", "NaN")
+    columns = zip(calibration.probabilities, scores.T, strict=True)
+    return np.stack([label.calibrator(column) for label, column in columns], axis=1)
 
 
-def _check(scores: Scores) -> None:
-    where = f"scores of {scores.system} on {scores.split}"
-    if scores.split != "valid":
-        raise InputError(where, "split", "valid: nothing is chosen on another split", scores.split)
-    if not scores.scores.size:
-        raise InputError(where, "", "at least one sample", "an empty validation split")
+def _where(scores: Scores) -> str:
+    return f"scores of {scores.info.title} on {scores.info.split}"
+
+
+def _check_enough(scores: Scores) -> None:
     if not scores.truth.any():
-        raise InputError(where, "truth", "at least one positive label", "none in any sample")
-    if len(set(scores.group_ids)) < 2:
+        raise InputError(_where(scores), "truth", "at least one positive label", "none")
+    if not scores.groups.any():
         raise InputError(
-            where,
+            _where(scores),
             "group_ids",
             "at least 2 groups, so that one can be held out",
             f"one, {scores.group_ids[0]}",
         )
 
 
+def _record(scores: Scores, *, thresholds: np.ndarray, **chosen: Any) -> Calibration:
+    """What was chosen, with what it was chosen from."""
+    return Calibration(
+        labels=scores.labels,
+        thresholds=tuple(thresholds.tolist()),
+        model=scores.info.model,
+        fingerprint=scores.info.fingerprint,
+        samples=len(scores.truth),
+        groups=int(scores.groups.max()) + 1,
+        positives=tuple(scores.truth.sum(axis=0, dtype=np.int64).tolist()),
+        synthetic=scores.info.synthetic,
+        **chosen,
+    )
+
+
+def _fixed_by_the_system(scores: Scores, threshold: float) -> Calibration:
+    reason = f"{scores.info.title} has nothing to calibrate."
+    values = scores.scores.astype(np.float64)
+    return _record(
+        scores,
+        thresholds=np.full(len(scores.labels), threshold),
+        method="fixed by the system",
+        target="",
+        reason=reason,
+        candidates=(),
+        probabilities=tuple(
+            uncalibrated_label(column, truth, reason)
+            for column, truth in zip(values.T, scores.truth.T, strict=True)
+        ),
+        conformal=(),
+        notes=(),
+    )
+
+
 def _notes(
     scores: Scores,
     settings: CalibrationSettings,
     chosen: Candidate,
-    probabilities: tuple[LabelProbabilities, ...],
-    cuts: tuple[ConformalCut, ...],
+    labels: tuple[LabelProbabilities, ...],
+    conformal: tuple[ConformalThreshold, ...],
 ) -> tuple[str, ...]:
     """What could not be done as asked, in words."""
     notes = []
@@ -224,28 +215,12 @@ def _notes(
             )
     notes += [
         f"{label}: scores are taken as probabilities: {calibrated.note}"
-        for label, calibrated in zip(scores.labels, probabilities, strict=True)
+        for label, calibrated in zip(scores.labels, labels, strict=True)
         if calibrated.note
     ]
     notes += [
-        f"alpha {cut.alpha:g} is out of reach with {cut.groups} groups: every label is in every set"
-        for cut in cuts
-        if not cut.feasible
+        f"alpha {one.alpha:g} is out of reach with {one.groups} groups: every label is in every set"
+        for one in conformal
+        if not one.feasible
     ]
     return tuple(notes)
-
-
-def _columns(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
-    scores = np.asarray(scores, np.float64)
-    width = len(calibration.labels)
-    if scores.ndim != 2 or scores.shape[1] != width:
-        raise InputError("scores", "shape", f"(N, {width}), one column per label", scores.shape)
-    if np.isnan(scores).any():
-        row, column = np.argwhere(np.isnan(scores))[0]
-        raise InputError("scores", f"row {row}, {calibration.labels[column]}", "a number", "NaN")
-    return scores
-
-
-def _restored(kind: Any, record: Mapping[str, Any]) -> Any:
-    """A dataclass from its record, lists of JSON turned back into tuples."""
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})

@@ -1,4 +1,4 @@
-"""Conformal risk control: label sets whose expected false-negative rate has a proven bound.
+"""Conformal risk control: label sets whose expected loss on a new group has a proven bound.
 
 Source: Angelopoulos, Bates, Fisch, Lei, Schuster, "Conformal Risk Control", 2022
 (arXiv 2208.02814; ICLR 2024), theorem 1. For n calibration units and one new unit, exchangeable,
@@ -7,25 +7,25 @@ and a loss that never grows with the set and is at most B, the smallest set with
     n / (n + 1) * (mean loss of the n units) + B / (n + 1) <= alpha
 
 has an expected loss of at most alpha on the new unit. Here a unit is a group (a video, a dialogue):
-its samples resemble each other, so samples are not exchangeable, but groups are. A unit's loss is
-the mean over its samples of the share of a sample's true labels that the set misses, 0 for a sample
-without true label; B = 1.
+its samples resemble each other, so samples are not exchangeable, but groups are. A group's loss is
+the mean over its samples of the share of a sample's true labels that its set misses; a sample
+without a true label counts 0, and B = 1.
 
-What is bounded is the mean over draws of the n groups and of the new one. It is not promised for
-each draw, nor for each label, nor for a corpus unlike the calibration groups; and it takes
-calibration groups that had no part in fitting the model, so an epoch picked on them strains it.
+So it is the mean over groups of that loss that is bounded, in expectation over draws of the n
+groups and of the new one. It is NOT the share of all true labels that the sets miss, which is
+larger where many samples have no label or where samples with many labels are the harder ones; not
+the share missed of any one label; and not promised for each draw, nor for a corpus unlike the
+calibration groups. It takes calibration groups that had no part in fitting the model: an epoch
+chosen on them strains it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from mmer.calibration.folds import number_groups
-from mmer.calibration.targets import ratio
-from mmer.calibration.thresholds import checked
-from mmer.errors import InputError
+from mmer.metrics.counts import number_groups, ratio
+from mmer.metrics.decisions import decide
+from mmer.schema import Record
 
 # Rounding in a sum of n losses, far below 1 / (n + 1).
 _ROUNDING = 1e-12
@@ -33,33 +33,32 @@ _ROUNDING = 1e-12
 _ALL, _NONE = -1.0, 1.0
 
 
-@dataclass(frozen=True)
-class ConformalCut:
-    """The cut that makes prediction sets for one alpha.
+class ConformalThreshold(Record):
+    """The threshold that makes prediction sets for one alpha.
 
     Attributes:
-        alpha: What the expected false-negative rate is at most.
-        cut: A label is in the set if its score is above this.
-        bound: The left side of the inequality at this cut.
+        alpha: What the expected loss of a new group is at most: the mean over its samples, those
+            without a true label counting 0, of the share of a sample's labels that its set misses.
+        threshold: A label is in the set if its score is above this.
+        bound: The left side of the inequality at this threshold.
         groups: n, the number of calibration groups.
         feasible: False if n groups cannot support so small an alpha (1 / (n + 1) is above it):
             then every label is in every set, and nothing is learned from the sets.
     """
 
     alpha: float
-    cut: float
+    threshold: float
     bound: float
     groups: int
     feasible: bool
 
 
-@dataclass(frozen=True)
-class Coverage:
+class Coverage(Record):
     """What prediction sets did on some split.
 
     Attributes:
-        false_negative_rate: Mean over groups: what alpha bounds in expectation.
-        false_negative_rate_of_samples: Mean over samples.
+        false_negative_rate: Mean over groups of their loss: what alpha bounds in expectation.
+        false_negative_rate_of_samples: Mean over samples, those without a true label counting 0.
         covered: Share of samples whose true labels are all in their set.
         mean_set_size: Labels per set.
         groups: Number of groups.
@@ -72,66 +71,56 @@ class Coverage:
     groups: int
 
 
-def conformal_cut(
+def conformal_threshold(
     scores: np.ndarray, truth: np.ndarray, group_ids: tuple[str, ...], alpha: float
-) -> ConformalCut:
-    """Find the highest cut whose bound is at most `alpha`.
+) -> ConformalThreshold:
+    """Find the highest threshold whose bound is at most `alpha`.
 
     Args:
         scores: (N, L) in [0, 1], of samples that the model was not fitted on.
         truth: (N, L) 0 or 1.
         group_ids: N names of groups; give the samples' own names to take samples as units.
         alpha: Between 0 and 1.
-
-    Raises:
-        InputError: Sizes differ, nothing is there, a score is not in [0, 1] or a truth not 0 or 1.
     """
-    scores, truth = checked(scores, truth)
-    weights = _sample_weights(group_ids, len(scores))
     groups = len(set(group_ids))
-    # A true label that enters its sample's set takes this much off the mean loss.
-    relief = ratio(weights, truth.sum(axis=1))
-    rows, columns = np.nonzero(truth)
-    order = np.argsort(-scores[rows, columns], kind="stable")
-    levels = scores[rows, columns][order]
-    highest = float((weights * truth.any(axis=1)).sum())
-    risks = np.concatenate([[highest], highest - relief[rows][order].cumsum()]).clip(min=0)
-    bounds = groups / (groups + 1) * risks + 1 / (groups + 1)
+    bounds, levels = _bounds(scores, truth, group_ids)
     holds = bounds <= alpha + _ROUNDING
     if not holds.any():
-        return ConformalCut(alpha, _ALL, 1 / (groups + 1), groups, feasible=False)
+        bound = 1 / (groups + 1)
+        return ConformalThreshold(
+            alpha=alpha, threshold=_ALL, bound=bound, groups=groups, feasible=False
+        )
     count = int(holds.argmax())  # so many true labels must be in their sets
-    cut = _just_below(levels[count - 1]) if count else _NONE
-    entered = int((levels > cut).sum())  # those of equal score enter together
-    return ConformalCut(alpha, cut, float(bounds[entered]), groups, feasible=True)
-
-
-def prediction_sets(scores: np.ndarray, cut: ConformalCut) -> np.ndarray:
-    """(N, L) uint8: 1 where the label is in the sample's set."""
-    return (np.asarray(scores, np.float64) > cut.cut).astype(np.uint8)
+    threshold = _just_below(levels[count - 1]) if count else _NONE
+    entered = int(decide(levels, threshold).sum())  # those of equal score enter together
+    return ConformalThreshold(
+        alpha=alpha,
+        threshold=threshold,
+        bound=float(bounds[entered]),
+        groups=groups,
+        feasible=True,
+    )
 
 
 def coverage(
-    scores: np.ndarray, truth: np.ndarray, group_ids: tuple[str, ...], cut: ConformalCut
+    scores: np.ndarray,
+    truth: np.ndarray,
+    group_ids: tuple[str, ...],
+    threshold: ConformalThreshold,
 ) -> Coverage:
-    """What the sets of `cut` miss on samples with known truth.
+    """What the sets of `threshold` miss on samples with known truth.
 
     Args:
         scores: (N, L) in [0, 1].
         truth: (N, L) 0 or 1.
         group_ids: N names of groups.
-        cut: From calibration.
-
-    Raises:
-        InputError: Sizes differ, nothing is there, a score is not in [0, 1] or a truth not 0 or 1.
+        threshold: From calibration.
     """
-    scores, truth = checked(scores, truth)
-    weights = _sample_weights(group_ids, len(scores))
-    sets = prediction_sets(scores, cut).astype(bool)
-    missed = (truth & ~sets).sum(axis=1)
+    sets = decide(scores, threshold.threshold)
+    missed = ((truth > 0) & ~sets).sum(axis=1)
     losses = ratio(missed, truth.sum(axis=1))
     return Coverage(
-        false_negative_rate=float(losses @ weights),
+        false_negative_rate=float(losses @ _sample_weights(group_ids)),
         false_negative_rate_of_samples=float(losses.mean()),
         covered=float((missed == 0).mean()),
         mean_set_size=float(sets.sum(axis=1).mean()),
@@ -139,15 +128,32 @@ def coverage(
     )
 
 
-def _sample_weights(group_ids: tuple[str, ...], samples: int) -> np.ndarray:
+def _bounds(
+    scores: np.ndarray, truth: np.ndarray, group_ids: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(K + 1,) bound when the k true labels of highest score are in their sets; (K,) their scores.
+
+    K is the number of true labels of all samples.
+    """
+    weights = _sample_weights(group_ids)
+    # A true label that enters its sample's set takes this much off the mean loss.
+    relief = ratio(weights, truth.sum(axis=1))
+    rows, columns = np.nonzero(truth)
+    order = np.argsort(-scores[rows, columns], kind="stable")
+    levels = np.asarray(scores[rows, columns][order], np.float64)
+    highest = float((weights * truth.any(axis=1)).sum())
+    risks = np.concatenate([[highest], highest - relief[rows][order].cumsum()]).clip(min=0)
+    groups = len(set(group_ids))
+    return groups / (groups + 1) * risks + 1 / (groups + 1), levels
+
+
+def _sample_weights(group_ids: tuple[str, ...]) -> np.ndarray:
     """(N,) weights with which samples enter a mean over groups of means over a group's samples."""
-    if len(group_ids) != samples:
-        raise InputError("scores", "group_ids", f"{samples} names", len(group_ids))
     groups = number_groups(group_ids)
     sizes = np.bincount(groups)
     return 1 / (len(sizes) * sizes[groups])
 
 
 def _just_below(level: float) -> float:
-    """The cut that a score of `level` is just above."""
+    """The threshold that a score of `level` is just above."""
     return float(np.nextafter(level, 0)) if level > 0 else _ALL

@@ -6,11 +6,6 @@ import numpy as np
 from sklearn.model_selection import GroupKFold
 
 
-def number_groups(group_ids: tuple[str, ...]) -> np.ndarray:
-    """(N,) group numbers 0 .. G-1, in the order of the groups' names."""
-    return np.unique(np.asarray(group_ids), return_inverse=True)[1]
-
-
 def group_folds(groups: np.ndarray, folds: int) -> np.ndarray:
     """(N,) number of the fold that holds each sample out.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,6 +9,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss
+
+from mmer.schema import Record
 
 CalibratorMethod = Literal["identity", "temperature", "isotonic"]
 
@@ -20,8 +21,7 @@ _SMALLEST_SCORE = 1e-12
 _BINS = 10
 
 
-@dataclass(frozen=True)
-class Calibrator:
+class Calibrator(Record):
     """A non-decreasing map from a label's score to its probability, as plain numbers.
 
     Attributes:
@@ -46,8 +46,7 @@ class Calibrator:
         return np.asarray(scores, np.float64)
 
 
-@dataclass(frozen=True)
-class Reliability:
+class Reliability(Record):
     """A reliability diagram: how often a label is present where its probability is about p.
 
     Bins are ten of equal width; those without samples are left out.
@@ -66,8 +65,7 @@ class Reliability:
     expected_calibration_error: float
 
 
-@dataclass(frozen=True)
-class LabelProbabilities:
+class LabelProbabilities(Record):
     """One label's calibrator, and what speaks for it. All figures are cross-fitted.
 
     Attributes:
@@ -104,12 +102,12 @@ def fit_calibrator(method: CalibratorMethod, scores: np.ndarray, truth: np.ndarr
             return float(np.mean(np.logaddexp(0, scaled) - truth * scaled))
 
         found = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
-        return Calibrator("temperature", temperature=float(np.exp(found.x)))
+        return Calibrator(method="temperature", temperature=float(np.exp(found.x)))
     if method == "isotonic":
         margin = 1 / (len(scores) + 2)
         fitted = IsotonicRegression(y_min=margin, y_max=1 - margin).fit(scores, truth)
         return Calibrator(
-            "isotonic",
+            method="isotonic",
             knot_scores=tuple(fitted.X_thresholds_.tolist()),
             knot_probabilities=tuple(fitted.y_thresholds_.tolist()),
         )
@@ -128,21 +126,31 @@ def calibrate_label(
         minimum: With fewer samples than this on either side nothing is fitted.
     """
     positives = int(truth.sum())
-    rarer = min(positives, len(truth) - positives)
-    tried = _METHODS if rarer >= minimum else _METHODS[:1]
-    held_out = {method: _held_out(method, scores, truth, folds) for method in tried}
+    if min(positives, len(truth) - positives) < minimum:
+        note = f"{positives} of {len(truth)} samples have the label: too few on one side to fit"
+        return uncalibrated_label(scores, truth, note)
+    held_out = {method: _held_out(method, scores, truth, folds) for method in _METHODS}
     losses: dict[str, float] = {
         m: float(log_loss(truth, p, labels=[0, 1])) for m, p in held_out.items()
     }
-    chosen = min(tried, key=lambda method: losses[method])
+    chosen = min(_METHODS, key=lambda method: losses[method])
     return LabelProbabilities(
         calibrator=fit_calibrator(chosen, scores, truth),
         log_losses=losses,
         before=reliability(scores, truth),
         after=reliability(held_out[chosen], truth),
-        note=""
-        if rarer >= minimum
-        else f"{positives} of {len(truth)} samples have the label: too few on one side to fit",
+    )
+
+
+def uncalibrated_label(scores: np.ndarray, truth: np.ndarray, note: str) -> LabelProbabilities:
+    """One label's scores (N,) taken as probabilities, and why."""
+    diagram = reliability(scores, truth)
+    return LabelProbabilities(
+        calibrator=Calibrator(),
+        log_losses={"identity": float(log_loss(truth, scores, labels=[0, 1]))},
+        before=diagram,
+        after=diagram,
+        note=note,
     )
 
 

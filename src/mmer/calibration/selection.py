@@ -7,13 +7,16 @@ better by more than chance explains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from mmer.calibration.settings import CalibrationSettings
-from mmer.calibration.targets import Counts
+from mmer.calibration.targets import value_of
 from mmer.calibration.thresholds import label_thresholds, shared_threshold
+from mmer.metrics.counts import Counts
+from mmer.metrics.decisions import decide
+from mmer.schema import Record
 
 # The fixed threshold is left only for a gain of more than two standard errors: with one, where
 # there is nothing to gain, chance alone leaves it about every third time, and half of those lose.
@@ -23,8 +26,7 @@ _ERRORS_TO_LEAVE_FIXED = 2.0
 _ERRORS_OF_A_TIE = 1.0
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Record):
     """A way of setting thresholds, and what it scored on validation groups it was not fitted on.
 
     Attributes:
@@ -50,8 +52,7 @@ class Candidate:
         return f"{self.method}, shrunk by {self.prior_positives:g} positives"
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """The thresholds (L,) chosen, the candidate they come from, all candidates, and why."""
 
     thresholds: np.ndarray
@@ -62,9 +63,12 @@ class Selection:
 
 # Simplest first: the order in which a near-tie is decided.
 _WAYS = (
-    Candidate("fixed"),
-    Candidate("shared"),
-    *(Candidate("per_label", prior) for prior in (300.0, 100.0, 30.0, 10.0, 0.0)),
+    Candidate(method="fixed"),
+    Candidate(method="shared"),
+    *(
+        Candidate(method="per_label", prior_positives=prior)
+        for prior in (300.0, 100.0, 30.0, 10.0, 0.0)
+    ),
 )
 
 
@@ -88,19 +92,19 @@ def select_thresholds(
     present = _held_out_decisions(scores, truth, folds, settings)
     counts = [Counts.by_group(decided, truth, groups) for decided in present]
     target = settings.as_target()
-    values = np.array([float(count.total().value(target)[0]) for count in counts])
-    left_out = np.stack([count.without_each().value(target) for count in counts])  # (C, G)
+    values = np.array([float(value_of(count.total(), target)[0]) for count in counts])
+    left_out = np.stack([value_of(count.without_each(), target) for count in counts])  # (C, G)
     errors = _jackknife_error(left_out - left_out[0])
     candidates = tuple(
-        replace(way, value=float(value), gain=float(value - values[0]), standard_error=float(error))
-        for way, value, error in zip(_WAYS, values, errors, strict=True)
+        way.model_copy(update={"value": value, "gain": value - values[0], "standard_error": error})
+        for way, value, error in zip(_WAYS, values.tolist(), errors.tolist(), strict=True)
     )
-    index = _choose(candidates, left_out, settings.method)
+    index, best = _choose(candidates, left_out, settings.method)
     return Selection(
         thresholds=_fitted_thresholds(scores, truth, settings)[index],
         chosen=candidates[index],
         candidates=candidates,
-        reason=_reason(candidates, candidates[index], settings),
+        reason=_reason(candidates, candidates[index], candidates[best], settings),
     )
 
 
@@ -132,7 +136,7 @@ def _held_out_decisions(
     for fold in range(folds.max() + 1):
         out = folds == fold
         fitted = _fitted_thresholds(scores[~out], truth[~out], settings)
-        present[:, out] = scores[out] > fitted[:, None]
+        present[:, out] = [decide(scores[out], thresholds) for thresholds in fitted]
     return present
 
 
@@ -142,42 +146,52 @@ def _jackknife_error(left_out: np.ndarray) -> np.ndarray:
     return np.sqrt((count - 1) * left_out.var(axis=-1))
 
 
-def _choose(candidates: tuple[Candidate, ...], left_out: np.ndarray, method: str) -> int:
-    """Index of the candidate to use."""
+def _choose(
+    candidates: tuple[Candidate, ...], left_out: np.ndarray, method: str
+) -> tuple[int, int]:
+    """Index of the candidate to use, and of the best of those that may be used."""
     values = np.array([c.value for c in candidates])
     if method == "auto":
         eligible = np.array(
             [c.gain > _ERRORS_TO_LEAVE_FIXED * c.standard_error for c in candidates]
         )
         if not eligible.any():
-            return 0
+            return 0, 0
     else:
         eligible = np.array([c.method == method for c in candidates])
-    best = np.where(eligible, values, -np.inf).argmax()
+    best = int(np.where(eligible, values, -np.inf).argmax())
     margin = _ERRORS_OF_A_TIE * _jackknife_error(left_out[best] - left_out)
-    return int(np.argmax(eligible & (values[best] - values <= margin)))
+    return int(np.argmax(eligible & (values[best] - values <= margin))), best
 
 
 def _reason(
-    candidates: tuple[Candidate, ...], chosen: Candidate, settings: CalibrationSettings
+    candidates: tuple[Candidate, ...],
+    chosen: Candidate,
+    best: Candidate,
+    settings: CalibrationSettings,
 ) -> str:
-    """Why `chosen`, in a sentence."""
+    """Why `chosen` of those that may be used, of which `best` has the largest value."""
     if settings.method != "auto":
         why = "as set"
         if chosen.method == "per_label":
             why += ", shrunk as far as held-out groups allow within one standard error"
         return f"{chosen.name}: {why}."
-    best = max(candidates, key=lambda c: c.value)
     if chosen.method == "fixed":
-        if best.method == "fixed":
+        other = max(candidates[1:], key=lambda c: c.value)
+        if other.gain <= 0:
             return "fixed: no candidate scores better on held-out groups."
         return (
-            f"fixed: the best other candidate on held-out groups ({best.name}) gains "
-            f"{best.gain:.4f}, not more than {_ERRORS_TO_LEAVE_FIXED:g} standard errors "
-            f"(one is {best.standard_error:.4f})."
+            f"fixed: no candidate gains more than {_ERRORS_TO_LEAVE_FIXED:g} standard errors on "
+            f"held-out groups; the largest gain is {other.gain:.4f} (standard error "
+            f"{other.standard_error:.4f})."
         )
-    return (
+    gain = (
         f"{chosen.name}: gains {chosen.gain:.4f} (standard error {chosen.standard_error:.4f}) in "
-        f"{settings.target} over the fixed {settings.fixed:g} on held-out groups, and is the "
-        f"simplest within one standard error of the best ({best.name}, {best.gain:.4f})."
+        f"{settings.target} over the fixed {settings.fixed:g} on held-out groups"
+    )
+    if chosen == best:
+        return f"{gain}, the most of those that gain more than chance explains."
+    return (
+        f"{gain}, and is the simplest within one standard error of the best that gains more than "
+        f"chance explains ({best.name}, {best.gain:.4f})."
     )

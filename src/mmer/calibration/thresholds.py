@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmer.calibration.targets import Target, ratio
-from mmer.errors import InputError
+from mmer.calibration.targets import Target
+from mmer.metrics.counts import f1, macro_f1
+from mmer.metrics.decisions import decide
 
 
 def shared_threshold(scores: np.ndarray, truth: np.ndarray, target: Target) -> float:
@@ -28,9 +29,6 @@ def shared_threshold(scores: np.ndarray, truth: np.ndarray, target: Target) -> f
 
     Returns:
         The threshold, in [0, 1].
-
-    Raises:
-        InputError: Shapes differ, nothing is there, a score is not in [0, 1] or a truth not 0 or 1.
     """
     scan = _Scan.of(scores, truth)
     pooled = _Scan.of(scan.scores.reshape(-1, 1), scan.truth.reshape(-1, 1))
@@ -60,9 +58,6 @@ def label_thresholds(scores: np.ndarray, truth: np.ndarray, target: Target) -> n
     Returns:
         (L,) thresholds, in [0, 1]. A label without positives is never predicted, except where
         "accuracy" does not mind.
-
-    Raises:
-        InputError: Shapes differ, nothing is there, a score is not in [0, 1] or a truth not 0 or 1.
     """
     scan = _Scan.of(scores, truth)
     if target.name == "micro_f1":
@@ -102,7 +97,7 @@ class _Scan:
 
     @classmethod
     def of(cls, scores: np.ndarray, truth: np.ndarray) -> _Scan:
-        scores, truth = checked(scores, truth)
+        scores, truth = np.asarray(scores, np.float64), np.asarray(truth, bool)
         order = np.argsort(-scores, axis=0)
         falling = np.take_along_axis(scores, order, axis=0)
         hits = np.zeros((len(scores) + 1, scores.shape[1]), np.int64)
@@ -123,7 +118,7 @@ class _Scan:
 
     def cuts_at(self, thresholds: np.ndarray) -> np.ndarray:
         """(L,) the cut that each threshold makes."""
-        return (self.scores > thresholds).sum(axis=0)
+        return decide(self.scores, thresholds).sum(axis=0)
 
     def thresholds(self, cuts: np.ndarray) -> np.ndarray:
         """(L,) thresholds midway between the scores on both sides of the cuts; 1 and 0 bound."""
@@ -136,28 +131,6 @@ class _Scan:
         return np.where(midway < above, midway, below)
 
 
-def checked(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores as (N, L) float64 and truth as (N, L) bool.
-
-    Raises:
-        InputError: Shapes differ, nothing is there, a score is not in [0, 1] or a truth not 0 or 1.
-    """
-    scores, truth = np.asarray(scores, np.float64), np.asarray(truth)
-    if scores.ndim != 2 or scores.shape != truth.shape:
-        raise InputError("scores", "shape", f"(N, L), truth's {truth.shape}", scores.shape)
-    if scores.size == 0:
-        raise InputError("scores", "", "at least one sample and one label", scores.shape)
-    inside = (scores >= 0) & (scores <= 1)
-    if not inside.all():
-        row, column = np.argwhere(~inside)[0]
-        raise InputError(
-            "scores", f"row {row}, column {column}", "a number in [0, 1]", scores[row, column]
-        )
-    if not np.isin(truth, (0, 1)).all():
-        raise InputError("truth", "", "0 or 1", np.unique(truth))
-    return scores, truth.astype(bool)
-
-
 def _separate_values(scan: _Scan, target: Target) -> np.ndarray:
     """(N+1, L) value of each cut of each column, taken by itself."""
     positives = scan.hits[-1]
@@ -165,7 +138,7 @@ def _separate_values(scan: _Scan, target: Target) -> np.ndarray:
         precise = scan.hits / np.maximum(scan.sizes, 1) >= target.minimum_precision
         # No cut precise enough: cut 0 predicts nothing, and it is the first of equals.
         return np.where(precise, scan.hits, 0)
-    return ratio(2 * scan.hits, scan.sizes + positives)
+    return f1(scan.hits, scan.sizes, positives)
 
 
 def _micro_f1_cuts(scan: _Scan) -> np.ndarray:
@@ -192,8 +165,8 @@ def _shared_macro_f1(pooled: _Scan, scan: _Scan) -> np.ndarray:
     width = scan.scores.shape[1]
     label = pooled.order % width == np.arange(width)  # (N*L, L): whose score is the k-th
     hits = label & pooled.truth[pooled.order[:, 0]]
-    f1 = ratio(2 * hits.cumsum(axis=0), label.cumsum(axis=0) + scan.hits[-1])
-    values = np.concatenate([[0.0], f1.mean(axis=1)])
+    means = macro_f1(hits.cumsum(axis=0), label.cumsum(axis=0), scan.hits[-1])
+    values = np.concatenate([[0.0], np.nan_to_num(means)])
     # Means that are equal in exact arithmetic differ beyond the fifteenth digit: let them tie.
     return values.round(12)[:, None]
 

@@ -8,13 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, NonNegativeInt
 
 from mmer.provenance import SourceFile
 from mmer.samples.table import Features, Persons, Sample, Split
 from mmer.schema import Record, Settings
+
+LEAVES_NO_TRACE = "leaves no trace"
+"""Marks options on which no sample depends: `Annotated[int, LEAVES_NO_TRACE]`."""
+
+
+_Name = TypeVar("_Name", bound=str)
+
+
+def _each_once(names: tuple[_Name, ...]) -> tuple[_Name, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("expected each name once")
+    return names
+
+
+LabelNames = Annotated[tuple[_Name, ...], Field(min_length=1), AfterValidator(_each_once)]
+"""Names of labels, in the order of a table's columns: `LabelNames[str]`, or of a `Literal`."""
 
 
 class ValidationSplit(Settings):
@@ -25,8 +41,8 @@ class ValidationSplit(Settings):
         seed: Of the draw.
     """
 
-    share: float = Field(0.1, gt=0, lt=1)
-    seed: int = Field(1, ge=0)
+    share: float = Field(default=0.1, gt=0, lt=1)
+    seed: NonNegativeInt = 1
 
 
 class Ingestion(Settings):
@@ -47,6 +63,13 @@ class Ingestion(Settings):
         """The chosen reader's."""
         return getattr(self, self.reader)
 
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The reader and what of its options decides the samples, as JSON holds them."""
+        fields = type(self.options).model_fields.items()
+        kept = {name for name, field in fields if LEAVES_NO_TRACE not in field.metadata}
+        return {"reader": self.reader, **self.options.model_dump(mode="json", include=kept)}
+
 
 class RawCorpus(Record):
     """Where a corpus's files lie, before anything is opened.
@@ -59,7 +82,7 @@ class RawCorpus(Record):
 
     path: Path
     synthetic: bool = False
-    bayes_optimal: dict[str, float] = {}
+    bayes_optimal: dict[str, float] = Field(default={})
 
 
 @dataclass(frozen=True)
@@ -80,7 +103,7 @@ class CorpusSource:
 
     labels: tuple[str, ...]
     features: dict[str, Features]
-    alignment: str
+    alignment: Literal["word", "utterance", "none"]
     files: tuple[Path, ...]
     groups: dict[Split, tuple[str, ...]]
     read: Callable[[Split], Iterator[Sample]]
@@ -111,6 +134,21 @@ class PublishedScore(Record):
     accuracy: tuple[float, float] | None = None
 
 
+class Published(Record):
+    """What others have published on a corpus, as it stands in a file of its folder.
+
+    Attributes:
+        counts: What -> split -> count. What is "samples", "groups" or "samples with <label>"; the
+            split may be "all".
+        scores: What others report on it.
+        caveats: What to know before comparing with those.
+    """
+
+    counts: dict[str, dict[str, int]]
+    scores: tuple[PublishedScore, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Corpus:
     """All that the program knows of a corpus.
@@ -123,10 +161,9 @@ class Corpus:
         write_synthetic: Writes a stand-in in the official formats into an empty folder, and returns
             the Bayes-optimal score: metric -> value.
         download_instructions: Where the official files are to be had and where they go.
-        published_counts: (what, split) -> count; "samples", "groups", "samples with <label>" of a
-            split or of "all".
-        published_scores: What others report on it.
-        caveats: What to know before comparing with those.
+        code: Folders or modules of this package that make its samples, besides what all corpora
+            share; see `fingerprint`.
+        published_counts, published_scores, caveats: See `Published`.
     """
 
     title: str
@@ -135,7 +172,8 @@ class Corpus:
     synthetic: type[Settings]
     write_synthetic: Callable[[Path, Any], dict[str, float]]
     download_instructions: str
-    published_counts: dict[tuple[str, str], int]
+    code: tuple[str, ...]
+    published_counts: dict[str, dict[str, int]]
     published_scores: tuple[PublishedScore, ...] = ()
     caveats: tuple[str, ...] = ()
 

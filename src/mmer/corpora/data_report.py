@@ -2,276 +2,359 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import combinations
+from itertools import combinations, pairwise
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.ingestion import check_disjoint
 from mmer.errors import InputError
-from mmer.evaluation.failures import label_pairs
-from mmer.evaluation.published import CorpusCounts, published_counts
-from mmer.samples.table import MODALITIES, SPLITS, TableInfo, fixed_rows, flat_features, table_info
+from mmer.samples.table import (
+    SPLITS,
+    SampleTable,
+    Split,
+    TableInfo,
+    fixed_rows,
+    flat_features,
+    multi_hot,
+)
+from mmer.schema import Record
 
-_QUANTILES = (0, 5, 25, 50, 75, 95, 100)
 _EXAMPLES = 5
 
 
-def data_report(tables: dict[str, pa.Table]) -> dict:
+class Quantiles(Record):
+    """How numbers are distributed: extremes, quantiles in percent, mean."""
+
+    minimum: float
+    q5: float
+    q25: float
+    median: float
+    q75: float
+    q95: float
+    maximum: float
+    mean: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Quantiles | None:
+        """None if there is no value."""
+        if not len(values):
+            return None
+        names = ("minimum", "q5", "q25", "median", "q75", "q95", "maximum")
+        found = np.percentile(values, (0, 5, 25, 50, 75, 95, 100)).tolist()
+        return cls(**dict(zip(names, found, strict=True)), mean=float(values.mean()))
+
+
+class Repeated(Record):
+    """How many samples repeat an earlier one, and the first pairs of them."""
+
+    count: int
+    examples: tuple[tuple[str, str], ...]
+
+
+class SplitReport(Record):
+    """What one split holds; M modalities and L labels by name.
+
+    Attributes:
+        samples, groups: How many.
+        lengths: Modality -> steps of the samples that have it; None if none has.
+        seconds: Durations of the samples whose times are known; None if those of none are.
+        label_counts, label_rates: Label -> samples that have it, and their share.
+        co_occurrence: (L, L) samples that have both labels.
+        labels_per_sample: Mean.
+        without_label: Samples that have none.
+        missing: Modality -> samples that lack it.
+        without_features: Samples that lack all.
+        cleaned_values, cleaned_samples: Modality -> values that were not finite and are 0 in the
+            table, and in how many samples.
+        constant_features: Modality -> columns that never change.
+        repeated_ids, repeated_features: Samples that have an earlier one's id or features.
+    """
+
+    samples: int
+    groups: int
+    lengths: dict[str, Quantiles | None]
+    seconds: Quantiles | None
+    label_counts: dict[str, int]
+    label_rates: dict[str, float]
+    co_occurrence: tuple[tuple[int, ...], ...]
+    labels_per_sample: float
+    without_label: int
+    missing: dict[str, int]
+    without_features: int
+    cleaned_values: dict[str, int]
+    cleaned_samples: dict[str, int]
+    constant_features: dict[str, tuple[int, ...]]
+    repeated_ids: Repeated
+    repeated_features: Repeated
+
+
+class Shared(Record):
+    """What two splits have in common; nothing, if all is well."""
+
+    splits: tuple[Split, Split]
+    what: Literal["sample ids", "features"]
+    count: int
+    examples: tuple[str, ...]
+
+
+class CountBesidePublished(Record):
+    """A count of ours beside the published one.
+
+    Attributes:
+        what: "samples", "groups" or "samples with <label>".
+        split: Of which split, or "all".
+    """
+
+    what: str
+    split: str
+    ours: int
+    published: int
+
+    @property
+    def difference(self) -> int:
+        """Ours minus the published one."""
+        return self.ours - self.published
+
+
+class DataReport(Record):
+    """What the sample tables of a corpus hold.
+
+    Attributes:
+        info: What the tables say of themselves; that of the training split.
+        splits: Split -> what it holds.
+        shared: What more than one split has.
+        published: Counts beside the published ones; none for a synthetic corpus.
+        findings: Sentences on what deserves a look.
+    """
+
+    info: TableInfo
+    splits: dict[Split, SplitReport]
+    shared: tuple[Shared, ...]
+    published: tuple[CountBesidePublished, ...]
+    findings: tuple[str, ...]
+
+
+def data_report(tables: dict[Split, SampleTable], corpus: Corpus) -> DataReport:
     """Describe the sample tables of a corpus.
 
-    The tables are read once, record batch by record batch, so that tables opened by memory map may
-    be larger than memory; what is kept per sample is its ids, lengths and a digest.
+    The tables are read once, record batch by record batch, so that they may be larger than memory;
+    what is kept per sample is its ids, lengths and a digest.
 
     Args:
         tables: "train", "valid" and "test" -> sample table.
-
-    Returns:
-        What JSON can hold: what the tables are (`corpus`, `synthetic`, `alignment`, `labels`,
-        `features`, `fingerprint`); `splits`: split -> counts, lengths in steps, durations in
-        seconds, labels, missing modalities, cleaned values, constant features and duplicates;
-        `shared`: what more than one split has; `published`: counts beside the published ones;
-        `findings`: sentences on what deserves a look.
+        corpus: Whose published counts stand beside ours.
 
     Raises:
-        InputError: A split is missing or empty, or they are not of one corpus.
+        InputError: A split is missing or empty, the tables were not made together (of other files,
+            settings, labels), or two of them share a group.
     """
     info = _common_info(tables)
-    scans = {split: _Scan(info, split, table) for split, table in tables.items()}
+    scans = {split: _Scan.of(split, table) for split, table in tables.items()}
+    check_disjoint(f"sample tables of {info.corpus}", {s: scans[s].group_ids for s in scans})
     splits = {split: scan.describe() for split, scan in scans.items()}
-    report = {
-        "corpus": info.corpus,
-        "synthetic": info.synthetic,
-        "alignment": info.alignment,
-        "labels": list(info.labels),
-        "features": {m: asdict(info.features[m]) for m in MODALITIES},
-        "fingerprint": info.fingerprint,
-        "splits": splits,
-        "shared": _shared(scans),
-        "published": _beside_published(info, splits),
-    }
-    return {**report, "findings": _findings(report)}
+    shared, published = tuple(_shared(scans)), tuple(_beside_published(info, corpus, splits))
+    findings = tuple(_findings(info, splits, shared, published))
+    return DataReport(
+        info=info, splits=splits, shared=shared, published=published, findings=findings
+    )
 
 
+@dataclass(frozen=True)
 class _Scan:
-    """One pass over one split's table."""
+    """One split's table, its features read through.
 
-    def __init__(self, info: TableInfo, split: str, table: pa.Table) -> None:
-        self.info = info
-        self.sample_ids: list[str] = []
-        self.group_ids: list[str] = []
-        self.digests: list[bytes] = []
-        self.lengths: dict[str, list[np.ndarray]] = {m: [] for m in MODALITIES}
-        self.absent = dict.fromkeys(MODALITIES, 0)
-        self.least = {m: np.full(info.widths[m], np.inf) for m in MODALITIES}
-        self.most = {m: np.full(info.widths[m], -np.inf) for m in MODALITIES}
-        self.labels: list[np.ndarray] = []
-        self.cleaned: list[np.ndarray] = []
-        self.durations: list[np.ndarray] = []
-        for batch in table.to_batches():
-            self._read(batch)
-        if not self.sample_ids:
+    Attributes:
+        digests: Of each sample's features; its own name where it has none, to equal no other.
+        constant: Modality -> columns that never change.
+    """
+
+    info: TableInfo
+    rows: pa.Table
+    sample_ids: list[str]
+    group_ids: list[str]
+    digests: list[bytes]
+    constant: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, split: Split, table: SampleTable) -> _Scan:
+        rows, info = table.arrow(), table.info
+        if rows.num_rows == 0:
             raise InputError(f"{info.corpus} {split}", "", "at least one sample", "none")
+        ids, hashes = (
+            rows["sample_id"].to_pylist(),
+            [blake2b(digest_size=16) for _ in range(len(rows))],
+        )
+        constant = {m: _digest(rows[m], hashes) for m in info.modalities}
+        for i in np.flatnonzero(_absent(rows, info).all(axis=1)):
+            hashes[i].update(ids[i].encode())
+        digests = [digest.digest() for digest in hashes]
+        return cls(info, rows, ids, rows["group_id"].to_pylist(), digests, constant)
 
-    def _read(self, batch: pa.RecordBatch) -> None:
-        self.sample_ids += batch["sample_id"].to_pylist()
-        self.group_ids += batch["group_id"].to_pylist()
-        self.labels.append(fixed_rows(batch["labels"]))
-        self.cleaned.append(fixed_rows(batch["cleaned"]))
-        times = (batch[name].to_numpy(zero_copy_only=False) for name in ("end", "start"))
-        self.durations.append(np.subtract(*times))
-        hashes = [blake2b(digest_size=16) for _ in range(batch.num_rows)]
-        for modality in MODALITIES:
-            flat, offsets = flat_features(batch[modality])
-            self.absent[modality] += batch[modality].null_count
-            self.lengths[modality].append(np.diff(offsets))
-            if len(flat):
-                self.least[modality] = np.minimum(self.least[modality], flat.min(axis=0))
-                self.most[modality] = np.maximum(self.most[modality], flat.max(axis=0))
-            for i, digest in enumerate(hashes):
-                rows = flat[offsets[i] : offsets[i + 1]]
-                digest.update(len(rows).to_bytes(8, "little"))
-                digest.update(rows.data)
-        self.digests += [digest.digest() for digest in hashes]
-
-    def describe(self) -> dict:
-        labels, cleaned = np.concatenate(self.labels), np.concatenate(self.cleaned)
-        lengths = {m: np.concatenate(self.lengths[m]) for m in MODALITIES}
-        durations = np.concatenate(self.durations)
-        counts = labels.sum(axis=0, dtype=np.int64)
-        known = durations[~np.isnan(durations)]
-        return {
-            "samples": len(labels),
-            "groups": len(set(self.group_ids)),
-            "lengths": {m: _quantiles(n[n > 0]) for m, n in lengths.items()},
-            "seconds": _quantiles(known),
-            "label_counts": dict(zip(self.info.labels, counts.tolist(), strict=True)),
-            "label_rates": dict(
-                zip(self.info.labels, (counts / len(labels)).tolist(), strict=True)
-            ),
-            "co_occurrence": label_pairs(labels).tolist(),
-            "labels_per_sample": float(labels.sum(axis=1).mean()),
-            "without_label": int((~labels.any(axis=1)).sum()),
-            "missing": dict(self.absent),
-            "without_features": sum(1 for n in zip(*lengths.values(), strict=True) if not any(n)),
-            "cleaned_values": dict(zip(MODALITIES, cleaned.sum(axis=0).tolist(), strict=True)),
-            "cleaned_samples": dict(
-                zip(MODALITIES, (cleaned > 0).sum(axis=0).tolist(), strict=True)
-            ),
-            "constant_features": {
-                m: np.nonzero(self.least[m] == self.most[m])[0].tolist() for m in MODALITIES
-            },
-            "duplicates": {
-                "sample_ids": _repeated(self.sample_ids, self.sample_ids),
-                "features": _repeated(self.feature_digests(), self.sample_ids),
-            },
-        }
-
-    def feature_digests(self) -> list[bytes]:
-        """Digest of each sample's features; its own name where it has none, to equal no other."""
-        nothing = blake2b((0).to_bytes(8, "little") * len(MODALITIES), digest_size=16).digest()
-        return [
-            name.encode() if digest == nothing else digest
-            for digest, name in zip(self.digests, self.sample_ids, strict=True)
-        ]
+    def describe(self) -> SplitReport:
+        rows, modalities = self.rows, self.info.modalities
+        labels, cleaned = multi_hot(rows).astype(int), fixed_rows(rows["cleaned"].combine_chunks())
+        absent = _absent(rows, self.info)
+        steps = {m: pc.list_value_length(rows[m]).drop_null().to_numpy() for m in modalities}
+        seconds = pc.subtract(rows["end"], rows["start"]).drop_null().to_numpy()
+        return SplitReport(
+            samples=len(labels),
+            groups=len(set(self.group_ids)),
+            lengths={m: Quantiles.of(lengths) for m, lengths in steps.items()},
+            seconds=Quantiles.of(seconds),
+            label_counts=_named(self.info.labels, labels.sum(axis=0)),
+            label_rates=_named(self.info.labels, labels.mean(axis=0)),
+            co_occurrence=tuple(map(tuple, (labels.T @ labels).tolist())),
+            labels_per_sample=float(labels.sum(axis=1).mean()),
+            without_label=int((~labels.any(axis=1)).sum()),
+            missing=_named(modalities, absent.sum(axis=0)),
+            without_features=int(absent.all(axis=1).sum()),
+            cleaned_values=_named(modalities, cleaned.sum(axis=0)),
+            cleaned_samples=_named(modalities, (cleaned > 0).sum(axis=0)),
+            constant_features=self.constant,
+            repeated_ids=_repeated(self.sample_ids, self.sample_ids),
+            repeated_features=_repeated(self.digests, self.sample_ids),
+        )
 
 
-def _common_info(tables: dict[str, pa.Table]) -> TableInfo:
+def _digest(column: pa.ChunkedArray, hashes: list) -> tuple[int, ...]:
+    """Feed each sample's rows to its hash, chunk by chunk; which columns are constant."""
+    width = column.type.value_type.list_size
+    least, most, samples = np.full(width, np.inf), np.full(width, -np.inf), iter(hashes)
+    for chunk in column.chunks:
+        flat, offsets = flat_features(chunk)
+        least = np.minimum(least, flat.min(axis=0, initial=np.inf))
+        most = np.maximum(most, flat.max(axis=0, initial=-np.inf))
+        for begin, end in pairwise(offsets):
+            digest = next(samples)
+            digest.update(int(end - begin).to_bytes(8, "little"))
+            digest.update(flat[begin:end].data)
+    return tuple(np.flatnonzero(least == most).tolist())
+
+
+def _absent(rows: pa.Table, info: TableInfo) -> np.ndarray:
+    """(N, M) bool, where a sample lacks a modality."""
+    return np.stack([rows[m].is_null().to_numpy() for m in info.modalities], axis=1)
+
+
+def _common_info(tables: dict[Split, SampleTable]) -> TableInfo:
     if set(tables) != set(SPLITS):
         raise InputError("data report", "tables", f"one for each of {SPLITS}", list(tables))
-    infos = {split: table_info(table) for split, table in tables.items()}
-    first = next(iter(infos.values()))
-    for split, info in infos.items():
-        for name in ("corpus", "labels", "widths", "synthetic"):
-            ours, expected = getattr(info, name), getattr(first, name)
-            if ours != expected:
-                raise InputError(f"sample table {split}", name, f"{expected} as elsewhere", ours)
+    first = tables["train"].info
+    for split, table in tables.items():
+        expected = first.model_copy(update={"split": split})
+        for name in TableInfo.model_fields:
+            if getattr(table.info, name) != getattr(expected, name):
+                raise InputError(
+                    table.path,
+                    name,
+                    f"{getattr(expected, name)}, as in the table of the training split",
+                    getattr(table.info, name),
+                    "Run the alignment stage again for all splits.",
+                )
     return first
 
 
-def _quantiles(values: np.ndarray) -> dict[str, float] | None:
-    """Minimum, quantiles in percent and maximum; None if there is no value."""
-    if not len(values):
-        return None
-    quantiles = np.percentile(values, _QUANTILES)
-    named = {f"{q}%": float(v) for q, v in zip(_QUANTILES, quantiles, strict=True)}
-    return {**named, "mean": float(values.mean())}
+def _named(names: Sequence[str], values: np.ndarray) -> dict:
+    return dict(zip(names, values.tolist(), strict=True))
 
 
-def _repeated(keys: Iterable[str | bytes], names: list[str]) -> dict:
-    """How many samples repeat an earlier one's key, and the first pairs of them."""
+def _repeated(keys: Iterable[str | bytes], names: list[str]) -> Repeated:
     seen: dict[str | bytes, str] = {}
-    count = 0
-    examples: list[list[str]] = []
+    pairs = []
     for key, name in zip(keys, names, strict=True):
-        if key not in seen:
-            seen[key] = name
-            continue
-        count += 1
-        if len(examples) < _EXAMPLES:
-            examples.append([seen[key], name])
-    return {"count": count, "examples": examples}
+        if key in seen:
+            pairs.append((seen[key], name))
+        seen.setdefault(key, name)
+    return Repeated(count=len(pairs), examples=tuple(pairs[:_EXAMPLES]))
 
 
-def _shared(scans: dict[str, _Scan]) -> list[dict]:
-    """Groups, sample ids and identical features that two splits have in common."""
-    rows = []
+def _shared(scans: dict[Split, _Scan]) -> Iterator[Shared]:
+    """Sample ids and identical features that two splits have in common."""
     for first, second in combinations(scans, 2):
         one, other = scans[first], scans[second]
-        common = {
-            "groups": set(one.group_ids) & set(other.group_ids),
-            "sample_ids": set(one.sample_ids) & set(other.sample_ids),
+        named = dict(zip(one.digests, one.sample_ids, strict=True))
+        twins = zip(other.digests, other.sample_ids, strict=True)
+        common: dict[Literal["sample ids", "features"], set[str]] = {
+            "sample ids": set(one.sample_ids) & set(other.sample_ids),
+            "features": {f"{named[d]} = {name}" for d, name in twins if d in named},
         }
-        named = dict(zip(one.feature_digests(), one.sample_ids, strict=True))
-        twins = zip(other.feature_digests(), other.sample_ids, strict=True)
-        common["features"] = {f"{named[d]} = {name}" for d, name in twins if d in named}
-        rows += [
-            {
-                "splits": [first, second],
-                "what": what,
-                "count": len(members),
-                "examples": sorted(members)[:_EXAMPLES],
-            }
-            for what, members in common.items()
-        ]
-    return rows
+        for what, members in common.items():
+            examples = tuple(sorted(members)[:_EXAMPLES])
+            yield Shared(splits=(first, second), what=what, count=len(members), examples=examples)
 
 
-def _beside_published(info: TableInfo, splits: dict[str, dict]) -> list[dict]:
-    """Our counts beside the published ones, each difference explained."""
-    published = published_counts(info.corpus)
-    if published is None:
-        return []
-    ours = [
-        (what, split, counted[what])
-        for what in ("samples", "groups")
-        for split, counted in splits.items()
-    ]
-    ours += [(what, "all", sum(c[what] for c in splits.values())) for what in ("samples", "groups")]
-    ours += [
-        (f"samples with {label}", split, count)
-        for split, counted in splits.items()
-        for label, count in counted["label_counts"].items()
-    ]
-    rows = []
-    for what, split, count in ours:
-        expected = published.counts.get((what, split))
-        if expected is not None:
-            rows.append(
-                {
-                    "what": what,
-                    "split": split,
-                    "ours": count,
-                    "published": expected,
-                    "explanation": _explain(info, published, what, count - expected),
-                }
-            )
-    return rows
-
-
-def _explain(info: TableInfo, published: CorpusCounts, what: str, difference: int) -> str:
+def _beside_published(
+    info: TableInfo, corpus: Corpus, splits: dict[Split, SplitReport]
+) -> Iterator[CountBesidePublished]:
     if info.synthetic:
-        return "a synthetic corpus, of a size of its own"
-    if difference == 0:
-        return "as published"
-    kind = "fewer" if difference < 0 else "more"
-    reason = (published.why_fewer if difference < 0 else published.why_more)[what.split()[0]]
-    return f"{abs(difference)} {kind} than published: {reason}"
+        return
+    ours: dict[str, dict[str, int]] = {s: _counts(info, counted) for s, counted in splits.items()}
+    ours["all"] = {what: sum(ours[s][what] for s in splits) for what in ours["train"]}
+    for what, by_split in corpus.published_counts.items():
+        for split, published in by_split.items():
+            if what in (counts := ours[split]):
+                yield CountBesidePublished(
+                    what=what, split=split, ours=counts[what], published=published
+                )
 
 
-def _findings(report: dict) -> list[str]:
-    found = []
-    for row in report["shared"]:
-        if row["count"]:
-            splits, what = " and ".join(row["splits"]), row["what"].replace("_", " ")
-            examples = ", ".join(row["examples"])
-            found.append(f"{splits} share {row['count']} {what}: {examples}")
-    for split, counted in report["splits"].items():
-        found += [f"{split}: {finding}" for finding in _split_findings(counted)]
-    for row in report["published"]:
-        if row["ours"] != row["published"] and not report["synthetic"]:
-            found.append(f"{row['split']}: {row['what']}: {row['explanation']}")
-    return found
+def _counts(info: TableInfo, counted: SplitReport) -> dict[str, int]:
+    """What of the published counts we know of a split."""
+    groups = {"groups": counted.groups} if info.groups_known else {}
+    labels = {f"samples with {label}": count for label, count in counted.label_counts.items()}
+    return {"samples": counted.samples, **groups, **labels}
 
 
-def _split_findings(counted: dict) -> list[str]:
-    samples, found = counted["samples"], []
-    for label, count in counted["label_counts"].items():
+def _findings(
+    info: TableInfo,
+    splits: dict[Split, SplitReport],
+    shared: Iterable[Shared],
+    published: Iterable[CountBesidePublished],
+) -> Iterator[str]:
+    if not info.groups_known:
+        yield (
+            "the source does not say which samples belong to one recording: each counts as a group "
+            "of its own, so intervals and guarantees may promise too much, and splits may share "
+            "recordings"
+        )
+    for row in shared:
+        if row.count:
+            names = ", ".join(row.examples)
+            yield f"{row.splits[0]} and {row.splits[1]} share {row.count} {row.what}: {names}"
+    for split, counted in splits.items():
+        yield from (f"{split}: {finding}" for finding in _split_findings(counted))
+    for beside in published:
+        if beside.difference:
+            kind = "more" if beside.difference > 0 else "fewer"
+            yield (
+                f"{beside.split}: {beside.what}: {beside.ours}, {abs(beside.difference)} {kind} "
+                f"than the published {beside.published}"
+            )
+
+
+def _split_findings(counted: SplitReport) -> Iterator[str]:
+    samples = counted.samples
+    for label, count in counted.label_counts.items():
         if count in (0, samples):
-            found.append(f"{'no' if count == 0 else 'every'} sample has the label {label}")
-    for modality in MODALITIES:
-        if missing := counted["missing"][modality]:
-            found.append(f"{missing} of {samples} samples lack {modality}")
-        if cleaned := counted["cleaned_values"][modality]:
-            touched = counted["cleaned_samples"][modality]
-            found.append(f"{cleaned} {modality} values were not finite, in {touched} samples")
-        if constant := counted["constant_features"][modality]:
-            found.append(f"{len(constant)} {modality} features never change")
-    if counted["without_features"]:
-        found.append(f"{counted['without_features']} samples have no feature at all")
-    for what, name in (("sample_ids", "an id"), ("features", "the features")):
-        if count := counted["duplicates"][what]["count"]:
-            found.append(f"{count} samples repeat {name} of another")
-    return found
+            yield f"{'no' if count == 0 else 'every'} sample has the label {label}"
+    for modality, missing in counted.missing.items():
+        if missing:
+            yield f"{missing} of {samples} samples lack {modality}"
+        if cleaned := counted.cleaned_values[modality]:
+            touched = counted.cleaned_samples[modality]
+            yield f"{cleaned} {modality} values were not finite, in {touched} samples"
+        if constant := counted.constant_features[modality]:
+            yield f"{len(constant)} {modality} features never change"
+    if counted.without_features:
+        yield f"{counted.without_features} samples have no feature at all"
+    if counted.repeated_ids.count:
+        yield f"{counted.repeated_ids.count} samples repeat an id of another"
+    if counted.repeated_features.count:
+        yield f"{counted.repeated_features.count} samples repeat the features of another"

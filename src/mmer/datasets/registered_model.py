@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
@@ -12,24 +11,35 @@ from mmer.registry import servable
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
-logger = logging.getLogger(__name__)
-
 
 class RegisteredModel(AbstractDataset[servable.ServableModel, "PyFuncModel"]):
-    """Saving registers a new version under an alias; loading gives the version of that alias."""
+    """Saving registers a model under an alias; loading gives the version of that alias.
+
+    Args:
+        name: Of the registered model.
+        environment: Of the configuration; each but "base" has registered models of its own, whose
+            names end in "-" and its name.
+        alias: What the version is called until another takes the name.
+        metadata: Passed on to other tools.
+    """
 
     def __init__(
-        self, *, name: str, alias: str = "candidate", metadata: dict[str, Any] | None = None
+        self,
+        *,
+        name: str,
+        environment: str = "base",
+        alias: str = "candidate",
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._name, self._alias = name, alias
+        self._name = name if environment == "base" else f"{name}-{environment}"
+        self._alias = alias
         self.metadata = metadata
 
     def load(self) -> PyFuncModel:
         return servable.load(self._name, self._alias)
 
     def save(self, data: servable.ServableModel) -> None:
-        version = servable.register(data, self._name, self._alias)
-        logger.info("Registered %s version %s as '%s'", self._name, version, self._alias)
+        servable.register(data, self._name, self._alias)
 
     def _exists(self) -> bool:
         return servable.exists(self._name, self._alias)

@@ -1,68 +1,152 @@
-"""Which words each emotion attends to, for chosen samples."""
+"""What each label looks at, in samples where it is predicted rightly and most confidently."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
+from mmer.calibration.calibration import Calibration
 from mmer.errors import InputError
-from mmer.evaluation.metrics import decide
-from mmer.samples.scores import Scores
+from mmer.evaluation.failures import check_samples
+from mmer.metrics.decisions import decide
+from mmer.metrics.scores import Scores
+from mmer.samples.batches import Samples
+from mmer.schema import Record
 
 
-def telling_samples(scores: Scores, thresholds: np.ndarray) -> dict[str, int]:
-    """For each label the sample in which it is predicted most surely, and rightly.
+class Attending(Protocol):
+    """What may tell what it looks at."""
+
+    def attention(self, samples: Samples, index: np.ndarray) -> Sequence[Mapping[str, np.ndarray]]:
+        """Of each sample in `index`: modality -> (T, L); nothing at all if that is not known."""
+        ...
+
+
+class ModalityAttention(Record):
+    """How much each label looks at each step of one modality.
+
+    Attributes:
+        modality: Its name.
+        weights: L rows of T weights, each of which sums to 1.
+        words: T words that the steps stand for; None if unknown.
+    """
+
+    modality: str
+    weights: tuple[tuple[float, ...], ...]
+    words: tuple[str, ...] | None
+
+
+class Explanation(Record):
+    """What the labels look at in one sample.
+
+    Attributes:
+        sample_id: Its name.
+        chosen_for: The labels whose most confident correct prediction this is.
+        true: The labels that it has.
+        scores: L.
+        modalities: Those that the sample has.
+    """
+
+    sample_id: str
+    chosen_for: tuple[str, ...]
+    true: tuple[str, ...]
+    scores: tuple[float, ...]
+    modalities: tuple[ModalityAttention, ...]
+
+
+class Explanations(Record):
+    """What a system says of where it looks.
+
+    Attributes:
+        model: Digest of the system's model.
+        labels: L names, in the order of scores and weights.
+        examples: None of a system that does not tell, or is never right.
+    """
+
+    model: str
+    labels: tuple[str, ...]
+    examples: tuple[Explanation, ...] = ()
+
+
+def explain(
+    scorer: Attending,
+    samples: Samples,
+    words: Sequence[Sequence[str] | None],
+    scores: Scores,
+    calibration: Calibration,
+) -> Explanations:
+    """The attention in each label's most confident correct prediction.
 
     Args:
-        scores: N samples by L labels.
-        thresholds: (L,), one per label.
-
-    Returns:
-        Label -> position of the sample; without the labels that are never predicted rightly.
+        scorer: The system that gave the scores.
+        samples: N, those of the scores.
+        words: Of each sample, what the steps of its first modality stand for, and those of all
+            modalities where they share their steps.
+        scores: On the samples.
+        calibration: Of the system.
 
     Raises:
-        InputError: What `decide` refuses.
+        InputError: The calibration belongs to another model, the scores to other samples, or a
+            sample has another number of words than of steps.
     """
-    right = (decide(scores, thresholds) == 1) & (scores.truth == 1)
-    surest = np.where(right, scores.scores, -1.0).argmax(axis=0)
-    columns = enumerate(zip(scores.labels, surest, strict=True))
+    calibration.check(scores.info.model, scores.info.fingerprint)
+    check_samples(scores, samples)
+    chosen = most_confident_correct(scores, np.array(calibration.thresholds))
+    index = np.unique(list(chosen.values())).astype(np.int64)
+    found = scorer.attention(samples, index) if len(index) else []
+    examples = [
+        Explanation(
+            sample_id=scores.sample_ids[n],
+            chosen_for=tuple(label for label, at in chosen.items() if at == n),
+            true=tuple(np.array(scores.labels)[scores.truth[n] > 0].tolist()),
+            scores=tuple(scores.scores[n].tolist()),
+            modalities=_modalities(samples, int(n), attention, words[n]),
+        )
+        for n, attention in zip(index, found, strict=bool(found))
+    ]
+    return Explanations(model=scores.info.model, labels=scores.labels, examples=tuple(examples))
+
+
+def most_confident_correct(scores: Scores, thresholds: np.ndarray) -> dict[str, int]:
+    """Label -> position of the sample in which it is predicted rightly with the highest score.
+
+    Labels that are never predicted rightly are left out.
+    """
+    right = decide(scores.scores, thresholds) & (scores.truth > 0)
+    highest = np.where(right, scores.scores, -1.0).argmax(axis=0)
+    columns = enumerate(zip(scores.labels, highest, strict=True))
     return {label: int(n) for column, (label, n) in columns if right[n, column]}
 
 
-def attended_words(
-    scores: Scores, sample: int, attention: np.ndarray, words: Sequence[str]
-) -> dict:
-    """What the label attention of one sample looks at.
-
-    Args:
-        scores: Where the sample's name, truth and scores stand.
-        sample: Position of the sample among them.
-        attention: (T, L) weights of the text's label attention, each column summing to 1
-            (CARAT, label-specific features).
-        words: T words.
-
-    Returns:
-        What JSON can hold: `sample_id`, `true` (labels present), `scores` (label -> score),
-        `words`, and `attention` (label -> T weights).
-
-    Raises:
-        InputError: The attention is not one row per word and one column per label, or not weights.
-    """
-    where = f"label attention of {scores.sample_ids[sample]}"
-    attention = np.asarray(attention, dtype=np.float64)
-    expected = (len(words), len(scores.labels))
-    if attention.shape != expected:
-        raise InputError(where, "shape", f"{expected}, words by labels", attention.shape)
-    if not (attention >= 0).all():
-        raise InputError(where, "", "weights of at least 0", attention.min())
-    truth = scores.truth[sample]
-    return {
-        "sample_id": scores.sample_ids[sample],
-        "true": [label for label, present in zip(scores.labels, truth, strict=True) if present],
-        "scores": dict(
-            zip(scores.labels, scores.scores[sample].astype(float).tolist(), strict=True)
-        ),
-        "words": list(words),
-        "attention": dict(zip(scores.labels, attention.T.tolist(), strict=True)),
-    }
+def _modalities(
+    samples: Samples,
+    sample: int,
+    attention: Mapping[str, np.ndarray],
+    words: Sequence[str] | None,
+) -> tuple[ModalityAttention, ...]:
+    found = []
+    for modality in samples.modalities:
+        steps = int(samples.host_lengths[modality][sample])
+        if steps == 0 or modality not in attention:
+            continue
+        weights = np.asarray(attention[modality], np.float64)
+        shape = (steps, len(samples.info.labels))
+        if weights.shape != shape or not (weights >= 0).all():
+            raise ValueError(
+                f"attention to {modality} of {samples.sample_ids[sample]}: expected weights "
+                f"of shape {shape}, steps by labels, at least 0"
+            )
+        named = modality == samples.modalities[0] or samples.info.alignment != "none"
+        if named and words is not None and len(words) != steps:
+            where = f"{samples.info.corpus} sample {samples.sample_ids[sample]}"
+            raise InputError(where, "words", f"one for each of {steps} steps", len(words))
+        found.append(
+            ModalityAttention(
+                modality=modality,
+                weights=tuple(map(tuple, weights.T.tolist())),
+                words=tuple(words) if named and words is not None else None,
+            )
+        )
+    return tuple(found)

@@ -1,142 +1,212 @@
-"""Where a system fails: by length, by number of labels, its surest mistakes, its co-occurrences."""
+"""Where a system fails: by length, by number of labels, in single decisions, in co-occurrences."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
+from mmer.calibration.calibration import Calibration
 from mmer.errors import InputError
-from mmer.evaluation.metrics import decide, decision_metrics
-from mmer.samples.scores import Scores
+from mmer.evaluation.assessment import Headline, headlines
+from mmer.metrics.decisions import decide
+from mmer.metrics.scores import Scores
+from mmer.samples.batches import Samples
+from mmer.schema import Record
+
+_BUCKETS = 4
+_ERRORS_OF_EACH_KIND = 10
+_SMALLEST = 1e-12
+
+
+class Bucket(Record):
+    """Samples that are alike in something that is counted: steps, or labels truly present.
+
+    Where they have no label, micro-F1 and accuracy can only be 0; `accuracy_empty_correct` is then
+    the share of samples for which, rightly, nothing is predicted.
+
+    Attributes:
+        least, most: Of what is counted, both included.
+        samples: Their number.
+        labels_predicted: Mean per sample.
+        figures: What the decisions on them are worth.
+        accuracy_empty_correct: Accuracy if a rightly empty prediction counts 1.
+    """
+
+    least: int
+    most: int
+    samples: int
+    labels_predicted: float
+    figures: Headline
+    accuracy_empty_correct: float
+
+
+class ConfidentError(Record):
+    """A wrong decision.
+
+    Attributes:
+        kind: "predicted" though absent, or "missed" though present.
+        confidence: In [0, 1]: how far the score lies on the wrong side of its threshold, as a share
+            of the way to the end of the scale, so that labels with low and with high thresholds,
+            and both kinds, can be compared.
+    """
+
+    sample_id: str
+    group_id: str
+    label: str
+    kind: Literal["predicted", "missed"]
+    score: float
+    threshold: float
+    confidence: float
+
+
+class CoOccurrence(Record):
+    """How often two labels stand together.
+
+    Attributes:
+        labels: L names.
+        true, predicted: (L, L) numbers of samples that have both, single labels on the diagonal.
+    """
+
+    labels: tuple[str, ...]
+    true: tuple[tuple[int, ...], ...]
+    predicted: tuple[tuple[int, ...], ...]
+
+
+class Failures(Record):
+    """Where a system fails on one split.
+
+    Attributes:
+        model: Digest of the system's model.
+        by_length: By steps of the longest modality, buckets of about equal size.
+        by_label_count: By labels truly present, one bucket for each count.
+        most_confident_errors: The most confident first.
+        co_occurrence: Of labels, in truth and as predicted.
+    """
+
+    model: str
+    by_length: tuple[Bucket, ...]
+    by_label_count: tuple[Bucket, ...]
+    most_confident_errors: tuple[ConfidentError, ...]
+    co_occurrence: CoOccurrence
+
+
+def find_failures(scores: Scores, calibration: Calibration, samples: Samples) -> Failures:
+    """Where the decisions on these samples are wrong.
+
+    Raises:
+        InputError: The calibration belongs to another model, or the scores to other samples.
+    """
+    calibration.check(scores.info.model, scores.info.fingerprint)
+    check_samples(scores, samples)
+    thresholds = np.array(calibration.thresholds)
+    present = decide(scores.scores, thresholds)
+    return Failures(
+        model=scores.info.model,
+        by_length=by_length(scores, present, samples.longest),
+        by_label_count=by_label_count(scores, present),
+        most_confident_errors=most_confident_errors(scores, thresholds),
+        co_occurrence=CoOccurrence(
+            labels=scores.labels, true=_pairs(scores.truth), predicted=_pairs(present)
+        ),
+    )
+
+
+def check_samples(scores: Scores, samples: Samples) -> None:
+    """Refuse samples that are not those of the scores.
+
+    Raises:
+        InputError: They come from another table, or stand in another order.
+    """
+    where = f"{samples.info.corpus} {samples.info.split} samples"
+    for name, expected, found in (
+        ("fingerprint", scores.info.fingerprint, samples.info.fingerprint),
+        ("split", scores.info.split, samples.info.split),
+    ):
+        if expected != found:
+            raise InputError(where, name, f"that of the scores, {expected}", found)
+    if scores.sample_ids != samples.sample_ids:
+        raise InputError(where, "sample_id", "those of the scores", "others, or another order")
 
 
 def by_length(
-    scores: Scores, thresholds: np.ndarray, lengths: np.ndarray, buckets: int = 4
-) -> list[dict]:
-    """Metrics by quantiles of the samples' length.
+    scores: Scores, present: np.ndarray, lengths: np.ndarray, buckets: int = _BUCKETS
+) -> tuple[Bucket, ...]:
+    """Figures by quantiles of the samples' length; fewer buckets where many are of one length.
 
     Args:
-        scores: N samples by L labels.
-        thresholds: (L,), one per label.
+        scores: For their truth.
+        present: (N, L) bool decisions.
         lengths: (N,) steps of each sample.
-        buckets: How many, of about equal size; fewer where many samples are of one length.
-
-    Returns:
-        One row per bucket: `from` and `to` (steps, both included), `samples`, `micro_f1`,
-        `accuracy`, `macro_f1`.
-
-    Raises:
-        InputError: The lengths are not N numbers, or what `decide` refuses.
+        buckets: How many.
     """
-    decisions, lengths = decide(scores, thresholds), np.asarray(lengths)
-    if lengths.shape != (len(decisions),):
-        where = f"{scores.system} on {scores.split}"
-        raise InputError(where, "lengths", f"{len(decisions)} numbers", f"shape {lengths.shape}")
     edges = np.quantile(lengths, np.linspace(0, 1, buckets + 1), method="inverted_cdf")
-    bucket = np.searchsorted(np.unique(edges[1:-1]), lengths)
-    return [
-        {
-            "from": int(lengths[bucket == b].min()),
-            "to": int(lengths[bucket == b].max()),
-            **_row(scores.truth[bucket == b], decisions[bucket == b], "macro_f1"),
-        }
-        for b in np.unique(bucket)
-    ]
+    at = np.searchsorted(np.unique(edges[1:-1]), lengths)
+    return _buckets(scores.truth > 0, present, lengths, at)
 
 
-def by_label_count(scores: Scores, thresholds: np.ndarray) -> list[dict]:
-    """Metrics by how many labels a sample truly has.
-
-    Where a sample has none, micro-F1 and accuracy can only be 0; `accuracy_empty_correct` is then
-    the share of samples for which, rightly, nothing is predicted.
-
-    Returns:
-        One row per count that occurs: `labels`, `labels_predicted` (mean per sample), `samples`,
-        `micro_f1`, `accuracy`, `accuracy_empty_correct`.
-
-    Raises:
-        InputError: What `decide` refuses.
-    """
-    decisions, count = decide(scores, thresholds), scores.truth.sum(axis=1)
-    return [
-        {
-            "labels": int(n),
-            "labels_predicted": float(decisions[count == n].sum(axis=1).mean()),
-            **_row(scores.truth[count == n], decisions[count == n], "accuracy_empty_correct"),
-        }
-        for n in np.unique(count)
-    ]
+def by_label_count(scores: Scores, present: np.ndarray) -> tuple[Bucket, ...]:
+    """Figures by how many labels a sample truly has; `present` (N, L) are the decisions."""
+    count = scores.truth.sum(axis=1)
+    return _buckets(scores.truth > 0, present, count, count)
 
 
-def surest_mistakes(scores: Scores, thresholds: np.ndarray, most: int = 10) -> list[dict]:
-    """The mistakes in which the score lies farthest on the wrong side of its threshold.
-
-    How far is measured as a share of the way from the threshold to the end of the scale, so that
-    labels with low and with high thresholds, and both kinds of mistake, can be compared.
+def most_confident_errors(
+    scores: Scores, thresholds: np.ndarray, most: int = _ERRORS_OF_EACH_KIND
+) -> tuple[ConfidentError, ...]:
+    """The errors whose score lies farthest on the wrong side of its threshold.
 
     Args:
         scores: N samples by L labels.
         thresholds: (L,), one per label.
         most: How many of each kind.
-
-    Returns:
-        Rows of `sample_id`, `group_id`, `label`, `mistake` ("predicted" though absent or "missed"
-        though present), `score`, `threshold` and `sureness` in [0, 1], the surest first.
-
-    Raises:
-        InputError: What `decide` refuses.
     """
-    decisions, thresholds = decide(scores, thresholds), np.asarray(thresholds, dtype=np.float64)
-    above = (scores.scores - thresholds) / np.maximum(1 - thresholds, 1e-12)
-    below = (thresholds - scores.scores) / np.maximum(thresholds, 1e-12)
-    sureness = np.clip(np.where(decisions, above, below), 0, 1)
-    rows = []
-    for mistake, wrong in (
-        ("predicted", (decisions == 1) & (scores.truth == 0)),
-        ("missed", (decisions == 0) & (scores.truth == 1)),
-    ):
-        samples, labels = np.nonzero(wrong)
-        order = np.argsort(-sureness[samples, labels], kind="stable")[:most]
-        rows += [
-            {
-                "sample_id": scores.sample_ids[n],
-                "group_id": scores.group_ids[n],
-                "label": scores.labels[label],
-                "mistake": mistake,
-                "score": float(scores.scores[n, label]),
-                "threshold": float(thresholds[label]),
-                "sureness": float(sureness[n, label]),
-            }
-            for n, label in zip(samples[order], labels[order], strict=True)
+    present, truth = decide(scores.scores, thresholds), scores.truth > 0
+    above = (scores.scores - thresholds) / np.maximum(1 - thresholds, _SMALLEST)
+    below = (thresholds - scores.scores) / np.maximum(thresholds, _SMALLEST)
+    confidence = np.clip(np.where(present, above, below), 0, 1)
+    errors = []
+    kinds: tuple[tuple[Literal["predicted", "missed"], np.ndarray], ...] = (
+        ("predicted", present & ~truth),
+        ("missed", truth & ~present),
+    )
+    for kind, wrong in kinds:
+        rows, columns = np.nonzero(wrong)
+        order = np.argsort(-confidence[rows, columns], kind="stable")[:most]
+        errors += [
+            ConfidentError(
+                sample_id=scores.sample_ids[n],
+                group_id=scores.group_ids[n],
+                label=scores.labels[label],
+                kind=kind,
+                score=scores.scores[n, label],
+                threshold=thresholds[label],
+                confidence=confidence[n, label],
+            )
+            for n, label in zip(rows[order], columns[order], strict=True)
         ]
-    return sorted(rows, key=lambda row: -row["sureness"])
+    return tuple(sorted(errors, key=lambda error: -error.confidence))
 
 
-def co_occurrence(scores: Scores, thresholds: np.ndarray) -> dict:
-    """How often two labels stand together, in truth and as predicted.
+def _buckets(
+    truth: np.ndarray, present: np.ndarray, counted: np.ndarray, at: np.ndarray
+) -> tuple[Bucket, ...]:
+    """One bucket for each number that occurs in `at` (N,)."""
+    at = np.unique(at, return_inverse=True)[1]
+    rightly_empty = ~(present | truth).any(axis=1)
+    return tuple(
+        Bucket(
+            least=counted[at == b].min(),
+            most=counted[at == b].max(),
+            samples=(at == b).sum(),
+            labels_predicted=present[at == b].sum(axis=1).mean(),
+            figures=figures,
+            accuracy_empty_correct=(figures.accuracy or 0.0) + rightly_empty[at == b].mean(),
+        )
+        for b, figures in enumerate(headlines(present, truth, at))
+    )
 
-    Returns:
-        `labels`, and `true` and `predicted`: (L, L) lists of counts, those of single labels on the
-        diagonal.
 
-    Raises:
-        InputError: What `decide` refuses.
-    """
-    decisions = decide(scores, thresholds)
-    return {
-        "labels": list(scores.labels),
-        "samples": len(decisions),
-        "true": label_pairs(scores.truth).tolist(),
-        "predicted": label_pairs(decisions).tolist(),
-    }
-
-
-def label_pairs(present: np.ndarray) -> np.ndarray:
-    """(L, L) number of samples that have both labels, from (N, L) of 0 and 1."""
+def _pairs(present: np.ndarray) -> tuple[tuple[int, ...], ...]:
     counts = present.astype(np.int64)
-    return counts.T @ counts
-
-
-def _row(truth: np.ndarray, decisions: np.ndarray, third: str) -> dict:
-    metrics = decision_metrics(truth, decisions)
-    shown = {name: metrics[name] for name in ("micro_f1", "accuracy", third)}
-    return {"samples": len(truth), **shown}
+    return tuple(map(tuple, (counts.T @ counts).tolist()))

@@ -1,119 +1,141 @@
-"""How much a system leans on each modality: scores with some of them hidden."""
+"""How much a system leans on each modality: what it is worth with some of them hidden."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
-from mmer.errors import InputError
-from mmer.evaluation.metrics import decide, decision_metrics
-from mmer.samples.scores import Scores
-from mmer.samples.table import MODALITIES
+from mmer.calibration.calibration import Calibration
+from mmer.evaluation.assessment import EvaluationSettings, Headline, headlines
+from mmer.metrics.decisions import decide
+from mmer.metrics.metrics import HEADLINE
+from mmer.metrics.scores import Scores
+from mmer.samples.batches import Present
+from mmer.schema import Record
 
-SUBSETS = tuple(
-    subset for size in range(len(MODALITIES), 0, -1) for subset in combinations(MODALITIES, size)
-)
-MISSING_RATES = (0.0, 0.2, 0.4, 0.6, 0.8)
-_SHOWN = ("micro_f1", "macro_f1", "accuracy")
-
-Present = dict[str, np.ndarray]
-"""Modality -> (N,) bool: where False, the modality is hidden from the system."""
+_MOST_FOR_ALL_SUBSETS = 4
 
 
-def by_modality_subset(
-    score: Callable[[Present], np.ndarray], scores: Scores, thresholds: np.ndarray
-) -> list[dict]:
-    """Metrics with each of the seven subsets of modalities shown, the others hidden.
+class SubsetFigures(Record):
+    """Figures with these modalities shown and the others hidden."""
+
+    modalities: tuple[str, ...]
+    figures: Headline
+
+
+class MissingRateFigures(Record):
+    """Figures where each modality of each sample is hidden at random.
+
+    Attributes:
+        rate: Probability of being hidden.
+        hidden: Share that was: below the rate, because every sample keeps a modality.
+        figures: Means over the draws; None if undefined in one.
+    """
+
+    rate: float
+    hidden: float
+    figures: Headline
+
+
+class Robustness(Record):
+    """What a system is worth with modalities hidden.
+
+    Attributes:
+        model: Digest of the system's model.
+        by_subset: The full set first.
+        by_missing_rate: In the order of the settings; none where there is one modality alone.
+    """
+
+    model: str
+    by_subset: tuple[SubsetFigures, ...]
+    by_missing_rate: tuple[MissingRateFigures, ...]
+
+
+def measure_robustness(
+    score: Callable[[Present], np.ndarray],
+    scores: Scores,
+    calibration: Calibration,
+    settings: EvaluationSettings,
+    modalities: tuple[str, ...],
+) -> Robustness:
+    """Figures with modalities hidden, under the thresholds chosen with all of them shown.
 
     Args:
         score: Scores of the system, (N, L), where only the modalities given as present are shown.
         scores: The system's scores on the same N samples, for their truth and names.
-        thresholds: (L,), those chosen with all modalities shown.
-
-    Returns:
-        One row per subset, the full set first: `modalities`, `micro_f1`, `macro_f1`, `accuracy`.
-
-    Raises:
-        InputError: `score` gives another shape, or values that are no scores.
-    """
-    count = len(scores.sample_ids)
-    rows = []
-    for subset in SUBSETS:
-        present = {m: np.full(count, m in subset) for m in MODALITIES}
-        rows.append({"modalities": list(subset), **_metrics(score, present, scores, thresholds)})
-    return rows
-
-
-def by_missing_rate(
-    score: Callable[[Present], np.ndarray],
-    scores: Scores,
-    thresholds: np.ndarray,
-    *,
-    rates: Sequence[float] = MISSING_RATES,
-    repeats: int = 2,
-    seed: int = 0,
-) -> list[dict]:
-    """Metrics where each modality of each sample is hidden at random.
-
-    Modalities are hidden independently; a sample that would lose all three keeps one, drawn at
-    random. So the share that is truly hidden, `hidden`, stays a little below the rate, and at rate
-    1 is two thirds.
-
-    Args:
-        score: As in `by_modality_subset`.
-        scores: As in `by_modality_subset`.
-        thresholds: (L,), those chosen with all modalities shown.
-        rates: Chances of being hidden, in [0, 1].
-        repeats: Draws per rate, of which the mean is reported.
-        seed: Of the draws.
-
-    Returns:
-        One row per rate: `rate`, `hidden`, and the mean of `micro_f1`, `macro_f1` and `accuracy`
-        over the draws (None if undefined in one).
+        calibration: Its thresholds.
+        settings: Rates, repeats and seed.
+        modalities: M names.
 
     Raises:
-        InputError: A rate outside [0, 1]; `score` gives another shape, or values that are no
-            scores.
+        InputError: The calibration belongs to another model; `score` gives another shape, or values
+            that are no scores.
     """
-    generator, count, rows = np.random.default_rng(seed), len(scores.sample_ids), []
-    for rate in rates:
-        if not 0 <= rate <= 1:
-            raise InputError("robustness", "missing rate", "a number in [0, 1]", rate)
-        draws = []
-        for _ in range(repeats if rate > 0 else 1):
-            shown = draw_shown(generator, count, rate)
-            present = dict(zip(MODALITIES, shown.T, strict=True))
-            metrics = _metrics(score, present, scores, thresholds)
-            draws.append({"hidden": float((~shown).mean()), **metrics})
-        rows.append({"rate": float(rate), **{name: _mean(draws, name) for name in draws[0]}})
-    return rows
+    calibration.check(scores.info.model, scores.info.fingerprint)
+    thresholds, count = np.array(calibration.thresholds), len(scores.truth)
+
+    def figures(shown: np.ndarray) -> Headline:
+        hidden = [m for m, column in zip(modalities, shown.T, strict=True) if not column.all()]
+        title = " without ".join([scores.info.title, *hidden])
+        info = scores.info.model_copy(update={"title": title})
+        given = score(dict(zip(modalities, shown.T, strict=True)))
+        present = decide(replace(scores, info=info, scores=given).scores, thresholds)
+        return headlines(present, scores.truth, np.zeros(count, np.int64))[0]
+
+    return Robustness(
+        model=scores.info.model,
+        by_subset=tuple(
+            SubsetFigures(
+                modalities=subset,
+                figures=figures(np.tile([m in subset for m in modalities], (count, 1))),
+            )
+            for subset in modality_subsets(modalities)
+        ),
+        by_missing_rate=_by_missing_rate(figures, (count, len(modalities)), settings),
+    )
 
 
-def draw_shown(generator: np.random.Generator, count: int, rate: float) -> np.ndarray:
-    """(N, 3) bool: which modalities are shown, at least one per sample."""
-    shown = generator.random((count, len(MODALITIES))) >= rate
-    kept = generator.integers(len(MODALITIES), size=count)
+def modality_subsets(modalities: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Which modalities are shown together, from many to few.
+
+    All subsets that are not empty; of more than four modalities the full set, those that lack one,
+    and single ones.
+    """
+    most = len(modalities)
+    sizes = range(most, 0, -1) if most <= _MOST_FOR_ALL_SUBSETS else (most, most - 1, 1)
+    return [subset for size in sizes for subset in combinations(modalities, size)]
+
+
+def draw_shown(rng: np.random.Generator, count: int, modalities: int, rate: float) -> np.ndarray:
+    """(N, M) bool: which modalities are shown.
+
+    Each is hidden with probability `rate`; a sample that would lose all keeps one, drawn at random.
+    """
+    shown = rng.random((count, modalities)) >= rate
+    kept = rng.integers(modalities, size=count)
     lost = ~shown.any(axis=1)
     shown[lost, kept[lost]] = True
     return shown
 
 
-def _metrics(
-    score: Callable[[Present], np.ndarray],
-    present: Present,
-    scores: Scores,
-    thresholds: np.ndarray,
-) -> dict[str, float | None]:
-    hidden = [m for m in MODALITIES if not present[m].all()]
-    system = f"{scores.system} without {', '.join(hidden)}" if hidden else scores.system
-    masked = replace(scores, scores=np.asarray(score(present)), system=system)
-    metrics = decision_metrics(masked.truth, decide(masked, thresholds))
-    return {name: metrics[name] for name in _SHOWN}
+def _by_missing_rate(
+    figures: Callable[[np.ndarray], Headline], size: tuple[int, int], settings: EvaluationSettings
+) -> tuple[MissingRateFigures, ...]:
+    rng, rows = np.random.default_rng(settings.seed), []
+    for rate in settings.missing_rates if size[1] > 1 else ():
+        repeats = settings.repeats if rate else 1
+        draws = [draw_shown(rng, *size, rate) for _ in range(repeats)]
+        hidden = np.mean([~shown for shown in draws])
+        means = _mean([figures(shown) for shown in draws])
+        rows.append(MissingRateFigures(rate=rate, hidden=hidden, figures=means))
+    return tuple(rows)
 
 
-def _mean(draws: list[dict], name: str) -> float | None:
-    values = [draw[name] for draw in draws]
-    return None if None in values else float(np.mean(values))
+def _mean(draws: list[Headline]) -> Headline:
+    columns = {name: [getattr(draw, name) for draw in draws] for name in HEADLINE}
+    return Headline(
+        **{name: None if None in column else np.mean(column) for name, column in columns.items()}
+    )

@@ -10,6 +10,8 @@ import json
 import math
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -21,6 +23,7 @@ import h5py
 import numpy as np
 
 from mmer.errors import InputError
+from mmer.files import atomic_file
 
 # What libhdf5 reports as broken reaches Python as any of these.
 _HDF5_ERRORS = (
@@ -33,6 +36,7 @@ _HDF5_ERRORS = (
     ArithmeticError,
     struct.error,
     MemoryError,
+    subprocess.SubprocessError,
 )
 _OWN_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _USUAL_TYPES = (
@@ -40,8 +44,9 @@ _USUAL_TYPES = (
     (h5py.h5t.IEEE_F64LE, np.dtype("<f8")),
 )
 _MAX_DEFLATE_RATIO = 1100
-_MAX_BYTES = 1 << 30
-_MAX_TEXT = 1 << 20
+_MAX_BYTES = 1 << 28
+_READ_STRINGS = Path(__file__).with_name("csd_strings.py")
+_SECONDS_FOR_STRINGS = 60
 # An analysis window may begin before the recording does; no recording lasts eleven days.
 _EARLIEST, _LATEST = -1.0, 1e6
 
@@ -139,24 +144,23 @@ class ComputationalSequence:
         self._check_intervals(entry_id, intervals, len(features))
         return Entry(features, intervals.astype(np.float64, copy=False))
 
-    def metadata(self, key: str) -> object:
+    def metadata(self, key: str) -> str | list[str] | None:
         """What the file says of itself under `key`; None if it does not.
 
-        The value is parsed as JSON, as the SDK writes it, or taken as it stands, as older files
-        have it.
+        JSON of a text or of a list of texts, as the SDK writes it, is parsed; any other text comes
+        as it stands, as older files have it, and several texts come as a list.
 
         Raises:
-            InputError: The value is broken.
+            InputError: There is no text, or it is broken.
         """
-        with self._reporting(f"metadata/{key}"):
+        place = f"metadata/{key}"
+        with self._reporting(place):
             group = self._group(self._root, "metadata")
             if not group.links.exists(key.encode()):
                 return None
-            text = self._text(h5py.h5d.open(group, self._link(group, key, f"metadata/{key}")))
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            return text
+            self._storage(h5py.h5d.open(group, self._link(group, key, place)), place)
+            texts = _strings(self.path, self.root_name, "metadata", key)
+        return _parsed(texts[0]) if len(texts) == 1 else texts or None
 
     @contextmanager
     def _reporting(self, key: str) -> Iterator[None]:
@@ -187,10 +191,14 @@ class ComputationalSequence:
         if dtype.kind not in "fS":
             raise InputError(self.path, key, "numbers (float) or words (bytes)", f"type {dtype}")
         offset, stored = dataset.get_offset(), dataset.get_storage_size()
-        if offset is None and self._is_packed(dataset, key):
-            stored *= _MAX_DEFLATE_RATIO
-        size = dtype.itemsize * math.prod(shape)
-        if size > min(stored, _MAX_BYTES):
+        size = unpacked = dtype.itemsize * math.prod(shape)
+        if offset is None:
+            plan = self._storage(dataset, key)
+            if plan.get_nfilters():
+                stored *= _MAX_DEFLATE_RATIO
+            if stored and plan.get_layout() == h5py.h5d.CHUNKED:  # libhdf5 unpacks whole chunks
+                unpacked = max(size, dtype.itemsize * math.prod(plan.get_chunk()))
+        if unpacked > min(stored, _MAX_BYTES):
             raise InputError(self.path, key, "rows that the file holds", f"{shape} rows, cut off")
         values = np.empty(shape, dtype)
         if offset is None:
@@ -200,35 +208,15 @@ class ComputationalSequence:
             raise InputError(self.path, key, "rows that the file holds", "the file's end")
         return values.astype(dtype.newbyteorder("="), copy=False)
 
-    def _is_packed(self, dataset: h5py.h5d.DatasetID, key: str) -> bool:
-        """Whether a dataset is compressed, having seen that it needs nothing outside the file."""
+    def _storage(self, dataset: h5py.h5d.DatasetID, key: str) -> h5py.h5p.PropDCID:
+        """How a dataset is stored, having seen that it needs nothing outside the file."""
         plan = dataset.get_create_plist()
         if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
             raise InputError(self.path, key, "data inside the file", "data stored in other files")
-        filters = {plan.get_filter(number)[0] for number in range(plan.get_nfilters())}
-        if filters - _OWN_FILTERS:
+        filters = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
+        if set(filters) - _OWN_FILTERS or len(set(filters)) < len(filters):
             raise InputError(self.path, key, "gzip or no compression", f"HDF5 filters {filters}")
-        return bool(filters)
-
-    def _text(self, dataset: h5py.h5d.DatasetID) -> str:
-        """A string of variable length, walked to by hand: on a damaged heap libhdf5 never returns.
-
-        Layout: HDF5 file format specification 3.0, III.E "global heap" and IV.A.2.d.
-        """
-        with self.path.open("rb") as file:
-            file.seek(dataset.get_offset())
-            length, address, wanted = struct.unpack("<IQI", file.read(16))
-            file.seek(address)
-            signature, size = struct.unpack("<4s4xQ", file.read(16))
-            found = signature == b"GCOL" and 16 < size <= _MAX_TEXT
-            heap = file.read(size - 16) if found else b""
-        position = 0
-        while position + 16 <= len(heap):
-            index, size = struct.unpack_from("<H6xQ", heap, position)
-            if index == wanted:
-                return heap[position + 16 : position + 16 + length].decode()
-            position += 16 + -(-size // 8) * 8
-        raise ValueError(f"no text at its place in the heap at {address}")
+        return plan
 
     def _check_features(self, entry_id: str, features: np.ndarray) -> None:
         kind, width = ("S", 1) if self.width is None else ("f", self.width)
@@ -256,6 +244,30 @@ class ComputationalSequence:
             raise InputError(
                 self.path, key, "seconds from the video's start", f"row {row}: {intervals[row]}"
             )
+
+
+def _strings(path: Path, *names: str) -> list[str]:
+    """The strings in a dataset of any storage and shape, read by a process with limits."""
+    done = subprocess.run(
+        [sys.executable, "-P", str(_READ_STRINGS), str(path), *names],
+        capture_output=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        timeout=_SECONDS_FOR_STRINGS,
+        check=False,
+    )
+    if done.returncode != 0:
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise OSError(reason[:200] or f"no text: reading it ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def _parsed(text: str) -> str | list[str]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    names = value if isinstance(value, list) else [value]
+    return value if all(isinstance(name, str) for name in names) else text
 
 
 def write_csd(
@@ -289,20 +301,14 @@ def write_csd(
         "featureset bib citation": "",
         "dataset bib citation": "",
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            data = file.create_group(f"{root_name}/data")
-            for entry_id, features, intervals in entries:
-                group = data.create_group(entry_id)
-                group.create_dataset("features", data=features, compression=compression)
-                group.create_dataset("intervals", data=intervals, compression=compression)
-            for key, value in metadata.items():
-                store = file.create_dataset(
-                    f"{root_name}/metadata/{key}", (1,), dtype=h5py.string_dtype()
-                )
-                store[0] = json.dumps(value)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as partial, h5py.File(partial, "w") as file:
+        data = file.create_group(f"{root_name}/data")
+        for entry_id, features, intervals in entries:
+            group = data.create_group(entry_id)
+            group.create_dataset("features", data=features, compression=compression)
+            group.create_dataset("intervals", data=intervals, compression=compression)
+        for key, value in metadata.items():
+            store = file.create_dataset(
+                f"{root_name}/metadata/{key}", (1,), dtype=h5py.string_dtype()
+            )
+            store[0] = json.dumps(value)

@@ -21,6 +21,8 @@ Bytes = bytes | memoryview
 _ARRAY_VERSION = 1
 # Loops run over the extents of an array, so an array without elements may not be "long" either.
 _MOST_ROWS_WITHOUT_ELEMENTS = 1 << 16
+# Each dimension of text and objects makes lists, which take more than their elements in the file.
+_MOST_DIMENSIONS_OF_LISTS = 2
 
 
 class MalformedPickle(Exception):
@@ -99,6 +101,8 @@ def _array(content: object, dtype: object, shape: object, order: str) -> np.ndar
     if not isinstance(dtype, PickledType):
         raise MalformedPickle("an array without a type")
     shape = check_shape(shape)
+    if dtype.kind in "OSU" and len(shape) > _MOST_DIMENSIONS_OF_LISTS:
+        raise MalformedPickle("text or objects in many dimensions")
     if dtype.kind == "O":
         return _nested(content, shape, order)
     if isinstance(content, str):  # Python 2 wrote bytes as text, read as Latin-1

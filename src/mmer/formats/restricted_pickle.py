@@ -18,16 +18,18 @@ from __future__ import annotations
 import mmap
 import pickle
 import struct
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
 from typing import NoReturn, TypeVar
 
 import numpy as np
 
-from mmer.corpora.formats import pickled_numpy
-from mmer.corpora.formats.pickled_numpy import MalformedPickle, PendingArray, PickledType
 from mmer.errors import InputError, UntrustedDataError
+from mmer.formats import pickled_numpy
+from mmer.formats.pickled_numpy import MalformedPickle, PendingArray, PickledType
 
 # Bytes of arrays that a file may have placed, per byte of its size, and at least.
 _EXPANSION = 64
@@ -92,23 +94,21 @@ def unpickle(
     start: int = 0,
     builders: Mapping[str, object] | None = None,
     persistent: Builder | None = None,
-    size: int | None = None,
 ) -> tuple[object, int]:
     """Read one pickle from `content`; return the object and the position behind it.
 
     Args:
         where: The file, for messages.
-        content: The bytes.
+        content: The bytes of the file, whose number limits what it may ask for.
         start: Where in them the pickle begins.
         builders: Names that may occur besides those of plain data, and what stands in for them.
         persistent: Makes an object from a persistent id; None if there are none.
-        size: Bytes of the file, which limit what it may ask for; None if `content` is the file.
 
     Raises:
         InputError: The bytes are cut off or damaged.
         UntrustedDataError: They name something that plain data does not need.
     """
-    machine = _Machine(where, content, start, size or len(content))
+    machine = _Machine(where, content, start)
     machine.builders = {**_BUILDERS, **(builders or {})}
     machine.persistent = persistent
     try:
@@ -128,10 +128,10 @@ def unpickle(
 class _Machine:
     """The stack machine: a position in the bytes, a stack with marks, a memo."""
 
-    def __init__(self, where: object, content: bytes | mmap.mmap, start: int, size: int) -> None:
+    def __init__(self, where: object, content: bytes | mmap.mmap, start: int) -> None:
         self.where, self.content, self.view = where, content, memoryview(content)
         self.position = start
-        self.allowance = _EXPANSION * size + _EXPANSION_ALWAYS
+        self.allowance = _EXPANSION * len(content) + _EXPANSION_ALWAYS
         self.builders: Mapping[str, object] = {}
         self.persistent: Builder | None = None
         self.stack: list = []
@@ -221,7 +221,21 @@ class _Machine:
             if value.value is None:
                 raise MalformedPickle("an array inside itself")
             value = value.value
+        elif isinstance(value, _BytesAsText):
+            self.spend(len(value.content))
+            value = _text(value.content)
         self.push(value)
+
+    def text(self, length: int) -> None:
+        """Text; what is about to become bytes stays in the file, for pickles remember it."""
+        content = self.take(length)
+        to_bytes = self.stack and self.stack[-1] is _latin1_bytes
+        self.stack.append(_BytesAsText(content) if to_bytes else _text(content))
+
+    def empty(self, kind: type) -> None:
+        container = kind()
+        self.spend(sys.getsizeof(container))
+        self.stack.append(container)
 
     # Containers
 
@@ -285,6 +299,7 @@ class _Machine:
 
 
 def _cost(arguments: tuple) -> int:
+    arguments = tuple(a.content if isinstance(a, _BytesAsText) else a for a in arguments)
     sized = [a for a in arguments if isinstance(a, str | bytes | memoryview | list | tuple | dict)]
     return _COST_OF_ARGUMENTS * sum(map(len, sized))
 
@@ -318,8 +333,17 @@ def _set(items: object = ()) -> set:
     return set(map(_key, items))
 
 
+@dataclass(frozen=True)
+class _BytesAsText:
+    """Bytes as text as UTF-8."""
+
+    content: memoryview
+
+
 def _latin1_bytes(text: object, encoding: object) -> bytes:
     """`_codecs.encode`, in which Python 3 wraps bytes for the old protocols."""
+    if isinstance(text, _BytesAsText):
+        text = _text(text.content)
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise MalformedPickle("text in another encoding than Latin-1")
     return text.encode("latin-1")
@@ -374,10 +398,6 @@ def _line(decode: Callable[[bytes], object]) -> Callable[[_Machine], None]:
 
 def _constant(value: object) -> Callable[[_Machine], None]:
     return lambda machine: machine.stack.append(value)
-
-
-def _fresh(kind: type) -> Callable[[_Machine], None]:
-    return lambda machine: machine.stack.append(kind())
 
 
 def _text(content: memoryview) -> str:
@@ -435,9 +455,9 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], None]] = {
         pickle.BINSTRING: _counted("<i", _python2_text),
         pickle.SHORT_BINSTRING: _counted("<B", _python2_text),
         pickle.UNICODE: _line(_raw_escape_line),
-        pickle.SHORT_BINUNICODE: _counted("<B", _text),
-        pickle.BINUNICODE: _counted("<I", _text),
-        pickle.BINUNICODE8: _counted("<Q", _text),
+        pickle.SHORT_BINUNICODE: lambda m: m.text(m.take(1)[0]),
+        pickle.BINUNICODE: lambda m: m.text(_unpack("<I", m.take(4))),
+        pickle.BINUNICODE8: lambda m: m.text(_unpack("<Q", m.take(8))),
         pickle.SHORT_BINBYTES: _counted("<B", _bytes),
         pickle.BINBYTES: _counted("<I", _bytes),
         pickle.BINBYTES8: _counted("<Q", _bytes),
@@ -451,15 +471,15 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], None]] = {
         pickle.TUPLE2: lambda m: m.tuple_of(2),
         pickle.TUPLE3: lambda m: m.tuple_of(3),
         pickle.TUPLE: lambda m: m.push(tuple(m.since_mark())),
-        pickle.EMPTY_LIST: _fresh(list),
+        pickle.EMPTY_LIST: lambda m: m.empty(list),
         pickle.LIST: lambda m: m.push(m.since_mark()),
         pickle.APPEND: lambda m: m.extend([m.stack.pop()]),
         pickle.APPENDS: lambda m: m.extend(m.since_mark()),
-        pickle.EMPTY_DICT: _fresh(dict),
+        pickle.EMPTY_DICT: lambda m: m.empty(dict),
         pickle.DICT: lambda m: m.push(_pairs(m.since_mark())),
         pickle.SETITEM: lambda m: m.update([m.stack.pop(-2), m.stack.pop()]),
         pickle.SETITEMS: lambda m: m.update(m.since_mark()),
-        pickle.EMPTY_SET: _fresh(set),
+        pickle.EMPTY_SET: lambda m: m.empty(set),
         pickle.ADDITEMS: lambda m: m.add(m.since_mark()),
         pickle.PUT: lambda m: m.remember(int(m.line())),
         pickle.BINPUT: lambda m: m.remember(m.take(1)[0]),

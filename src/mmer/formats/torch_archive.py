@@ -10,13 +10,14 @@ import math
 import mmap
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from mmer.corpora.formats.pickled_numpy import MalformedPickle, check_shape
-from mmer.corpora.formats.restricted_pickle import map_file, unpickle
 from mmer.errors import InputError
+from mmer.formats.pickled_numpy import MalformedPickle, check_shape
+from mmer.formats.restricted_pickle import map_file, unpickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
@@ -56,7 +57,7 @@ def read_torch(path: Path) -> object:
         return _read_legacy(path, content)
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Zip(path, archive, len(content)).read()
+            return _Zip(path, archive, content).read()
     except _ZIP_TROUBLE as error:
         raise _damaged(path, error) from error
 
@@ -68,19 +69,22 @@ def _damaged(path: Path, reason: object) -> InputError:
 class _Zip:
     """The entries of an archive: `data.pkl` and `data/<key>` under one folder."""
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile, size: int) -> None:
-        self.path, self.archive, self.size, self.unread = path, archive, size, size
+    def __init__(self, path: Path, archive: zipfile.ZipFile, content: mmap.mmap) -> None:
+        self.path, self.content, self.unread = path, content, len(content)
         self.entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         self.storages: dict[str, np.ndarray] = {}
 
     def read(self) -> object:
-        if "byteorder" in self.entries and self.entry("byteorder") != b"little":
+        if "byteorder" in self.entries and bytes(self.entry("byteorder")) != b"little":
             raise InputError(self.path, "byteorder", "little", "another")
-        content = self.entry("data.pkl")
-        return unpickle(self.path, content, 0, _BUILDERS, self.storage, self.size)[0]
+        begin, end = self.place("data.pkl")
+        value, found = unpickle(self.path, self.content, begin, _BUILDERS, self.storage)
+        if found > end:
+            raise InputError(self.path, "data.pkl", f"its end at byte {end}", f"byte {found}")
+        return value
 
-    def entry(self, name: str) -> bytes:
-        """An entry's bytes, checked against its sum in the archive."""
+    def place(self, name: str) -> tuple[int, int]:
+        """Where an entry's bytes begin and end in the file, checked against their sum."""
         if name not in self.entries:
             raise InputError(self.path, name, "an entry of this name in the archive", "none")
         entry = self.entries[name]
@@ -89,7 +93,19 @@ class _Zip:
         self.unread -= entry.file_size
         if self.unread < 0:
             raise InputError(self.path, name, "entries within the file's size", "larger ones")
-        return self.archive.read(entry)
+        # The local header: 30 bytes, of which the last four are the lengths of what follows them.
+        behind = struct.unpack_from("<HH", self.content, entry.header_offset + 26)
+        begin = entry.header_offset + 30 + sum(behind)
+        end = begin + entry.file_size
+        if end > len(self.content) or zlib.crc32(self.view(begin, end)) != entry.CRC:
+            raise InputError(self.path, name, "the bytes that were written", "another CRC")
+        return begin, end
+
+    def view(self, begin: int, end: int) -> memoryview:
+        return memoryview(self.content)[begin:end]
+
+    def entry(self, name: str) -> memoryview:
+        return self.view(*self.place(name))
 
     def storage(self, identity: object) -> np.ndarray:
         dtype, key, count = _storage_identity(identity)
@@ -150,7 +166,7 @@ def _storage_identity(identity: object) -> tuple[np.dtype, str, int]:
     return np.dtype(_STORAGE_TYPES[kind]), key, count
 
 
-def _numbers(content: bytes, dtype: np.dtype, count: int) -> np.ndarray:
+def _numbers(content: memoryview, dtype: np.dtype, count: int) -> np.ndarray:
     if len(content) != count * dtype.itemsize:
         raise MalformedPickle(f"{len(content)} bytes for {count} numbers of {dtype.itemsize} bytes")
     return np.frombuffer(content, dtype) if content else np.empty(0, dtype)

@@ -27,6 +27,12 @@ def f1(
     return ratio(2 * np.asarray(hits), np.asarray(predicted) + positives, undefined)
 
 
+def macro_f1(hits: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """(...) mean F1 of labels (..., L) that occur or are predicted; NaN if there is none."""
+    each = f1(hits, predicted, positives, np.nan)
+    return ratio(np.nansum(each, axis=-1), (~np.isnan(each)).sum(axis=-1), np.nan)
+
+
 def micro_f1(present: np.ndarray, truth: np.ndarray) -> float:
     """Micro-F1 of decisions (N, L) against truth (N, L)."""
     truth = truth > 0
@@ -97,9 +103,8 @@ class Counts:
         return f1(self.hits, self.predicted, self.positives, np.nan)
 
     def macro_f1(self) -> np.ndarray:
-        """(...) mean of the labels' F1, without labels that neither occur nor are predicted."""
-        values = self.label_f1()
-        return ratio(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1), np.nan)
+        """(...) mean F1 of the labels that occur or are predicted; NaN if there is none."""
+        return macro_f1(self.hits, self.predicted, self.positives)
 
     def accuracy(self) -> np.ndarray:
         """(...) mean intersection over union."""

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from mmer.errors import InputError
 from mmer.metrics.counts import number_groups
@@ -31,6 +32,7 @@ class ScoresInfo(Record):
         groups_known: False if each sample is a group of its own because nothing better is known.
         fixed_threshold: Of systems that have nothing to calibrate, the threshold that is part of
             what they are.
+        kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
         bayes_optimal: Metric -> the best expected value that any system can reach, where known.
     """
 
@@ -44,7 +46,8 @@ class ScoresInfo(Record):
     synthetic: bool
     groups_known: bool = True
     fixed_threshold: float | None = None
-    bayes_optimal: dict[str, float] = {}
+    kept_epoch: int | None = None
+    bayes_optimal: dict[str, float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

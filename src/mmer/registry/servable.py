@@ -1,14 +1,15 @@
-"""The model that is served: weights, thresholds and the code that runs them, in MLflow's registry.
+"""The model that is served: a fitted system, its thresholds and the code that runs them.
 
-A model's folder holds safetensors, JSON and Python source, no pickle. With its own copy of this
-package it runs wherever torch, mlflow and safetensors are installed.
+It is a version in MLflow's registry. Its folder holds safetensors, JSON and Python source, no
+pickle. With its own copy of this package it runs wherever the packages are installed that its
+`requirements.txt` names.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmer.errors import InputError
+from mmer.metrics.metrics import HEADLINE
+from mmer.provenance import digest
 from mmer.registry import tracking
-from mmer.samples.table import MODALITIES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,59 +28,69 @@ if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
     from mmer.calibration.calibration import Calibration
-    from mmer.models.weights import TrainedModel
+    from mmer.evaluation.assessment import Assessment
+    from mmer.systems.contract import FittedSystem
 
 DECISIONS = "emotions"
+_SYNTHETIC = "-synthetic"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CODE = Path(__file__).with_name("servable_code.py")
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "safetensors", "scikit-learn", "torch")
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class ServableModel:
-    """A trained model with what it takes to decide by it.
+    """A fitted system with what it takes to decide by it.
 
     Attributes:
-        model: Weights, with labels and widths.
-        calibration: Thresholds made for these weights.
-        metrics: Test metrics as `evaluate` gives them, with the digest of the `weights`.
+        fitted: The system, with labels and what its input must be.
+        calibration: Thresholds made for this model.
+        assessment: What it is worth with these thresholds.
 
     Raises:
-        InputError: Thresholds or metrics belong to other weights, or to other labels.
+        InputError: Thresholds or figures belong to another model, labels or thresholds.
     """
 
-    model: TrainedModel
+    fitted: FittedSystem
     calibration: Calibration
-    metrics: Mapping[str, object]
+    assessment: Assessment
 
     def __post_init__(self) -> None:
-        self.calibration.check_weights(self.model.digest)
-        if self.metrics.get("weights") != self.model.digest:
-            raise InputError(
-                "test metrics",
-                "weights",
-                f"metrics of the weights to be registered ({self.model.digest})",
-                self.metrics.get("weights"),
-                "Evaluate again with these weights.",
-            )
-        if tuple(self.calibration.labels) != tuple(self.model.labels):
-            raise InputError(
-                "calibration",
-                "labels",
-                ", ".join(self.model.labels),
-                ", ".join(self.calibration.labels),
-            )
+        self.calibration.check(self.fitted.digest, self.fitted.info.fingerprint)
+        for where, name, expected, found in (
+            ("calibration", "labels", self.fitted.info.labels, self.calibration.labels),
+            ("assessment", "model", self.fitted.digest, self.assessment.info.model),
+            ("assessment", "thresholds", self.calibration.thresholds, self.assessment.thresholds),
+        ):
+            if found != expected:
+                remedy = "Evaluate again (--tags=evaluation, or the whole pipeline)."
+                expected = f"those of the model to be registered ({expected})"
+                raise InputError(where, name, expected, found, remedy)
+
+    @property
+    def synthetic(self) -> bool:
+        """True if no real recording stands behind any of it."""
+        marks = self.fitted.info, self.calibration, self.assessment.info
+        return any(mark.synthetic for mark in marks)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells it from every other one that may be registered under the same name."""
+        calibration = digest(self.calibration.model_dump(mode="json"))
+        return {"model": self.fitted.digest, "calibration": calibration}
 
 
 def register(servable: ServableModel, name: str, alias: str = "candidate") -> str:
-    """Register a model as the next version of `name`, and let `alias` point at it.
+    """Let `alias` point at a version of the registered model; make the version if there is none.
 
     It belongs to the MLflow run that is open, or to one of its own.
 
     Args:
         servable: What to register.
-        name: Of the registered model.
-        alias: What the new version is called until another takes the name.
+        name: Of the registered model; "-synthetic" is added to that of a synthetic one.
+        alias: What the version is called until another takes the name.
 
     Returns:
         The number of the version.
@@ -88,18 +100,13 @@ def register(servable: ServableModel, name: str, alias: str = "candidate") -> st
     """
     from mlflow.exceptions import MlflowException
 
-    with _some_run(name) as run, tempfile.TemporaryDirectory() as scratch:
+    name += _SYNTHETIC if servable.synthetic else ""
+    with _some_run(name) as run:
         try:
-            logged = _log(servable, run, name, Path(scratch))
             _create_name(run.client, name)
-            version = run.client.create_model_version(
-                name,
-                # Beside a database, MLflow would look the id up at another tracking URI.
-                f"models:/{logged.model_id}" if run.is_remote else logged.artifact_location,
-                run.run_id,
-                tags=_tags(servable),
-                model_id=logged.model_id,
-            ).version
+            version, news = _existing(servable, run.client, name), "is this very model"
+            if version is None:
+                version, news = _new_version(servable, run, name), "is new"
             run.client.set_registered_model_alias(name, alias, version)
         except (MlflowException, OSError) as error:
             raise InputError(
@@ -109,44 +116,48 @@ def register(servable: ServableModel, name: str, alias: str = "candidate") -> st
                 tracking.first_line(error),
                 "What was trained is kept: once the registry answers, run the last node again.",
             ) from error
-    return str(version)
+    logger.info("Registered model %s: version %s %s; now '%s'", name, version, news, alias)
+    return version
 
 
 def load(name: str, alias: str = "candidate") -> PyFuncModel:
-    """The registered model that `alias` points at, as an MLflow pyfunc.
+    """The registered model that `alias` points at, real or synthetic, as an MLflow pyfunc.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or there are both.
     """
     from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import load_model
 
     uri = _uri()
-    client = tracking.connect(uri)
-    try:
-        version = client.get_model_version_by_alias(name, alias).version
-    except MlflowException as error:
-        raise InputError(
-            uri,
-            f"{name}@{alias}",
-            "a registered model",
-            tracking.first_line(error),
-            "Train and register one first.",
-        ) from error
-    folder = download_artifacts(f"models:/{name}/{version}", tracking_uri=uri, registry_uri=uri)
+    versions, problem = _versions(uri, name, alias)
+    where = uri, f"{name}@{alias}"
+    if not versions:
+        raise InputError(*where, "a registered model", problem, "Train and register one first.")
+    if len(versions) > 1:
+        remedy = f"Take the alias {alias} from one of them (`make ui`)."
+        raise InputError(*where, "one registered model", " and ".join(versions), remedy)
+    ((found, version),) = versions.items()
+    folder = download_artifacts(f"models:/{found}/{version}", tracking_uri=uri, registry_uri=uri)
     return load_model(folder)
 
 
 def exists(name: str, alias: str = "candidate") -> bool:
-    """True if `alias` points at a version of the registered model `name`."""
+    """True if `alias` points at a version of the registered model `name`, real or synthetic."""
+    return bool(_versions(_uri(), name, alias)[0])
+
+
+def _versions(uri: str, name: str, alias: str) -> tuple[dict[str, str], str]:
+    """Name of the real and of the synthetic model -> its version, and why one is missing."""
     from mlflow.exceptions import MlflowException
 
-    try:
-        tracking.connect(_uri()).get_model_version_by_alias(name, alias)
-    except MlflowException:
-        return False
-    return True
+    client, versions, problem = tracking.connect(uri), {}, ""
+    for each in (name, name + _SYNTHETIC):
+        try:
+            versions[each] = str(client.get_model_version_by_alias(each, alias).version)
+        except MlflowException as error:
+            problem = tracking.first_line(error)
+    return versions, problem
 
 
 def _uri() -> str:
@@ -168,25 +179,50 @@ def _some_run(name: str) -> Iterator[tracking.TrackedRun]:
         run.close(status)
 
 
-def _log(
-    servable: ServableModel, run: tracking.TrackedRun, name: str, scratch: Path
-) -> LoggedModel:
+def _existing(servable: ServableModel, client: MlflowClient, name: str) -> str | None:
+    """The version that holds this very model, if it has been registered before."""
+    wanted = servable.identity.items()
+    query = f"name = '{name}' and tags.model = '{servable.fitted.digest}'"
+    for version in client.search_model_versions(query):
+        if wanted <= version.tags.items():
+            return str(version.version)
+    return None
+
+
+def _new_version(servable: ServableModel, run: tracking.TrackedRun, name: str) -> str:
+    logged = _log(servable, run, name)
+    # Beside a database, MLflow would look the id up at another tracking URI.
+    source = f"models:/{logged.model_id}" if run.is_remote else logged.artifact_location
+    version = run.client.create_model_version(
+        name, source, run.run_id, tags=_tags(servable), model_id=logged.model_id
+    )
+    return str(version.version)
+
+
+def _log(servable: ServableModel, run: tracking.TrackedRun, name: str) -> LoggedModel:
     """Log the model's folder, as what came out of the run."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
+    tags = _tags(servable)
     experiment = run.client.get_run(run.run_id).info.experiment_id
     model = run.client.create_logged_model(
-        experiment, name, source_run_id=run.run_id, tags=_tags(servable), model_type="CARAT"
+        experiment,
+        name,
+        source_run_id=run.run_id,
+        tags=tags,
+        model_type=servable.fitted.info.title,
     )
     metadata = Model(
         artifact_path=model.artifact_location,
         run_id=run.run_id,
         model_id=model.model_id,
-        metadata=_tags(servable),
+        metadata=tags,
     )
-    save(servable, scratch / "model", metadata)
-    run.client.log_model_artifacts(model.model_id, str(scratch / "model"))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "model")
+        save(servable, folder, metadata)
+        run.client.log_model_artifacts(model.model_id, str(folder))
     run.client.finalize_logged_model(model.model_id, "READY")
     run.client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, step=0)])
     return model
@@ -203,18 +239,20 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
     import pandas as pd
     from mlflow.pyfunc import save_model
 
-    one_step = {m: [[[0.0] * width]] for m, width in servable.model.widths.items()}
+    from mmer.systems.storage import save_fitted
+
+    info = servable.fitted.info
+    one_step = {modality: [[[0.0] * width]] for modality, width in info.widths.items()}
     with tempfile.TemporaryDirectory() as scratch:
-        weights = Path(scratch, "weights.safetensors")
-        servable.model.save(weights)
-        calibration = Path(scratch, "calibration.json")
-        calibration.write_text(json.dumps(servable.calibration.to_dict()), encoding="utf-8")
+        system, calibration = Path(scratch, "system.safetensors"), Path(scratch, "calibration.json")
+        save_fitted(servable.fitted, system)
+        calibration.write_text(servable.calibration.to_json(), encoding="utf-8")
         save_model(
             folder,
             python_model=str(_CODE),
-            artifacts={"weights": str(weights), "calibration": str(calibration)},
+            artifacts={"system": str(system), "calibration": str(calibration)},
             code_paths=[str(_PACKAGE)],
-            signature=_signature(servable.model.labels),
+            signature=_signature(servable.fitted),
             input_example=pd.DataFrame(one_step),
             # Given, because MLflow finds them out by running the model in a process of its own.
             pip_requirements=[f"{p}=={_public_version(p)}" for p in _REQUIREMENTS],
@@ -227,26 +265,29 @@ def _public_version(package: str) -> str:
     return installed_version(package).partition("+")[0]
 
 
-def _signature(labels: tuple[str, ...]) -> ModelSignature:
-    """In: (T, D) per modality, each of which may be absent. Out: scores, and names of labels."""
+def _signature(fitted: FittedSystem) -> ModelSignature:
+    """In: (T, D) per modality, or nothing. Out: scores, and names of labels."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
-    sequence = Array(Array(DataType.double))
-    scores = [ColSpec(DataType.float, label) for label in labels]
+    # MLflow drops columns that it does not know. As all are required, one that is misspelt is
+    # missing, and the message names both. A cell may be None only where the type is open.
+    scores = [ColSpec(DataType.double, label) for label in fitted.info.labels]
     return ModelSignature(
-        inputs=Schema([ColSpec(sequence, m, required=False) for m in MODALITIES]),
+        inputs=Schema([ColSpec(Array(AnyType()), modality) for modality in fitted.info.features]),
         outputs=Schema([*scores, ColSpec(Array(DataType.string), DECISIONS)]),
     )
 
 
 def _tags(servable: ServableModel) -> dict[str, str]:
+    info, metrics = servable.assessment.info, servable.assessment.metrics
     return {
-        "weights": servable.model.digest,
-        "corpus": servable.model.corpus,
-        "synthetic": str(servable.model.synthetic).lower(),
-        **{f"test.{k}": str(v) for k, v in servable.metrics.items() if tracking.is_metric(v)},
+        **servable.identity,
+        "system": info.system,
+        "corpus": info.corpus,
+        "synthetic": str(servable.synthetic).lower(),
+        **{f"{info.split}.{name}": str(getattr(metrics, name)) for name in HEADLINE},
     }
 
 

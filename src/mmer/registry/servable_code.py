@@ -1,13 +1,11 @@
 """The code that MLflow runs when it loads a registered model (a model from code, no pickle).
 
-A request is a table with the columns text, visual and audio; a cell is a sequence of T steps of D
-numbers (nested lists or an array), or nothing where the sample lacks the modality.
+A request is a table with a column for each modality; a cell is a sequence of T steps of D numbers
+(nested lists or an array), or nothing where the sample lacks the modality.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +15,40 @@ import torch
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from mmer.calibration.calibration import Calibration, decide
+from mmer.calibration.calibration import Calibration
 from mmer.errors import InputError
-from mmer.models.weights import TrainedModel
+from mmer.metrics.decisions import decide
 from mmer.registry.servable import DECISIONS
-from mmer.samples.batches import PackedSamples
-from mmer.samples.table import MODALITIES
-from mmer.training.scoring import score_samples
+from mmer.samples.batches import Samples, samples_of
+from mmer.samples.table import TableInfo
+from mmer.systems import SYSTEMS
+from mmer.systems.storage import load_fitted
 
 
 class EmotionModel(PythonModel):
-    """Scores per label, and the labels whose score passes the threshold made for these weights."""
+    """Scores per label, and the labels whose score passes the threshold made for this model."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Build the network.
+        """Make the system ready to score.
 
         Raises:
-            InputError: The thresholds belong to other weights.
+            InputError: The thresholds belong to another model.
         """
-        model = TrainedModel.load(Path(context.artifacts["weights"]))
-        text = Path(context.artifacts["calibration"]).read_text(encoding="utf-8")
-        self._calibration = Calibration.from_dict(json.loads(text))
-        self._calibration.check_weights(model.digest)
-        self._labels, self._widths = model.labels, model.widths
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = model.build(device)
+        fitted = load_fitted(Path(context.artifacts["system"]))
+        info = fitted.info
+        calibration = Calibration.read(Path(context.artifacts["calibration"]))
+        calibration.check(fitted.digest, info.fingerprint)
+        self._thresholds = np.array(calibration.thresholds)  # (L,)
+        self._info = TableInfo(
+            corpus=info.corpus,
+            split="test",
+            labels=info.labels,
+            features=info.features,
+            alignment="none",
+            synthetic=info.synthetic,
+            fingerprint=info.fingerprint,
+        )
+        self._scorer = SYSTEMS[info.system].scorer(fitted, torch.device("cpu"))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
@@ -49,33 +56,35 @@ class EmotionModel(PythonModel):
         """One row of scores and decisions for each row of sequences.
 
         Raises:
-            InputError: A sequence's width, shape or values cannot be used, or a row has none.
+            InputError: There are other columns than modalities; a sequence's width, shape or values
+                cannot be used, or a row has none.
         """
-        scores = score_samples(self._network, self._pack(model_input))  # (N, L)
-        decided = decide(scores, self._calibration)  # (N, L)
-        answer = pd.DataFrame(scores, columns=list(self._labels), index=model_input.index)
+        samples, labels = self._samples(model_input), self._info.labels
+        empty = np.zeros((0, len(labels)))
+        scores = self._scorer.scores(samples) if len(samples) else empty  # (N, L)
+        decided = decide(scores, self._thresholds)  # (N, L)
+        answer = pd.DataFrame(scores, columns=list(labels), index=model_input.index)
         answer[DECISIONS] = [
-            [label for label, yes in zip(self._labels, row, strict=True) if yes] for row in decided
+            [label for label, yes in zip(labels, row, strict=True) if yes] for row in decided
         ]
         return answer
 
-    def _pack(self, table: pd.DataFrame) -> PackedSamples:
-        count = len(table)
-        values, starts, lengths = {}, {}, {}
-        for modality in MODALITIES:
-            cells = table[modality] if modality in table else [None] * count
-            rows = [
-                _sequence(row, modality, cell, self._widths[modality])
-                for row, cell in enumerate(cells)
+    def _samples(self, table: pd.DataFrame) -> Samples:
+        widths = self._info.widths
+        if unknown := [str(name) for name in table.columns if name not in widths]:
+            raise InputError("request", "columns", ", ".join(widths), ", ".join(unknown))
+        absent = pd.Series([None] * len(table), index=table.index)
+        features = {
+            modality: [
+                _sequence(row, modality, cell, width)
+                for row, cell in enumerate(table.get(modality, absent))
             ]
-            lengths[modality] = np.array([len(x) for x in rows], np.int64)
-            starts[modality] = torch.from_numpy(np.cumsum(lengths[modality]) - lengths[modality])
-            values[modality] = torch.from_numpy(_joined(rows, self._widths[modality]))
-        _check_present(lengths, count)
-        labels = torch.zeros(count, len(self._labels))
-        return PackedSamples(
-            values, starts, {m: torch.from_numpy(n) for m, n in lengths.items()}, labels, lengths
-        )
+            for modality, width in widths.items()
+        }
+        for row, sequences in enumerate(zip(*features.values(), strict=True)):
+            if not any(map(len, sequences)):
+                raise InputError(f"row {row}", "", f"at least one of {', '.join(widths)}", "none")
+        return samples_of(self._info, features, tuple(map(str, table.index)))
 
 
 def _sequence(row: int, modality: str, cell: Any, width: int) -> np.ndarray:
@@ -99,19 +108,6 @@ def _sequence(row: int, modality: str, cell: Any, width: int) -> np.ndarray:
             where, modality, "finite numbers", f"{steps[step, column]} in step {step}, {column}"
         )
     return steps
-
-
-def _joined(rows: Iterable[np.ndarray], width: int) -> np.ndarray:
-    """(R, D): all steps of all samples."""
-    return np.concatenate([np.zeros((0, width), np.float32), *rows])
-
-
-def _check_present(lengths: dict[str, np.ndarray], count: int) -> None:
-    absent = ~np.any([lengths[m] > 0 for m in MODALITIES], axis=0)
-    if absent.any():
-        raise InputError(
-            f"row {int(np.argmax(absent))}", "", f"at least one of {', '.join(MODALITIES)}", "none"
-        )
 
 
 set_model(EmotionModel())

@@ -13,15 +13,18 @@ import logging
 import os
 import re
 import subprocess
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from contextlib import suppress
 from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
+
+from pydantic import BaseModel
 
 from mmer.errors import InputError
 
@@ -35,7 +38,15 @@ _LONGEST_KEY = 250
 _KEYS_PER_REQUEST = 100
 _METRICS_PER_REQUEST = 1000
 _SECONDS_UNTIL_RETRY = 60
-_SHARE_OF_TIME_SPENT_RETRYING = 0.05
+_ENVIRONMENT = {
+    # Where the server is gone, MLflow's own seven retries hold the training for four minutes, and
+    # one that hangs for another fourteen.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # A connection that is open while a process forks would be used by both.
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
+}
+_RUN_VARIABLE = "MMER_MLFLOW_RUN"
 
 _VERBATIM = {"markup": False}  # to Kedro's handler, brackets in another's message are no style
 
@@ -49,8 +60,12 @@ def tracking_uri(project: Path) -> str:
 
 
 def current_run() -> TrackedRun | None:
-    """The run that was opened last and is still open."""
-    return _open_runs[-1] if _open_runs else None
+    """The run that was opened last and is still open, by this process or by one that started it."""
+    for run in reversed(_open_runs):
+        if run.is_own:
+            return run
+    run_id, _, uri = os.environ.get(_RUN_VARIABLE, "").partition(" ")
+    return TrackedRun(connect(uri), run_id, uri, run_id) if run_id else None
 
 
 def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None) -> TrackedRun:
@@ -83,13 +98,15 @@ def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None)
         ) from error
     run = TrackedRun(client, run_id, uri, name)
     _open_runs.append(run)
+    os.environ[_RUN_VARIABLE] = f"{run_id} {uri}"
+    atexit.register(run.close, "KILLED")
     return run
 
 
 def connect(uri: str) -> MlflowClient:
     """A client of the MLflow at `uri`; its database is made if it does not exist."""
-    # Where the server is gone, MLflow's own seven retries hold the training for four minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
     from mlflow import MlflowClient
 
     for noisy in ("mlflow", "alembic"):
@@ -103,15 +120,20 @@ class TrackedRun:
     """An open MLflow run. Nothing that goes wrong with MLflow stops the work that it follows.
 
     What cannot be delivered is kept in order and tried again about once a minute, and a last time
-    when the run is closed.
+    when the run is closed. Processes that are started meanwhile find the run by `current_run`.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, uri: str, name: str) -> None:
         self.client, self.run_id, self.uri, self.name = client, run_id, uri, name
+        self._process, self._around = os.getpid(), os.environ.get(_RUN_VARIABLE)
         self._undelivered: deque[Callable[[], object]] = deque()
         self._retry_at = 0.0
         self._lock = threading.RLock()
-        atexit.register(self.close, "KILLED")
+
+    @property
+    def is_own(self) -> bool:
+        """False in a process that was forked from the one that opened the run."""
+        return self._process == os.getpid()
 
     @property
     def is_remote(self) -> bool:
@@ -119,7 +141,7 @@ class TrackedRun:
         return _is_server(self.uri)
 
     def log_params(self, params: object) -> None:
-        """Log nested settings: mappings, dataclasses and pydantic models, flattened by dots."""
+        """Log nested settings: mappings and pydantic models, flattened by dots."""
         from mlflow.entities import Param
 
         entities = [Param(k, v) for k, v in _texts(dict(flatten(params, "."))).items()]
@@ -155,6 +177,10 @@ class TrackedRun:
         atexit.unregister(self.close)
         if self in _open_runs:
             _open_runs.remove(self)
+        if self._around is None:
+            os.environ.pop(_RUN_VARIABLE, None)
+        else:
+            os.environ[_RUN_VARIABLE] = self._around
         self._retry_at = 0.0
         self._send(partial(self.client.set_terminated, self.run_id, status))
         if self._undelivered:
@@ -178,27 +204,17 @@ class TrackedRun:
 
     def _deliver(self) -> None:
         while self._undelivered:
-            started = time.monotonic()
             try:
                 self._undelivered[0]()
             except Exception as error:
                 if _is_gone(error):
-                    self._pause(time.monotonic() - started, error)
+                    self._retry_at = time.monotonic() + _SECONDS_UNTIL_RETRY
+                    text = "MLflow at %s does not answer; work goes on, and it is tried again: %s"
+                    logger.warning(text, self.uri, first_line(error), extra=_VERBATIM)
                     return
                 text = "MLflow at %s refused an entry: %s"
                 logger.warning(text, self.uri, first_line(error), extra=_VERBATIM)
             self._undelivered.popleft()
-
-    def _pause(self, seconds_lost: float, error: Exception) -> None:
-        pause = max(_SECONDS_UNTIL_RETRY, seconds_lost / _SHARE_OF_TIME_SPENT_RETRYING)
-        self._retry_at = time.monotonic() + pause
-        logger.warning(
-            "MLflow at %s does not answer; work goes on, and it is tried again in %.0f s: %s",
-            self.uri,
-            pause,
-            first_line(error),
-            extra=_VERBATIM,
-        )
 
 
 def is_metric(value: object) -> TypeGuard[Real]:
@@ -207,16 +223,14 @@ def is_metric(value: object) -> TypeGuard[Real]:
 
 
 def flatten(value: object, separator: str, name: str = "") -> Iterator[tuple[str, object]]:
-    """The leaves of nested mappings, dataclasses and pydantic models, each under its path.
+    """The leaves of nested mappings and pydantic models, each under its path.
 
     Args:
         value: What to flatten; anything else than these is a leaf.
         separator: Between the parts of a path.
         name: Path of `value` itself.
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
-    elif hasattr(value, "model_dump"):
+    if isinstance(value, BaseModel):
         value = value.model_dump()
     if not isinstance(value, Mapping):
         yield name, value
@@ -255,15 +269,12 @@ def _create_database(path: Path) -> None:
 
     logger.info("Making MLflow's database %s: a few seconds, once", path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        MlflowClient(tracking_uri=f"sqlite:///{partial_path}").search_experiments(max_results=1)
+    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as scratch:
+        made = Path(scratch, path.name)
+        MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
         # Unlike a rename, a link leaves alone what another run has put there meanwhile.
-        path.hardlink_to(partial_path)
-    except FileExistsError:
-        pass
-    finally:
-        partial_path.unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            path.hardlink_to(made)
 
 
 def _git_tags(project: Path) -> dict[str, object]:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from mmer.calibration.calibration import Calibration
+from mmer.corpora.corpus import PublishedScore
 from mmer.errors import InputError
-from mmer.evaluation.figures import label_colours
-from mmer.evaluation.metrics import AVERAGES
-from mmer.evaluation.published import CARAT, CAVEATS, published_scores
-from mmer.evaluation.summary import HEADLINE, summary_frame, value_text, verdict
-
-FIGURES = (
-    "systems",
-    "label_f1",
-    "precision_recall",
-    "reliability",
-    "failures",
-    "co_occurrence",
-    "robustness",
-    "learning_curves",
+from mmer.evaluation.assessment import Comparison, check_model
+from mmer.evaluation.attention import Explanations, ModalityAttention
+from mmer.evaluation.failures import Failures
+from mmer.metrics.intervals import Difference, Differences
+from mmer.metrics.metrics import HEADLINE
+from mmer.reporting.figures import EvaluationFigures, label_colours
+from mmer.reporting.summary import (
+    difference_text,
+    groups_unknown,
+    interval_text,
+    notes_below,
+    paired,
+    value_text,
 )
+
 _TEMPLATE = Path(__file__).with_name("report.html")
-_UNFILLED = "—"
 _CONFIG = {"displayModeBar": False, "responsive": True}
+_MOST_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -35,232 +38,145 @@ class ReportInput:
     """What a page is made of.
 
     Attributes:
-        corpus: Name of the corpus, "mosei".
+        corpus: Name of the corpus for readers.
         alignment: How its modalities share steps: "word", "utterance" or "none".
-        assessed: What `mmer.evaluation.summary.assess` gives, the system of the run first.
-        calibration: Record of what was chosen on validation: `weights`, `labels`, `thresholds`,
-            `target`, `method`, `reason`, `candidates`, `positives`, `probabilities`, `conformal`,
-            `notes`.
-        coverage: For each conformal cut of the calibration, what its sets did on the test split.
-        figures: Any of `FIGURES` -> figure.
-        mistakes: What `mmer.evaluation.failures.surest_mistakes` gives.
-        attention: Rows of `mmer.evaluation.attention.attended_words`; empty without words.
+        comparison: The system of the run first, the others beside it.
+        calibration: What was chosen on validation for the system of the run.
+        failures: Of the system of the run.
+        explanations: Of the system of the run.
+        figures: Of the system of the run.
+        learning_curves: Of the system of the run.
+        published_scores: What others report on the corpus.
+        caveats: What to know before comparing with those.
         facts: What else the reader should know of the run: name -> text.
     """
 
     corpus: str
     alignment: str
-    assessed: list[dict]
-    calibration: dict
-    coverage: list[dict]
-    figures: dict[str, go.Figure]
-    mistakes: list[dict]
-    attention: list[dict]
-    facts: dict[str, str]
+    comparison: Comparison
+    calibration: Calibration
+    failures: Failures
+    explanations: Explanations
+    figures: EvaluationFigures
+    learning_curves: go.Figure
+    published_scores: tuple[PublishedScore, ...] = ()
+    caveats: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_report(source: ReportInput) -> str:
     """The page as HTML, with Plotly inside.
 
     Raises:
-        InputError: The calibration's weights or thresholds are not those of the metrics, a figure
-            is not one of `FIGURES`, or coverage is not given for each conformal cut.
+        InputError: Calibration, failures or explanations belong to another model than the first
+            assessment, or its thresholds or conformal thresholds are not the calibration's.
     """
     _check(source)
-    metrics = source.assessed[0]["metrics"]
+    first, calibration = source.comparison.assessments[0], source.calibration
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["value"] = value_text
+    environment.filters |= {
+        "value": value_text,
+        "interval": interval_text,
+        "difference": difference_text,
+        "range": _range,
+        "shaded": _shaded,
+    }
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        zip=zip,
         source=source,
-        metrics=metrics,
+        info=first.info,
+        metrics=first.metrics,
+        intervals=first.intervals,
+        headline=HEADLINE,
+        colours=label_colours(first.info.labels),
         plotlyjs=get_plotlyjs(),
-        figures=_figure_html(source.figures),
-        tiles=_tiles(source.assessed[0]),
-        leads=[_lead_sentence(metrics["system"], one) for one in source.assessed[1:]],
-        summary=summary_frame(source.assessed).to_dict("records"),
-        labels=_label_rows(source),
-        averages=_average_rows(metrics),
-        target=HEADLINE.get(source.calibration["target"], source.calibration["target"]),
-        candidates=_candidates(source.calibration),
-        chances=_probability_rows(source.calibration),
-        conformal=list(zip(source.calibration["conformal"], source.coverage, strict=True)),
-        published=_published_rows(source),
-        caveats=CAVEATS,
-        citation=CARAT,
-        examples=[_shaded(example) for example in source.attention],
-        unfilled=_UNFILLED,
+        figures=_figure_html(source),
+        sentences=[_difference_sentence(one) for one in source.comparison.differences],
+        systems=paired(source.comparison),
+        notes=notes_below(source.comparison),
+        groups_unknown=groups_unknown,
+        labels=list(
+            zip(first.metrics.per_label, first.thresholds, calibration.positives, strict=True)
+        ),
+        target=HEADLINE.get(calibration.target, calibration.target.replace("_", " ")),
+        probabilities=list(zip(calibration.labels, calibration.probabilities, strict=True)),
+        conformal=list(zip(calibration.conformal, first.coverage, strict=True)),
     )
 
 
 def _check(source: ReportInput) -> None:
-    metrics, calibration = source.assessed[0]["metrics"], source.calibration
-    if calibration["weights"] != metrics["weights"]:
-        raise InputError(
-            "report",
-            "calibration",
-            f"thresholds of the weights that were evaluated ({metrics['weights']})",
-            calibration["weights"],
-        )
-    thresholds = list(metrics["thresholds"].values())
-    if list(calibration["thresholds"]) != thresholds:
-        expected = f"the thresholds that were evaluated, {thresholds}"
-        raise InputError("report", "thresholds", expected, calibration["thresholds"])
-    if unknown := sorted(set(source.figures) - set(FIGURES)):
-        raise InputError("report", "figures", f"some of {', '.join(FIGURES)}", unknown)
-    if len(source.coverage) != len(calibration["conformal"]):
-        expected = f"one for each of {len(calibration['conformal'])} conformal cuts"
-        raise InputError("report", "coverage", expected, len(source.coverage))
+    first, calibration = source.comparison.assessments[0], source.calibration
+    calibration.check(first.info.model, first.info.fingerprint)
+    check_model(
+        first.info.model, failures=source.failures.model, explanations=source.explanations.model
+    )
+    if first.thresholds != calibration.thresholds:
+        expected = f"the thresholds that were evaluated, {first.thresholds}"
+        raise InputError("report", "thresholds", expected, calibration.thresholds)
+    if len(first.coverage) != len(calibration.conformal):
+        expected = f"one for each of {len(calibration.conformal)} conformal thresholds"
+        raise InputError("report", "coverage", expected, len(first.coverage))
 
 
-def _figure_html(figures: dict[str, go.Figure]) -> dict[str, str]:
+def _figure_html(source: ReportInput) -> dict[str, str]:
+    figures = {**source.figures._asdict(), "learning_curves": source.learning_curves}
     return {
-        name: figures[name].to_html(
+        name: figure.to_html(
             full_html=False,
             include_plotlyjs=False,
             div_id=f"figure-{name}",
             config=_CONFIG,
             default_width="100%",
         )
-        if name in figures
-        else ""
-        for name in FIGURES
+        for name, figure in figures.items()
     }
 
 
-def _tiles(one: dict) -> list[dict[str, str]]:
-    """The headline figures, each with its interval."""
-    tiles = []
-    for name, title in HEADLINE.items():
-        row = one["intervals"]["metrics"][name]
-        bounds = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-        tiles.append({"title": title, "value": value_text(row["value"]), "bounds": bounds})
-    return tiles
-
-
-def _lead_sentence(system: str, one: dict) -> dict[str, str]:
+def _difference_sentence(found: Differences) -> dict[str, str]:
     """How the first system stands against another in micro-F1."""
-    compared, other = one["lead"]["metrics"]["micro_f1"], one["metrics"]["system"]
-    given = verdict(compared)
-    if given == "undefined":
-        return {"verdict": given, "text": f"{system} and {other} cannot be compared in micro-F1."}
+    one, name = found.metrics["micro_f1"], HEADLINE["micro_f1"]
+    verdict = one.verdict
+    first, second = found.first, found.second
     words = {
-        "better": f"{system} is ahead of {other}",
-        "worse": f"{system} is behind {other}",
-        "within noise": f"{system} and {other} cannot be told apart: within noise",
+        "better": f"{first} is better than {second}",
+        "worse": f"{first} is worse than {second}",
+        "not significant": f"{first} and {second} do not differ significantly",
+        "undefined": f"{first} and {second} cannot be compared in {name}.",
     }
-    lead = f"{compared['difference']:+.3f} [{compared['low']:+.3f}, {compared['high']:+.3f}]"
-    text = f"{words[given]} (micro-F1 {lead}, p = {compared['p_value']:.4f})."
-    return {"verdict": given, "text": text}
+    text = words[verdict]
+    if one.difference is not None:
+        bounds = f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
+        text += f" ({name} {bounds}, {_p_value(one, found.bootstrap.smallest_p_value)})."
+    return {"verdict": verdict, "text": text}
 
 
-def _label_rows(source: ReportInput) -> list[dict]:
-    first, calibration = source.assessed[0], source.calibration
-    positives = dict(zip(calibration["labels"], calibration["positives"], strict=True))
-    colours = label_colours(calibration["labels"])
-    rows = []
-    for label, row in first["metrics"]["per_label"].items():
-        interval = first["intervals"]["per_label_f1"][label]
-        rows.append(
-            {
-                **row,
-                "label": label,
-                "colour": colours[label],
-                "threshold": first["metrics"]["thresholds"][label],
-                "positives": positives[label],
-                "f1": value_text(row["f1"], interval["low"], interval["high"]),
-            }
-        )
-    return rows
+def _p_value(one: Difference, smallest: float) -> str:
+    """The p-value; of one at the bootstrap's floor no more is known than that it is that small."""
+    if one.p_value is None:
+        return "p undefined"
+    return f"p ≤ {smallest:.2g}" if one.p_value <= smallest else f"p = {one.p_value:.4f}"
 
 
-def _average_rows(metrics: dict) -> list[dict]:
-    return [
-        {
-            "average": average,
-            **{m: metrics[f"{average}_{m}"] for m in ("precision", "recall", "f1")},
-        }
-        for average in AVERAGES
-    ]
-
-
-def _candidates(calibration: dict) -> list[dict[str, str]]:
-    """The ways of setting thresholds that were compared, one column per field."""
-    return [
-        {
-            name.replace("_", " "): _UNFILLED
-            if value is None
-            else f"{value:.4g}"
-            if isinstance(value, float)
-            else str(value)
-            for name, value in candidate.items()
-        }
-        for candidate in calibration["candidates"]
-    ]
-
-
-def _probability_rows(calibration: dict) -> list[dict]:
-    rows = []
-    for label, chosen in zip(calibration["labels"], calibration["probabilities"], strict=True):
-        losses = [f"{name} {loss:.4f}" for name, loss in chosen["log_losses"].items()]
-        rows.append(
-            {
-                "label": label,
-                "method": chosen["calibrator"]["method"],
-                "log_losses": ", ".join(losses),
-                "before": chosen["before"]["expected_calibration_error"],
-                "after": chosen["after"]["expected_calibration_error"],
-                "note": chosen["note"],
-            }
-        )
-    return rows
-
-
-def _published_rows(source: ReportInput) -> list[dict[str, str]]:
-    """Published figures of this corpus, ours first; empty if there are none."""
-    rows = [
-        {
-            "system": score.system,
-            "setting": score.setting,
-            "micro_f1": _range(score.micro_f1),
-            "accuracy": _range(score.accuracy) if score.accuracy else _UNFILLED,
-            "source": score.source,
-        }
-        for score in published_scores(source.corpus)
-    ]
-    first = source.assessed[0]
-    bounds = first["intervals"]["metrics"]
-    ours = {
-        name: value_text(first["metrics"][name], bounds[name]["low"], bounds[name]["high"])
-        for name in ("micro_f1", "accuracy")
-    }
-    setting = "unaligned" if source.alignment == "none" else "aligned"
-    origin = ", on a SYNTHETIC corpus: not comparable" if first["metrics"]["synthetic"] else ""
-    this = {"system": first["metrics"]["system"], "setting": setting, "source": f"this run{origin}"}
-    return [{**this, **ours}, *rows] if rows else []
-
-
-def _range(bounds: tuple[float, float]) -> str:
+def _range(bounds: tuple[float, float] | None) -> str:
+    if bounds is None:
+        return "—"
     low, high = bounds
     return f"{low:.3f}" if low == high else f"{low:.3f} to {high:.3f}"
 
 
-def _shaded(example: dict) -> dict:
-    """A sample's words, shaded for each emotion by their share of its largest attention weight."""
-    colours = label_colours(list(example["attention"]))
-    rows = []
-    for label, weights in sorted(
-        example["attention"].items(), key=lambda x: -example["scores"][x[0]]
-    ):
-        largest = max(weights, default=0) or 1
-        shades = [f"{colours[label]}{round(200 * weight / largest):02x}" for weight in weights]
-        rows.append(
-            {
-                "label": label,
-                "present": label in example["true"],
-                "score": example["scores"][label],
-                "words": list(zip(example["words"], shades, weights, strict=True)),
-            }
-        )
-    return {"sample_id": example["sample_id"], "rows": rows}
+def _shaded(seen: ModalityAttention, label: int, colour: str) -> list[tuple[str, str, float]]:
+    """Text, colour and weight of all words, shaded by their share of the largest weight.
+
+    Of steps without words, those with the largest weights.
+    """
+    weights = seen.weights[label]
+    names, shown = seen.words, list(range(len(weights)))
+    if names is None:
+        names = tuple(f"step {t + 1}" for t in shown)
+        shown = sorted(sorted(shown, key=lambda t: -weights[t])[:_MOST_STEPS])
+    largest = max(weights) or 1
+    return [
+        (names[t], f"{colour}{round(200 * weights[t] / largest):02x}", weights[t]) for t in shown
+    ]

@@ -1,132 +1,201 @@
-"""The table at the end of a run: every system beside the first, and what of it is only noise."""
+"""The table at the end of a run: systems side by side, and which differences are significant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from io import StringIO
+from textwrap import fill
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
-from mmer.evaluation.intervals import RESAMPLES, bootstrap_intervals, compare
-from mmer.evaluation.metrics import evaluate
-from mmer.samples.scores import Scores
+from mmer.evaluation.assessment import Assessment, Comparison
+from mmer.metrics.intervals import Difference, Differences, Interval
+from mmer.metrics.metrics import HEADLINE
 
-HEADLINE = {"micro_f1": "micro-F1", "macro_f1": "macro-F1", "accuracy": "accuracy"}
-_WITHOUT_INTERVAL = {"macro_average_precision": "mAP", "labels_per_sample_predicted": "labels"}
+_UNBOUNDED = 10_000
 
 
-def assess(
-    systems: Sequence[tuple[Scores, np.ndarray]], *, resamples: int = RESAMPLES, seed: int = 0
-) -> list[dict]:
-    """Metrics and intervals of each system, and the first one's lead over each of the others.
+class _Column(NamedTuple):
+    """A column of the printed table; `stays` is how long when the width shrinks: 0 goes first."""
 
-    Args:
-        systems: Scores on the same samples, each with its (L,) thresholds.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+    title: str
+    cell: Callable[[Assessment, Differences | None], str]
+    stays: int
 
-    Returns:
-        Per system what JSON can hold: `metrics` (see `evaluate`), `intervals` (see
-        `bootstrap_intervals`) and `lead` (first minus this one, see `compare`; None for the first).
 
-    Raises:
-        InputError: What those three refuse.
+def summary_frame(comparison: Comparison) -> pd.DataFrame:
+    """One row per system with numbers in columns, as a program reads it.
+
+    Each headline metric has its value, `_low` and `_high`; then the first system's difference to
+    this one, `_difference` with `_low` and `_high`, `_p_value` and `_verdict`, empty for the first.
     """
-    first, first_thresholds = systems[0]
-    draws = {"resamples": resamples, "seed": seed}
-    return [
-        {
-            "metrics": evaluate(scores, thresholds),
-            "intervals": bootstrap_intervals(scores, thresholds, **draws),
-            "lead": None
-            if scores is first
-            else compare(first, first_thresholds, scores, thresholds, **draws),
-        }
-        for scores, thresholds in systems
-    ]
-
-
-def summary_frame(assessed: list[dict]) -> pd.DataFrame:
-    """The table for a page: one row per system, figures with their 95 % intervals as text."""
-    return pd.DataFrame(_rows(assessed, separator=" "))
-
-
-def summary_text(assessed: list[dict], width: int = 112) -> str:
-    """The table for a terminal, `width` characters wide, with what its columns mean below it."""
-    metrics = assessed[0]["metrics"]
-    origin = "SYNTHETIC corpus, " if metrics["synthetic"] else ""
-    table = Table(
-        title=f"{origin}{metrics['split']} split: {metrics['samples']} samples "
-        f"in {metrics['groups']} groups",
-        caption=_caption(assessed),
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        title_justify="left",
-        caption_justify="left",
-    )
-    rows = _rows(assessed, separator="\n")
-    for column in rows[0]:
-        table.add_column(column, no_wrap=column != "system")
-    for row in rows:
-        table.add_row(*row.values(), end_section=True)
-    text = StringIO()
-    Console(file=text, width=width, markup=False, highlight=False).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
-
-
-def verdict(compared: dict) -> str:
-    """What one compared metric comes to: "better", "worse" or "within noise"."""
-    if compared["difference"] is None:
-        return "undefined"
-    if compared["within_noise"]:
-        return "within noise"
-    return "better" if compared["difference"] > 0 else "worse"
-
-
-def value_text(
-    value: float | None, low: float | None = None, high: float | None = None, separator: str = " "
-) -> str:
-    """A metric as text, with its interval if there is one."""
-    if value is None:
-        return "undefined"
-    interval = [] if low is None else [f"[{low:.3f}, {high:.3f}]"]
-    return separator.join([f"{value:.3f}", *interval])
-
-
-def lead_text(compared: dict, separator: str = " ") -> str:
-    """A difference as text, with its interval and verdict."""
-    if compared["difference"] is None:
-        return "undefined"
-    interval = f"[{compared['low']:+.3f}, {compared['high']:+.3f}]"
-    return separator.join([f"{compared['difference']:+.3f}", interval, verdict(compared)])
-
-
-def _rows(assessed: list[dict], separator: str) -> list[dict[str, str]]:
-    first = assessed[0]["metrics"]["system"]
     rows = []
-    for one in assessed:
-        intervals, metrics = one["intervals"]["metrics"], one["metrics"]
-        row = {"system": metrics["system"]}
-        for name, title in HEADLINE.items():
-            bounds = intervals[name]["low"], intervals[name]["high"]
-            row[title] = value_text(metrics[name], *bounds, separator)
-        row |= {title: value_text(metrics[name]) for name, title in _WITHOUT_INTERVAL.items()}
-        for name in ("micro_f1", "macro_f1"):
-            title = f"{first}'s lead,{separator}{HEADLINE[name]}"
-            row[title] = lead_text(one["lead"]["metrics"][name], separator) if one["lead"] else ""
+    for assessment, differences in paired(comparison):
+        info, metrics = assessment.info, assessment.metrics
+        row: dict[str, object] = {
+            "system": info.title,
+            "model": info.model,
+            "corpus": info.corpus,
+            "split": info.split,
+            "synthetic": info.synthetic,
+            "samples": metrics.samples,
+            "groups": metrics.groups,
+            "kept_epoch": info.kept_epoch,
+            "macro_average_precision": metrics.macro_average_precision,
+            "labels_per_sample_predicted": metrics.labels_per_sample_predicted,
+        }
+        for name in HEADLINE:
+            interval = assessment.intervals.metrics[name]
+            row |= {
+                name: interval.value,
+                f"{name}_low": interval.low,
+                f"{name}_high": interval.high,
+            }
+        for name, one in differences.metrics.items() if differences else ():
+            row |= {
+                f"{name}_difference": one.difference,
+                f"{name}_difference_low": one.low,
+                f"{name}_difference_high": one.high,
+                f"{name}_p_value": one.p_value,
+                f"{name}_verdict": one.verdict,
+            }
         rows.append(row)
-    return rows
+    return pd.DataFrame(rows).astype({"kept_epoch": "Int64"})
 
 
-def _caption(assessed: list[dict]) -> str:
-    metrics, intervals = assessed[0]["metrics"], assessed[0]["intervals"]
+def summary_text(comparison: Comparison, width: int = 120) -> str:
+    """The table for a terminal of `width` columns, with what it means below it.
+
+    Where not all columns fit, those that matter less are left out; no number is broken.
+    """
+    console = Console(file=StringIO(), width=width, markup=False, highlight=False)
+    columns, unbounded = _columns(comparison), console.options.update(width=_UNBOUNDED)
+    for least in range(1 + max(column.stays for column in columns)):
+        shown = [column for column in columns if column.stays >= least]
+        table = _table(comparison, shown)
+        if Measurement.get(console, unbounded, table).minimum <= width:
+            break
+    with console.capture() as captured:
+        console.print(table)
+    notes = notes_below(comparison)
+    if any(column.title == "mAP" for column in shown):
+        notes.append(
+            "mAP: mean of the labels' average precision. Labels: predicted per sample, where "
+            f"{value_text(comparison.assessments[0].metrics.labels_per_sample_true, 2)} are true."
+        )
+    if left_out := [column.title.replace("\n", " ") for column in columns if column not in shown]:
+        notes.append(f"Not shown for want of width: {'; '.join(left_out)}.")
+    table_lines = (line.rstrip() for line in captured.get().splitlines())
+    wrapped = (fill(note, width) for note in notes)
+    return "\n".join([fill(title(comparison), width), "", *table_lines, "", *wrapped])
+
+
+def title(comparison: Comparison) -> str:
+    """What the systems were scored on."""
+    info, metrics = comparison.assessments[0].info, comparison.assessments[0].metrics
+    origin = "SYNTHETIC corpus, " if info.synthetic else ""
     return (
-        f"[ ]: 95 % intervals, {intervals['method']} ({intervals['resamples']} resamples). "
-        "Within noise: the interval of the difference covers 0.\n"
-        f"Lead: {metrics['system']} minus this system. mAP: mean average precision over labels. "
-        f"Labels: predicted per sample, of {metrics['labels_per_sample_true']:.2f} true ones."
+        f"{info.corpus}, {origin}{info.split} split: "
+        f"{metrics.samples} samples in {metrics.groups} groups"
     )
+
+
+def notes_below(comparison: Comparison) -> list[str]:
+    """What has to be known to read the table, a sentence or two each."""
+    first = comparison.assessments[0]
+    drawn = first.intervals.bootstrap
+    notes = [
+        f"[ ]: {drawn.level:.0%} interval ({drawn.method}, {drawn.resamples} resamples); it says "
+        "how far a figure depends on the recordings in the split, not on the training seed."
+    ]
+    if not first.info.groups_known:
+        notes.append(groups_unknown("intervals are narrower than they should be"))
+    if comparison.differences:
+        notes.append(
+            f"Difference: {first.info.title} minus this system, on the same resamples. "
+            "Where its interval covers 0 it is not significant."
+        )
+    if best := first.info.bayes_optimal:
+        scores = (f"{HEADLINE.get(name, name)} {value:.3f}" for name, value in best.items())
+        notes.append(
+            f"Bayes-optimal score, which no system can exceed on average: {', '.join(scores)}."
+        )
+    notes += [
+        f"{assessment.info.title}: epoch {assessment.info.kept_epoch} was kept."
+        for assessment in comparison.assessments
+        if assessment.info.kept_epoch is not None
+    ]
+    return notes
+
+
+def groups_unknown(consequence: str) -> str:
+    """What has to be said where the corpus's files do not tell which samples belong together."""
+    return (
+        "The corpus does not say which samples belong together, so each counts as a group of its "
+        f"own; if samples of one recording are alike, {consequence}."
+    )
+
+
+def value_text(value: float | None, digits: int = 3) -> str:
+    """A figure as text."""
+    return "undefined" if value is None else f"{value:.{digits}f}"
+
+
+def interval_text(interval: Interval, separator: str = " ") -> str:
+    """A figure as text, with its interval if there is one."""
+    bounds = [] if interval.low is None else [f"[{interval.low:.3f}, {interval.high:.3f}]"]
+    return separator.join([value_text(interval.value), *bounds])
+
+
+def difference_text(one: Difference, separator: str = " ") -> str:
+    """A difference as text, with its interval and verdict."""
+    if one.difference is None:
+        return one.verdict
+    bounds = f"[{one.low:+.3f}, {one.high:+.3f}]"
+    return separator.join([f"{one.difference:+.3f}", bounds, one.verdict])
+
+
+def paired(comparison: Comparison) -> list[tuple[Assessment, Differences | None]]:
+    """Each system with the first one's difference to it, which the first has not."""
+    differences = (None, *comparison.differences)
+    return list(zip(comparison.assessments, differences, strict=True))
+
+
+def _columns(comparison: Comparison) -> list[_Column]:
+    def value(name: str) -> Callable[[Assessment, Differences | None], str]:
+        return lambda one, _: interval_text(one.intervals.metrics[name], "\n")
+
+    def difference(name: str) -> Callable[[Assessment, Differences | None], str]:
+        return lambda _, found: difference_text(found.metrics[name], "\n") if found else ""
+
+    columns = [
+        _Column("system", lambda one, _: one.info.title, 4),
+        _Column(HEADLINE["micro_f1"], value("micro_f1"), 4),
+        _Column(HEADLINE["macro_f1"], value("macro_f1"), 3),
+        _Column(HEADLINE["accuracy"], value("accuracy"), 2),
+        _Column("mAP", lambda one, _: value_text(one.metrics.macro_average_precision), 1),
+        _Column("labels", lambda one, _: value_text(one.metrics.labels_per_sample_predicted, 2), 1),
+    ]
+    if comparison.differences:
+        columns += [
+            _Column("difference\nin micro-F1", difference("micro_f1"), 4),
+            _Column("difference\nin macro-F1", difference("macro_f1"), 0),
+        ]
+    return columns
+
+
+def _table(comparison: Comparison, columns: list[_Column]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for i, column in enumerate(columns):
+        cells = [column.title, *(column.cell(*pair) for pair in paired(comparison))]
+        # titles of systems, the first column, may be broken between words, numbers may not
+        pieces = " ".join(cells).split() if i == 0 else "\n".join(cells).splitlines()
+        table.add_column(column.title, no_wrap=i > 0, min_width=max(map(len, pieces)))
+    for pair in paired(comparison):
+        table.add_row(*(column.cell(*pair) for column in columns), end_section=True)
+    return table

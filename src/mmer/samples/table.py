@@ -29,6 +29,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from mmer.errors import InputError
 from mmer.files import atomic_file
@@ -87,7 +88,7 @@ class TableInfo(Record):
     synthetic: bool
     fingerprint: str
     groups_known: bool = True
-    bayes_optimal: dict[str, float] = {}
+    bayes_optimal: dict[str, float] = Field(default={})
     persons: Persons | None = None
 
     @property
@@ -313,7 +314,9 @@ def _check_persons(info: TableInfo, persons: Persons, sample: Sample) -> None:
             continue
         for name, steps in (("persons", sample.step_persons), ("segments", sample.step_segments)):
             if len(steps.get(modality, ())) != len(rows):
-                raise InputError(where, f"{name} of {modality}", f"one for {len(rows)} steps", steps)
+                raise InputError(
+                    where, f"{name} of {modality}", f"one for {len(rows)} steps", steps
+                )
         if not ((steps := sample.step_persons[modality]) < count).all() or (steps < 0).any():
             raise InputError(where, f"persons of {modality}", f"numbers below {count}", steps)
 

@@ -206,6 +206,7 @@ def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
         synthetic=samples.info.synthetic or fitted.info.synthetic,
         groups_known=samples.info.groups_known,
         fixed_threshold=fitted.info.fixed_threshold,
+        kept_epoch=fitted.info.kept_epoch,
         bayes_optimal=samples.info.bayes_optimal,
     )
     return Scores(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pydantic import ValidationError
 from safetensors.torch import load, save
 
 from mmer.errors import InputError
@@ -27,7 +28,8 @@ def load_fitted(path: Path) -> FittedSystem:
     """Read what `save_fitted` wrote.
 
     Raises:
-        InputError: No such file, not a fitted system, damaged, or of a system that is not known.
+        InputError: No such file, not a fitted system, damaged, or of a system that is not known or
+            has other settings. Whether the arrays fit these, its scorer checks.
     """
     try:
         content = path.read_bytes()
@@ -35,12 +37,17 @@ def load_fitted(path: Path) -> FittedSystem:
         header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_KEY])
         info, expected = SystemInfo.from_json(header["info"], path), header["digest"]
         fitted = FittedSystem(info, load(content))
+        found = fitted.digest
     except InputError:
         raise
-    except Exception as error:  # whatever a damaged file provokes
-        raise InputError(path, "", "a fitted system saved by mmer", error) from error
+    except Exception as error:  # whatever a damaged file provokes, assertions of libraries too
+        raise InputError(path, "", "a fitted system saved by mmer", repr(error)) from error
+    if found != expected:
+        raise InputError(path, "digest", str(expected), found, "The file is damaged.")
     if info.system not in SYSTEMS:
         raise InputError(path, "system", f"one of {', '.join(SYSTEMS)}", info.system)
-    if fitted.digest != expected:
-        raise InputError(path, "digest", expected, fitted.digest, "The file is damaged.")
+    try:
+        SYSTEMS[info.system].settings.model_validate(info.settings)
+    except ValidationError as error:
+        raise InputError(path, "settings", f"settings of {info.title}", error) from error
     return fitted

@@ -20,6 +20,12 @@ class Epoch(Record):
     selection: float
     seconds: float
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Its numbers, by the names under which they are tracked."""
+        losses = {f"train/{term}": value for term, value in self.losses.items()}
+        return {**losses, "train/seconds": self.seconds, "valid/selection": self.selection}
+
 
 class History(Record):
     """All epochs; none where a system is not trained in epochs.

@@ -10,6 +10,8 @@ import logging
 import sys
 from types import TracebackType
 
+from mmer.training.history import Epoch
+
 logger = logging.getLogger("mmer.training.progress")
 
 
@@ -40,16 +42,18 @@ class EpochProgress:
         if self._bar:
             self._bar.advance(self._task)
 
-    def epoch(self, number: int, metrics: dict[str, float]) -> None:
+    def epoch(self, epoch: Epoch) -> None:
         """An epoch is done."""
+        metrics = {f"train/{name}": value for name, value in epoch.losses.items()}
+        metrics |= {"valid/micro_f1": epoch.selection, "epoch_seconds": epoch.seconds}
         logger.info(
             "epoch %d/%d: loss %.4f, validation micro-F1 %.4f, %.1f s",
-            number,
+            epoch.epoch,
             self._epochs,
-            metrics["total"],
-            metrics["valid_micro_f1"],
-            metrics["seconds"],
-            extra={"metrics": metrics, "step": number},
+            epoch.losses["total"],
+            epoch.selection,
+            epoch.seconds,
+            extra={"metrics": metrics, "step": epoch.epoch},
         )
 
 

@@ -7,8 +7,9 @@ import pickle
 import look_alikes
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from mmer.corpora.m3ed import M3edSettings, read_m3ed
+from mmer.corpora.m3ed.reader import M3edOptions, read_pkl
 from mmer.errors import InputError
 from mmer.samples.table import SPLITS
 
@@ -20,9 +21,9 @@ def content() -> list:
     return look_alikes.m3ed_content(np.random.default_rng(1))
 
 
-def _read(tmp_path, content, name="features.pkl", **settings):
+def _read(tmp_path, content, name="features.pkl", **options):
     path = look_alikes.write_pickle(tmp_path / name, content)
-    return read_m3ed(path, M3edSettings(**settings), corpus="m3ed")
+    return read_pkl(path, M3edOptions(**options))
 
 
 def _sample(source, dialogue=LONGEST):
@@ -31,9 +32,9 @@ def _sample(source, dialogue=LONGEST):
 
 def test_every_dialogue_is_a_sample(tmp_path, content) -> None:
     source = _read(tmp_path, content)
-    assert source.info.alignment == "utterance"
-    assert source.info.labels == look_alikes.M3ED_LABELS
-    assert source.info.widths == look_alikes.WIDTHS
+    assert source.alignment == "utterance"
+    assert source.labels == look_alikes.M3ED_LABELS
+    assert {m: f.width for m, f in source.features.items()} == look_alikes.WIDTHS
     for split, names in zip(SPLITS, content[7:], strict=True):
         samples = list(source.read(split))
         assert [sample.sample_id for sample in samples] == names
@@ -48,13 +49,12 @@ def test_every_dialogue_is_a_sample(tmp_path, content) -> None:
 def test_the_published_swap(tmp_path, content) -> None:
     name = "A_wav2vec-V_denseface-Lroberta.pkl"
     right, swapped = (_read(tmp_path, content, name, published_swap=s) for s in (False, True))
-    assert {m: f.name for m, f in right.info.features.items()} == {
+    assert {m: f.name for m, f in right.features.items()} == {
         "text": "roberta",
         "audio": "wav2vec",
         "visual": "denseface",
     }
-    assert swapped.info.features["visual"] == right.info.features["audio"]
-    assert swapped.info.fingerprint != right.info.fingerprint
+    assert swapped.features["visual"] == right.features["audio"]
     ours, theirs = _sample(right).features, _sample(swapped).features
     np.testing.assert_array_equal(ours["audio"], theirs["visual"])
     np.testing.assert_array_equal(ours["visual"], theirs["audio"])
@@ -84,7 +84,7 @@ def test_other_readings_of_the_layout(tmp_path, content, form) -> None:
         path.write_bytes(b"".join(pickle.dumps(part, 2) for part in content))
     else:
         path.write_bytes(pickle.dumps(tuple(content) if form == "tuple" else content))
-    found = _sample(read_m3ed(path, M3edSettings(), corpus="m3ed"))
+    found = _sample(read_pkl(path, M3edOptions()))
     np.testing.assert_array_equal(found.labels, expected.labels)
     np.testing.assert_array_equal(found.features["text"], expected.features["text"])
 
@@ -93,10 +93,19 @@ def test_groups_are_what_the_pattern_says(tmp_path, content) -> None:
     source = _read(tmp_path, content, group_pattern="(.*)_[0-9]+")
     groups = [sample.group_id for sample in source.read("train")]
     assert groups == ["series0", "series0", "series1", "series1"]
-    content[7].remove("series1_1")
-    content[9].append("series1_1")
-    with pytest.raises(InputError, match=r"splits train and test\]: .* series1"):
-        _read(tmp_path, content, group_pattern="(.*)_[0-9]+")
+    assert list(source.groups["train"]) == groups
+
+
+def test_a_folder_must_hold_one_pickle(tmp_path, content) -> None:
+    with pytest.raises(InputError, match=r"one \.pkl file, or its own path, found none"):
+        read_pkl(tmp_path, M3edOptions())
+    expected = _sample(_read(tmp_path, content))
+    source = read_pkl(tmp_path, M3edOptions())
+    assert source.files == (tmp_path / "features.pkl",)
+    np.testing.assert_array_equal(_sample(source).labels, expected.labels)
+    (tmp_path / "other.pkl").touch()
+    with pytest.raises(InputError, match=r"found features\.pkl, other\.pkl"):
+        read_pkl(tmp_path, M3edOptions())
 
 
 def test_a_modality_without_any_value_is_absent(tmp_path, content) -> None:
@@ -126,7 +135,6 @@ def _change(position, value, dialogue="series1_1"):
         (_change(6, ["a", "b"]), "3 strings, found list of 2"),
         (lambda c: c[9].clear(), r"\[position 9\]: expected a list of dialogues"),
         (lambda c: c[9].append("series9_9"), "dialogues of position 0, found 'series9_9'"),
-        (lambda c: c[9].append("series0_1"), "splits train and test"),
         (lambda c: c[9].append(c[9][0]), "each dialogue once, found 1 repeated"),
     ],
 )
@@ -145,5 +153,5 @@ def test_ids_that_the_pattern_does_not_match(tmp_path, content) -> None:
     "settings", [{"labels": ("a", "a")}, {"max_length": 0}, {"group_pattern": "("}]
 )
 def test_settings_that_cannot_be(settings) -> None:
-    with pytest.raises(InputError):
-        M3edSettings(**settings)
+    with pytest.raises(ValidationError):
+        M3edOptions(**settings)

@@ -1,25 +1,23 @@
-"""The synthetic M3ED: ten objects that the reader takes for real ones, and the ceiling."""
+"""The synthetic M3ED: ten objects that the reader takes for real ones, and the best score."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from mmer.corpora.m3ed import M3edSettings, read_m3ed
-from mmer.corpora.synthetic import m3ed
-from mmer.corpora.synthetic.m3ed import (
-    EMOTIONS,
+from mmer.corpora.m3ed import synthetic
+from mmer.corpora.m3ed.reader import EMOTIONS, M3edOptions, read_pkl
+from mmer.corpora.m3ed.synthetic import (
     FILE,
     WIDTHS,
     SyntheticM3ed,
-    ceiling,
-    write_synthetic_m3ed,
+    bayes_optimal,
+    write_synthetic,
 )
-from mmer.errors import InputError
 from mmer.samples.table import SPLITS
 
 SETTINGS = SyntheticM3ed(seed=2, train_dialogues=12, valid_dialogues=3, test_dialogues=4)
@@ -27,15 +25,15 @@ SETTINGS = SyntheticM3ed(seed=2, train_dialogues=12, valid_dialogues=3, test_dia
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("raw") / "m3ed"
-    write_synthetic_m3ed(path, SETTINGS)
+    path = tmp_path_factory.mktemp("m3ed")
+    assert write_synthetic(path, SETTINGS) == bayes_optimal(SETTINGS)
     return path
 
 
 def test_the_reader_finds_every_dialogue(folder) -> None:
-    source = read_m3ed(folder / FILE, M3edSettings(), corpus="m3ed", synthetic=True)
-    assert source.info.widths == WIDTHS
-    assert source.info.labels == EMOTIONS
+    source = read_pkl(folder / FILE, M3edOptions())
+    assert {m: f.width for m, f in source.features.items()} == WIDTHS
+    assert source.labels == EMOTIONS
     samples = {split: list(source.read(split)) for split in SPLITS}
     assert {split: len(read) for split, read in samples.items()} == {
         "train": 12,
@@ -52,7 +50,7 @@ def test_labels_are_the_classes_of_all_utterances_of_which_one_dialogue_has_over
     objects = pickle.loads((folder / FILE).read_bytes())
     assert len(objects) == 10
     assert max(map(len, objects[0].values())) > 60
-    source = read_m3ed(folder / FILE, M3edSettings(), corpus="m3ed")
+    source = read_pkl(folder, M3edOptions())
     for split in SPLITS:
         for sample in source.read(split):
             classes = set(objects[2][sample.sample_id])
@@ -60,34 +58,36 @@ def test_labels_are_the_classes_of_all_utterances_of_which_one_dialogue_has_over
             assert len(sample.words) == min(60, len(objects[0][sample.sample_id]))
 
 
-def test_it_says_that_it_is_synthetic(folder) -> None:
-    description = json.loads((folder / "synthetic.json").read_text())
-    assert description["synthetic"] is True
-    assert description["ceiling"] == ceiling(SETTINGS)
-
-
 def test_a_seed_gives_the_same_bytes(folder, tmp_path) -> None:
     digests = []
-    for path, settings in (("again", SETTINGS), ("other", SyntheticM3ed(3, 12, 3, 4))):
-        write_synthetic_m3ed(tmp_path / path, settings)
-        digests.append(hashlib.sha256((tmp_path / path / FILE).read_bytes()).hexdigest())
+    for settings in (SETTINGS, SETTINGS.model_copy(update={"seed": 3})):
+        write_synthetic(tmp_path, settings)
+        digests.append(hashlib.sha256((tmp_path / FILE).read_bytes()).hexdigest())
     first = hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
     assert digests[0] == first
     assert digests[1] != first
 
 
-def test_an_oracle_that_sees_what_is_shown_attains_the_ceiling() -> None:
+def test_a_seed_gives_what_it_always_gave(folder) -> None:
+    objects, digest = pickle.loads((folder / FILE).read_bytes()), hashlib.sha256()
+    for position in (2, 3, 4, 5):
+        for name, rows in objects[position].items():
+            digest.update(name.encode() + np.asarray(rows).tobytes())
+    assert digest.hexdigest() == "2209b72450ca4382a7d73f3f299b6cbdd57cb64512b7a76148cc2ef14c0fd83c"
+
+
+def test_an_oracle_that_sees_what_is_shown_attains_the_bayes_optimal_score() -> None:
     rng, noise = np.random.default_rng(8), SETTINGS.noise
     shows = (1 - noise) * np.eye(len(EMOTIONS)) + noise / len(EMOTIONS)
     labels, scores = np.zeros((8000, len(EMOTIONS))), np.zeros((8000, len(EMOTIONS)))
     for row, length in enumerate(rng.integers(4, 13, 8000)):
-        emotions, shown = m3ed._draw_utterances(rng, length, noise)
+        emotions, shown = synthetic._draw_utterances(rng, length, noise)
         labels[row, emotions] = 1
         for label in range(len(EMOTIONS)):
             # Bayes' rule, written out: none of the utterances has the emotion.
-            likelihood = m3ed._RATES[:, None] * shows[:, shown]
+            likelihood = synthetic._RATES[:, None] * shows[:, shown]
             scores[row, label] = 1 - np.prod(1 - likelihood[label] / likelihood.sum(axis=0))
-    bound = ceiling(SETTINGS)
+    bound = bayes_optimal(SETTINGS)
     assert _best_f1(labels.ravel(), scores.ravel()) == pytest.approx(bound["micro_f1"], abs=0.01)
     per_label = list(map(_best_f1, labels.T, scores.T))
     assert np.mean(per_label) == pytest.approx(bound["macro_f1"], abs=0.01)
@@ -101,20 +101,13 @@ def _best_f1(truth: np.ndarray, scores: np.ndarray) -> float:
 
 
 def test_without_noise_all_can_be_known() -> None:
-    for value in ceiling(SyntheticM3ed(noise=0.0)).values():
+    for value in bayes_optimal(SyntheticM3ed(noise=0.0)).values():
         assert value == pytest.approx(1)
-
-
-def test_a_folder_in_use_is_left_alone(folder) -> None:
-    before = (folder / FILE).read_bytes()
-    with pytest.raises(InputError, match="an empty folder, or none"):
-        write_synthetic_m3ed(folder, SETTINGS)
-    assert (folder / FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize(
     "wrong", [{"seed": -1}, {"train_dialogues": 0}, {"utterances": 1}, {"noise": 2}]
 )
 def test_settings_out_of_range_are_refused(wrong) -> None:
-    with pytest.raises(InputError, match=next(iter(wrong))):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
         SyntheticM3ed(**wrong)

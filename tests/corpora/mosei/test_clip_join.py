@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmer.corpora.clip_join import Clips, Segments, join, only_layout
+from mmer.corpora.mosei.clip_join import Clips, Segments, join, only_layout
 
 MATRICES = hnp.arrays(bool, st.tuples(st.integers(1, 5), st.integers(0, 7)))
 

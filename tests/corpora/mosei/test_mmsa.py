@@ -7,13 +7,14 @@ import logging
 import look_alikes
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from mmer.corpora.formats.csd import write_csd
-from mmer.corpora.mmsa import MmsaSettings, read_mmsa
+from mmer.corpora.mosei.mmsa import MmsaOptions, read_mmsa_aligned, read_mmsa_unaligned
 from mmer.errors import InputError
+from mmer.formats.csd import write_csd
 from mmer.samples.table import SPLITS
 
-SETTINGS = MmsaSettings(widths=look_alikes.WIDTHS)
+OPTIONS = MmsaOptions(widths=look_alikes.WIDTHS)
 
 
 @pytest.fixture
@@ -26,11 +27,13 @@ def content(videos) -> dict:
     return look_alikes.mmsa_content(np.random.default_rng(2), videos)
 
 
-def _read(tmp_path, content, videos, settings=SETTINGS, with_words=True):
-    features = look_alikes.write_pickle(tmp_path / "aligned_50.pkl", content)
-    labels, words = look_alikes.write_label_files(tmp_path, videos)
-    words = words if with_words else None
-    return read_mmsa(features, labels, settings, corpus="mosei", words=words)
+def _read(tmp_path, content, videos, options=OPTIONS, with_words=True, aligned=True):
+    name = "aligned_50.pkl" if aligned else "unaligned_50.pkl"
+    look_alikes.write_pickle(tmp_path / name, content)
+    _, words = look_alikes.write_label_files(tmp_path, videos)
+    if not with_words:
+        words.unlink()
+    return (read_mmsa_aligned if aligned else read_mmsa_unaligned)(tmp_path, options)
 
 
 def _expected(videos, split) -> list[tuple[str, dict, int]]:
@@ -45,8 +48,8 @@ def _expected(videos, split) -> list[tuple[str, dict, int]]:
 @pytest.mark.parametrize("aligned", [True, False])
 def test_clips_get_the_emotions_and_times_of_their_segments(tmp_path, videos, aligned) -> None:
     content = look_alikes.mmsa_content(np.random.default_rng(2), videos, aligned)
-    source = _read(tmp_path, content, videos)
-    assert source.info.alignment == ("word" if aligned else "none")
+    source = _read(tmp_path, content, videos, aligned=aligned)
+    assert source.alignment == ("word" if aligned else "none")
     lengths = {"text": 4, "visual": 4 if aligned else 5, "audio": 4}
     for split in SPLITS:
         samples = list(source.read(split))
@@ -63,9 +66,9 @@ def test_without_words_what_is_ambiguous_is_left_out_and_said(
     for video in videos["train"]:
         video["labels"][:, 0] = [1, 1, -1]  # the first clip could be either of two segments
     content["train"]["regression_labels"][:] = [1, -1] * 4
-    settings = MmsaSettings(widths=look_alikes.WIDTHS, most_unjoined=0.5)
+    options = MmsaOptions(widths=look_alikes.WIDTHS, most_unjoined=0.5)
     with caplog.at_level(logging.WARNING):
-        source = _read(tmp_path, content, videos, settings, with_words=False)
+        source = _read(tmp_path, content, videos, options, with_words=False)
     found = {sample.sample_id: sample for sample in source.read("train")}
     sure = {name: (video, s) for name, video, s in _expected(videos, "train") if s == 2}
     assert set(found) == set(sure)
@@ -93,15 +96,14 @@ def test_columns_of_the_label_file_are_taken_by_name(tmp_path, videos, content) 
         "",
         [columns[i] for i in order],
     )
-    words = tmp_path / "CMU_MOSEI_TimestampedWords.csd"
-    source = read_mmsa(tmp_path / "aligned_50.pkl", labels, SETTINGS, corpus="mosei", words=words)
+    source = read_mmsa_aligned(tmp_path, OPTIONS)
     np.testing.assert_array_equal([sample.labels for sample in source.read("test")], expected)
 
 
 def test_some_of_the_emotions_in_another_order(tmp_path, videos, content) -> None:
     expected = [sample.labels for sample in _read(tmp_path, content, videos).read("test")]
-    settings = MmsaSettings(labels=("fear", "happy"), widths=look_alikes.WIDTHS)
-    found = [s.labels for s in _read(tmp_path, content, videos, settings).read("test")]
+    options = MmsaOptions(labels=("fear", "happy"), widths=look_alikes.WIDTHS)
+    found = [s.labels for s in _read(tmp_path, content, videos, options).read("test")]
     np.testing.assert_array_equal(found, np.array(expected)[:, [5, 0]])
 
 
@@ -151,5 +153,5 @@ def test_faults_are_named(tmp_path, videos, content, fault, message) -> None:
     [{"labels": ("calm",)}, {"label_columns": ("happy",)}, {"most_unjoined": 1.5}],
 )
 def test_settings_that_cannot_be(settings) -> None:
-    with pytest.raises(InputError):
-        MmsaSettings(**settings)
+    with pytest.raises(ValidationError):
+        MmsaOptions(**settings)

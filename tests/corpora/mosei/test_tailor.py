@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mmer.corpora.padded import PaddedSettings
-from mmer.corpora.tailor import read_tailor
+from mmer.corpora.mosei.features import MODALITIES
+from mmer.corpora.mosei.padded import PaddedOptions
+from mmer.corpora.mosei.tailor import read_tailor
 from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, SPLITS, open_table, write_table
+from mmer.samples.table import SPLITS
 
-SETTINGS = PaddedSettings(widths=look_alikes.WIDTHS)
+OPTIONS = PaddedOptions(widths=look_alikes.WIDTHS)
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def content(words) -> dict:
     return look_alikes.tailor_content(np.random.default_rng(2), words)
 
 
-def _read(tmp_path, content, settings=SETTINGS, legacy=False):
+def _read(tmp_path, content, options=OPTIONS, legacy=False):
     path = look_alikes.write_torch(tmp_path / "train_valid_test.pt", content, legacy)
-    return read_tailor(path, settings, corpus="mosei")
+    return read_tailor(path, options)
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
@@ -35,8 +36,8 @@ def _read(tmp_path, content, settings=SETTINGS, legacy=False):
 def test_samples_are_what_was_written_without_padding(tmp_path, words, side, legacy) -> None:
     content = look_alikes.tailor_content(np.random.default_rng(2), words, side)
     source = _read(tmp_path, content, legacy=legacy)
-    assert source.info.alignment == "word"
-    assert source.info.widths == look_alikes.WIDTHS
+    assert source.alignment == "word"
+    assert {m: f.width for m, f in source.features.items()} == look_alikes.WIDTHS
     for split in SPLITS:
         for i, sample in enumerate(source.read(split)):
             true = (
@@ -47,7 +48,7 @@ def test_samples_are_what_was_written_without_padding(tmp_path, words, side, leg
             for modality in MODALITIES:
                 expected = content[split][f"src-{modality}"][i][true]
                 np.testing.assert_array_equal(sample.features[modality], expected)
-            present = {e for e, on in zip(source.info.labels, sample.labels, strict=True) if on}
+            present = {e for e, on in zip(source.labels, sample.labels, strict=True) if on}
             ids = content[split]["tgt"][i][1:-1]
             assert present == {look_alikes.EMOTIONS[e - 4] for e in ids}
         assert i + 1 == look_alikes.COUNTS[split]
@@ -72,13 +73,6 @@ def test_any_container_gives_the_same_samples(tmp_path, content, container) -> N
             np.testing.assert_array_equal(sample.features[m], features[m])
 
 
-def test_the_table_is_cleaned_and_counts_it(tmp_path, content) -> None:
-    source = _read(tmp_path, content)
-    path = tmp_path / "train.arrow"
-    assert write_table(path, source.info, source.read("train")) == 4
-    assert open_table(path)["cleaned"].to_pylist() == [[0, 0, 1]] * 4  # one -inf in audio
-
-
 def test_emotions_in_the_files_order_are_mapped_to_the_requested_one(tmp_path, content) -> None:
     expected = [s.labels for s in _read(tmp_path, content).read("train")]
     vocabulary = content["dict"]["tgt"]
@@ -95,15 +89,15 @@ def test_emotions_in_the_files_order_are_mapped_to_the_requested_one(tmp_path, c
 def test_another_order_may_be_requested(tmp_path, content) -> None:
     labels = tuple(sorted(look_alikes.EMOTIONS))
     expected = [s.labels for s in _read(tmp_path, content).read("train")]
-    source = _read(tmp_path, content, PaddedSettings(labels=labels, widths=look_alikes.WIDTHS))
+    source = _read(tmp_path, content, PaddedOptions(labels=labels, widths=look_alikes.WIDTHS))
     columns = [look_alikes.EMOTIONS.index(label) for label in labels]
     found = [s.labels for s in source.read("train")]
     np.testing.assert_array_equal(found, np.array(expected)[:, columns])
 
 
 def test_padding_can_be_kept(tmp_path, content) -> None:
-    settings = PaddedSettings(widths=look_alikes.WIDTHS, keep_padding=True)
-    for sample in _read(tmp_path, content, settings).read("train"):
+    options = PaddedOptions(widths=look_alikes.WIDTHS, keep_padding=True)
+    for sample in _read(tmp_path, content, options).read("train"):
         assert {len(rows) for rows in sample.features.values()} == {6}
 
 
@@ -144,12 +138,3 @@ def test_faults_are_named(tmp_path, content, fault, message) -> None:
     with pytest.raises(InputError, match=message) as caught:
         _read(tmp_path, content)
     assert "train_valid_test.pt" in str(caught.value)
-
-
-def test_settings_and_bytes_decide_the_fingerprint(tmp_path, content) -> None:
-    first, again = _read(tmp_path, content), _read(tmp_path, content)
-    kept = _read(tmp_path, content, PaddedSettings(widths=look_alikes.WIDTHS, keep_padding=True))
-    assert first.info == again.info
-    assert kept.info.fingerprint != first.info.fingerprint
-    content["train"]["tgt"][1] = [2, 5, 3]
-    assert _read(tmp_path, content).info.fingerprint != first.info.fingerprint

@@ -16,15 +16,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
-from mmer.models.carat import Carat
-from mmer.models.contrast import UNMATCHED
-from mmer.models.published import from_published, published_names
-from mmer.models.settings import MODALITIES, CaratSettings, LossWeights
-from mmer.models.shuffle import Shuffle, apply_shuffle
-from mmer.training.optimiser import BertAdam, OptimiserSettings
+from mmer.samples.batches import Batch
+from mmer.systems.carat.network import Carat
+from mmer.systems.carat.published import MODALITIES, from_published, published_names
+from mmer.systems.carat.settings import CaratNetwork, LossWeights
+from mmer.systems.carat.shuffle import Shuffle, apply_shuffle
+from mmer.systems.layers.contrast import UNMATCHED
+from mmer.training.optimiser import BertAdam, warmup_then_linear
+from mmer.training.settings import OptimiserSettings
 
-FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parents[1] / "golden" / "carat")
+FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parents[2] / "golden" / "carat")
 CASES = sorted(path.with_suffix("") for path in FOLDER.glob("*.json"))
 TOLERANCE = 1e-5
 
@@ -65,14 +68,14 @@ class Golden:
     def under(self, prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
-    def inputs(self, step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def batch(self, step: int) -> Batch:
         given = self.under(f"step{step}.in.")
         features = {m: given[m] for m in MODALITIES}
         masks = {m: given["mask"].bool() for m in MODALITIES}
         if not self.sizes["aligned"]:  # the published program sees every frame
             for m in ("visual", "audio"):
                 masks[m] = torch.ones(features[m].shape[:2], dtype=torch.bool)
-        return features, masks
+        return Batch(features, masks, given["labels"])
 
     def shuffle(self, step: int) -> Shuffle:
         given = self.under(f"step{step}.in.")
@@ -82,11 +85,11 @@ class Golden:
         """Whether any step is padding, which the reference setting would attend to."""
         return any(not v.bool().all() for k, v in self.tensors.items() if ".in.mask" in k)
 
-    def settings(self) -> CaratSettings:
+    def settings(self) -> CaratNetwork:
         s = self.sizes
         reference = not self.masked()
         lengths = {m: self.tensors[f"step0.in.{m}"].shape[1] for m in MODALITIES}
-        return CaratSettings(
+        return CaratNetwork(
             hidden=s["hidden"],
             latent=s["proj"],
             heads=s["heads"],
@@ -100,7 +103,7 @@ class Golden:
             prototype_momentum=s["proto_momentum"],
             loss_weights=LossWeights(**{ours: s["weights"][w] for ours, w in WEIGHTS.items()}),
             reference=reference,
-            reference_lengths=lengths if reference else None,
+            reference_lengths=lengths if reference else {},
         )
 
     def network(self) -> Carat:
@@ -109,7 +112,7 @@ class Golden:
         network.load_state_dict(from_published(self.under("init."), network))
         return network
 
-    def optimiser(self, network: Carat) -> BertAdam:
+    def optimiser(self, network: Carat) -> tuple[BertAdam, LambdaLR]:
         s = self.sizes
         settings = OptimiserSettings(
             learning_rate=s["lr"],
@@ -120,7 +123,8 @@ class Golden:
             gradient_norm=s["global_clip"],
             parameter_gradient_norm=s["per_parameter_clip"],
         )
-        return BertAdam(network, settings, s["total_steps"])
+        optimiser = BertAdam(network, settings)
+        return optimiser, warmup_then_linear(optimiser, settings.warmup, s["total_steps"])
 
     def use_pseudo_aligned_masks(self, network: Carat, step: int) -> list:
         """The files give the mask after pseudo-alignment; the network derives its own."""
@@ -158,13 +162,11 @@ def assembled(network: Carat, published: dict[str, Tensor]) -> Iterator[tuple[st
 def assert_outputs(golden: Golden, network: Carat, step: int) -> None:
     """Every level, the pooled logits, the aggregations and the scores."""
     theirs = golden.under(f"step{step}.out.")
-    features, masks = golden.inputs(step)
+    batch = golden.batch(step)
     with torch.no_grad():
-        found = network(features, masks)
+        found = network(batch)
         aggregated = network.aggregation(found.beta.transpose(0, 1))
-        shuffled = apply_shuffle(
-            golden.shuffle(step), found.beta, golden.tensors[f"step{step}.in.labels"]
-        )
+        shuffled = apply_shuffle(golden.shuffle(step), found.beta, batch.labels)
     for place, m in enumerate(MODALITIES):
         assert_close(f"{m}_lsr", found.label_specific[place], theirs[f"{m}_lsr"])
         assert_close(f"latent_{m}", found.latent[place], theirs[f"latent_{m}"])
@@ -177,7 +179,7 @@ def assert_outputs(golden: Golden, network: Carat, step: int) -> None:
     assert_close("agg_out", aggregated, theirs["agg_out"])
     assert_close("shuffle_aug_out", network.aggregation(shuffled[0]), theirs["shuffle_aug_out"])
     assert_close("shuffle_gt_labels", shuffled[1], theirs["shuffle_gt_labels"])
-    assert_close("predict_scores", network.scores(features, masks), theirs["predict_scores"])
+    assert_close("predict_scores", network.scores(batch), theirs["predict_scores"])
 
 
 def assert_losses(golden: Golden, step: int, losses: dict[str, Tensor]) -> None:
@@ -213,26 +215,25 @@ def assert_state(golden: Golden, network: Carat, step: int) -> None:
 def test_training_and_inference_as_published(stem: Path) -> None:
     golden = Golden.read(stem)
     network = golden.network()
-    optimiser = golden.optimiser(network)
+    optimiser, schedule = golden.optimiser(network)
     for step in range(golden.sizes["steps"]):
         hooks = golden.use_pseudo_aligned_masks(network, step)
         assert_outputs(golden, network, step)
-        features, masks = golden.inputs(step)
-        labels = golden.tensors[f"step{step}.in.labels"]
-        losses = network.training_losses(features, masks, labels, shuffle=golden.shuffle(step))
-        assert_losses(golden, step, losses)
+        terms, carry = network.losses(golden.batch(step), golden.shuffle(step))
+        assert_losses(golden, step, terms)
         optimiser.zero_grad()
-        losses["total"].backward()
+        terms["total"].backward()
         if any(name.startswith(f"step{step}.grad.") for name in golden.tensors):
             assert_gradients(golden, network, step)
         optimiser.step()
+        schedule.step()
+        network.after_step(carry)
         assert_state(golden, network, step)
         for hook in hooks:
             hook.remove()
     network.eval()
     golden.use_pseudo_aligned_masks(network, golden.sizes["steps"] - 1)
-    features, masks = golden.inputs(golden.sizes["steps"] - 1)
-    scores = network.scores(features, masks)
+    scores = network.scores(golden.batch(golden.sizes["steps"] - 1))
     assert_close("eval.scores", scores, golden.tensors["eval.scores"])
     labels = (scores > golden.sizes["threshold"]).float()
     torch.testing.assert_close(labels, golden.tensors["eval.labels"])

@@ -10,12 +10,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mmer.errors import InputError
-from mmer.models.carat import Carat
-from mmer.models.contrast import UNMATCHED
-from mmer.models.published import from_published, published_names, read_published_checkpoint
-from mmer.models.settings import MODALITIES, CaratSettings
+from mmer.systems.carat.network import Carat
+from mmer.systems.carat.published import (
+    MODALITIES,
+    from_published,
+    published_names,
+    read_published_checkpoint,
+)
+from mmer.systems.carat.settings import CaratNetwork
+from mmer.systems.layers.contrast import UNMATCHED
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "carat"
+GOLDEN = Path(__file__).parents[2] / "golden" / "carat"
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def published() -> dict[str, Tensor]:
 
 @pytest.fixture
 def network() -> Carat:
-    settings = CaratSettings(
+    settings = CaratNetwork(
         hidden=32,
         latent=16,
         heads=4,
@@ -97,6 +102,12 @@ def test_missing_unknown_and_misshapen_are_named(
     published["proj_visual.output.weight"] = torch.zeros(16, 17)
     with pytest.raises(InputError, match=r"proj_visual\.output\.weight"):
         from_published(published, network)
+
+
+def test_other_modalities_or_another_order(published: dict[str, Tensor], network: Carat) -> None:
+    widths = dict(reversed(network.widths.items()))
+    with pytest.raises(InputError, match="text, visual, audio, in this order"):
+        from_published(published, Carat(network.settings, widths, 6))
 
 
 def test_weights_start_as_published(published: dict[str, Tensor], network: Carat) -> None:

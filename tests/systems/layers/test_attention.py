@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmer.models import attention
-from mmer.models.attention import SelfAttention, key_bias
+from mmer.systems.layers import attention
+from mmer.systems.layers.attention import SelfAttention, key_bias
 
 
 def plain(module: SelfAttention, x: Tensor, mask: Tensor, kept: Tensor, scale: float) -> Tensor:

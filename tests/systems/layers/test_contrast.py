@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mmer.errors import InputError
-from mmer.models import contrast
-from mmer.models.contrast import EMPTY, UNMATCHED, FeatureQueue, supervised_contrast
+from mmer.systems.layers import contrast
+from mmer.systems.layers.contrast import EMPTY, UNMATCHED, FeatureQueue, supervised_contrast
 
 TEMPERATURE = 0.07
 
@@ -271,7 +271,7 @@ class TestRefusals:
         ],
     )
     def test_shapes_that_do_not_fit(self, current, classes, queue):
-        with pytest.raises(InputError, match="supervised contrast"):
+        with pytest.raises(ValueError, match="current"):
             supervised_contrast(
                 torch.ones(current),
                 torch.zeros(classes, dtype=torch.int64),

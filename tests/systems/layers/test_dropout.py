@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmer.models.dropout import add_dropout, dropout, keep_mask
+from mmer.systems.layers.dropout import add_dropout, dropout, keep_mask
 
 
 @pytest.mark.parametrize("probability", [0.001, 0.3, 0.5, 0.9])

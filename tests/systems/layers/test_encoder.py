@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mmer.models.encoder import Encoder
+from mmer.systems.layers.encoder import Encoder
 
 
 def test_layers_are_post_norm_transformer_layers() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from mmer.models.heads import MaxPooledHeads
+from mmer.systems.layers.heads import MaxPooledHeads
 
 
 def test_the_modality_that_speaks_for_a_label_most_decides() -> None:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from mmer.models.label_attention import LabelAttention
+from mmer.systems.layers.label_attention import LabelAttention
 
 
 def test_formula_over_valid_steps_alone() -> None:

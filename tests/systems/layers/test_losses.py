@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import fields
-
 import torch
 from torch.nn import functional as F
 
-from mmer.models.contrast import EMPTY
-from mmer.models.losses import (
+from mmer.systems.layers.contrast import EMPTY
+from mmer.systems.layers.losses import (
     binary_cross_entropy,
     contrast_classes,
     contrast_vectors,
     summed_mse,
     weighted_total,
 )
-from mmer.models.settings import LossWeights
 
 
 def test_mse_is_summed_over_modalities_and_averaged_over_those_who_have_it() -> None:
@@ -61,9 +58,8 @@ def test_classes_and_vectors_stand_in_the_same_order() -> None:
 
 
 def test_total() -> None:
-    weights = LossWeights(*(float(k) for k in range(1, 10)))
+    weights = {f"term {k}": float(k) for k in range(1, 10)}
     terms = {
-        weight.name: torch.tensor(10.0**place, dtype=torch.double)
-        for place, weight in enumerate(fields(weights))
+        name: torch.tensor(10.0**place, dtype=torch.double) for place, name in enumerate(weights)
     }
     assert weighted_total(terms, weights).item() == 987654321.0

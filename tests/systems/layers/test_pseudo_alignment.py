@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from mmer.models.pseudo_alignment import PseudoAlignment
+from mmer.systems.layers.pseudo_alignment import PseudoAlignment
 
 
 def test_steps_are_mixtures_of_frames() -> None:

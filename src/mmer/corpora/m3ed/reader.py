@@ -4,7 +4,7 @@ Position 0 holds the utterances of each dialogue, 1 speakers, 2 a class per utte
 audio, 5 visual (one row per utterance each), 6 sentences, and 7, 8, 9 the dialogues for training,
 validation and test. A dialogue is a sample; its labels are the set of its utterances' classes.
 
-The published conversion for CARAT calls position 4 visual and position 5 audio. By the widths
+The published conversion calls position 4 visual and position 5 audio. By the widths
 (1024 of wav2vec 2.0, 342 of DenseFace) and by the order of DialogueRNN it is the other way round,
 which is what is read here unless `published_swap` is set.
 """
@@ -12,28 +12,38 @@ which is what is read here unless `published_swap` is set.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator, PositiveInt
 
-from mmer.corpora.formats.restricted_pickle import read_pickles
-from mmer.corpora.source import CorpusSource, check_disjoint, file_digests, fingerprint
-from mmer.corpora.unpickled import as_float32, describe, is_numeric, text, texts
+from mmer.corpora.corpus import CorpusSource, LabelNames
 from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, SPLITS, Features, Sample, TableInfo
+from mmer.formats.plain import as_float32, describe, is_numeric, text, texts
+from mmer.formats.restricted_pickle import read_pickles
+from mmer.samples.table import SPLITS, Features, Sample, Split
+from mmer.schema import Settings
 
+EMOTIONS = ("Happy", "Neutral", "Sad", "Disgust", "Anger", "Fear", "Surprise")
 _OBJECTS = 10
 _UTTERANCES, _CLASSES, _SENTENCES, _FIRST_SPLIT = 0, 2, 6, 7
-_POSITIONS = {"text": 3, "audio": 4, "visual": 5}
+_POSITIONS = {"text": 3, "visual": 5, "audio": 4}
 _SWAPPED_POSITIONS = {"text": 3, "visual": 4, "audio": 5}
 # A<audio>-V<visual>-L<text>.pkl, mostly with a "_" after each letter
 _FILE_NAME = re.compile(r"A_?(?P<p4>.+)-V_?(?P<p5>.+)-L_?(?P<p3>.+)")
 
 
-@dataclass(frozen=True)
-class M3edSettings:
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"expected a regular expression: {error}") from error
+    return pattern
+
+
+class M3edOptions(Settings):
     """How the ten-object pickles are read.
 
     Attributes:
@@ -45,29 +55,13 @@ class M3edSettings:
         group_pattern: Regular expression that a whole dialogue id matches; its group 1, or the
             match if it has no groups, is what must not stand in two splits. "(.*)_w[0-9]+" makes
             one group of all windows `<video>_w<number>` of a video.
-
-    Raises:
-        InputError: A label twice, a length below 1, a pattern that is no regular expression.
     """
 
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    labels: tuple[str, ...] = ("Happy", "Neutral", "Sad", "Disgust", "Anger", "Fear", "Surprise")
-    max_length: int = 60
+    labels: LabelNames[str] = EMOTIONS
+    max_length: PositiveInt = 60
     labels_of_whole_dialogue: bool = True
     published_swap: bool = False
-    group_pattern: str = ".+"
-
-    def __post_init__(self) -> None:
-        if not self.labels or len(set(self.labels)) < len(self.labels):
-            raise InputError("settings", "labels", "one or more names, each once", self.labels)
-        if self.max_length < 1:
-            raise InputError("settings", "max_length", "at least 1 utterance", self.max_length)
-        try:
-            re.compile(self.group_pattern)
-        except re.error as error:
-            expected = "a regular expression"
-            raise InputError("settings", "group_pattern", expected, error) from error
+    group_pattern: Annotated[str, AfterValidator(_compiles)] = ".+"
 
 
 @dataclass(frozen=True)
@@ -81,36 +75,43 @@ class _Dialogue:
     sentences: list[str]
 
 
-def read_m3ed(
-    path: Path, settings: M3edSettings, *, corpus: str, synthetic: bool = False
-) -> CorpusSource:
+def read_pkl(path: Path, options: M3edOptions) -> CorpusSource:
     """Open the ten objects, check them, and offer a sample for each dialogue.
 
     Feature widths are those of the file.
 
+    Args:
+        path: The pickle, or a folder with one `.pkl` file.
+        options: How it is read.
+
     Raises:
         InputError: The file is missing, damaged or not of this layout, a dialogue's parts differ
-            in length, a class is unknown, or splits share a dialogue or group.
+            in length, or a class is unknown.
         UntrustedDataError: The file asks for code to be run.
     """
+    path = _only_pickle(path) if path.is_dir() else path
     objects = _ten_objects(path)
-    splits = {
-        split: [_dialogue(path, objects, settings, i) for i in _ids(path, objects, position)]
+    splits: dict[Split, list[_Dialogue]] = {
+        split: [_dialogue(path, objects, options, i) for i in _ids(path, objects, position)]
         for position, split in enumerate(SPLITS, start=_FIRST_SPLIT)
     }
     _check_widths(path, [d for dialogues in splits.values() for d in dialogues])
-    check_disjoint(path, {split: [d.group_id for d in ds] for split, ds in splits.items()})
-    sources = file_digests([path])
-    info = TableInfo(
-        corpus=corpus,
-        labels=settings.labels,
-        features=_features(path, settings, splits["train"][0]),
+    return CorpusSource(
+        labels=options.labels,
+        features=_features(path, options, splits["train"][0]),
         alignment="utterance",
-        synthetic=synthetic,
-        sources=sources,
-        fingerprint=fingerprint(sources, {"synthetic": synthetic, **asdict(settings)}),
+        files=(path,),
+        groups={split: tuple(d.group_id for d in ds) for split, ds in splits.items()},
+        read=lambda split: (_sample(d, options) for d in splits[split]),
     )
-    return CorpusSource(info, lambda split: (_sample(d, settings) for d in splits[split]))
+
+
+def _only_pickle(folder: Path) -> Path:
+    found = sorted(folder.glob("*.pkl"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise InputError(folder, "", "one .pkl file, or its own path", names)
+    return found[0]
 
 
 def _ten_objects(path: Path) -> list:
@@ -141,7 +142,7 @@ def _ids(path: Path, objects: list, position: int) -> list[str | int]:
     return list(ids)
 
 
-def _dialogue(path: Path, objects: list, settings: M3edSettings, key: str | int) -> _Dialogue:
+def _dialogue(path: Path, objects: list, options: M3edOptions, key: str | int) -> _Dialogue:
     name = text(path, "dialogue id", str(key))
     parts = {}
     for position in (_UTTERANCES, _CLASSES, _SENTENCES, *_POSITIONS.values()):
@@ -149,15 +150,15 @@ def _dialogue(path: Path, objects: list, settings: M3edSettings, key: str | int)
             raise InputError(path, f"position {position}", f"dialogue {name}", "no entry for it")
         parts[position] = objects[position][key]
     count = _count(path, f"dialogue {name}, position {_UTTERANCES}", parts[_UTTERANCES])
-    places = _SWAPPED_POSITIONS if settings.published_swap else _POSITIONS
+    places = _SWAPPED_POSITIONS if options.published_swap else _POSITIONS
     return _Dialogue(
         name,
-        _group(path, settings.group_pattern, name),
+        _group(path, options.group_pattern, name),
         {
             m: _rows(path, f"dialogue {name}, position {p}", parts[p], count)
             for m, p in places.items()
         },
-        _classes(path, name, parts[_CLASSES], count, len(settings.labels)),
+        _classes(path, name, parts[_CLASSES], count, len(options.labels)),
         texts(path, f"dialogue {name}, position {_SENTENCES}", parts[_SENTENCES], count),
     )
 
@@ -202,7 +203,7 @@ def _group(path: Path, pattern: str, name: str) -> str:
 
 
 def _check_widths(path: Path, dialogues: list[_Dialogue]) -> None:
-    for modality in MODALITIES:
+    for modality in _POSITIONS:
         width = dialogues[0].features[modality].shape[1]
         for dialogue in dialogues:
             if (found := dialogue.features[modality].shape[1]) != width:
@@ -210,20 +211,20 @@ def _check_widths(path: Path, dialogues: list[_Dialogue]) -> None:
                 raise InputError(path, key, f"rows of width {width}, as before", found)
 
 
-def _features(path: Path, settings: M3edSettings, dialogue: _Dialogue) -> dict[str, Features]:
+def _features(path: Path, options: M3edOptions, dialogue: _Dialogue) -> dict[str, Features]:
     """Widths, and the extractors as the file's name `A<audio>-V<visual>-L<text>.pkl` has them."""
     named = _FILE_NAME.fullmatch(path.stem)
-    places = _SWAPPED_POSITIONS if settings.published_swap else _POSITIONS
+    places = _SWAPPED_POSITIONS if options.published_swap else _POSITIONS
     return {
-        m: Features(named[f"p{places[m]}"] if named else "unnamed", rows.shape[1])
+        m: Features(name=named[f"p{places[m]}"] if named else "unnamed", width=rows.shape[1])
         for m, rows in dialogue.features.items()
     }
 
 
-def _sample(dialogue: _Dialogue, settings: M3edSettings) -> Sample:
-    kept = slice(settings.max_length)
-    classes = dialogue.classes[slice(None) if settings.labels_of_whole_dialogue else kept]
-    labels = np.zeros(len(settings.labels), np.uint8)
+def _sample(dialogue: _Dialogue, options: M3edOptions) -> Sample:
+    kept = slice(options.max_length)
+    classes = dialogue.classes[slice(None) if options.labels_of_whole_dialogue else kept]
+    labels = np.zeros(len(options.labels), np.uint8)
     labels[classes] = 1
     features = {m: as_float32(rows[kept]) for m, rows in dialogue.features.items()}
     return Sample(

@@ -1,4 +1,4 @@
-"""A synthetic M3ED in the official file: ten objects in one pickle, and `synthetic.json` beside it.
+"""A synthetic M3ED in the official file: ten objects in one pickle.
 
 Every utterance has one of seven emotions. It shows one emotion, mostly its own and else another at
 random, and each emotion shows in some modalities only; where it does not, the features are noise. A
@@ -8,23 +8,19 @@ shows, utterances are independent, and the best possible score follows from Baye
 
 from __future__ import annotations
 
-import json
 import pickle
-from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from mmer.corpora.m3ed import M3edSettings
-from mmer.corpora.synthetic.evidence import best_f1
-from mmer.corpora.synthetic.folder import appearing_whole
-from mmer.errors import InputError
+from mmer.corpora.bayes_optimal import bayes_optimal_scores
+from mmer.corpora.m3ed.reader import EMOTIONS
+from mmer.schema import Settings
 
 FILE = "A_wav2vec_zh-V_denseface-L_bert_base_zh.pkl"
 WIDTHS = {"text": 768, "audio": 1024, "visual": 342}
-EMOTIONS = M3edSettings().labels
 _RATES = np.array([0.14, 0.42, 0.14, 0.07, 0.15, 0.03, 0.05])
 _SHOWN_IN = {
     "text": ("Happy", "Neutral", "Disgust", "Surprise"),
@@ -33,78 +29,46 @@ _SHOWN_IN = {
 }
 _STRENGTH = 6.0
 _LONGEST = 70
-_CEILING_DRAWS = 5_000
+_DIALOGUES_DRAWN = 5_000
 
 
-@dataclass(frozen=True)
-class SyntheticM3ed:
+class SyntheticM3ed(Settings):
     """Size and difficulty of the synthetic M3ED.
 
     Attributes:
         seed: The same seed gives the same bytes.
         train_dialogues, valid_dialogues, test_dialogues: Dialogues per split. The first one of
-            training has 70 utterances, more than the readers keep.
+            training has 70 utterances, more than the reader keeps.
         utterances: Mean number of utterances in the others; half of it to one and a half times.
         noise: Share of utterances that show an emotion at random instead of their own.
-
-    Raises:
-        InputError: A number is out of range.
     """
 
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    seed: int = 1
-    train_dialogues: int = 500
-    valid_dialogues: int = 120
-    test_dialogues: int = 150
-    utterances: int = 8
-    noise: float = 0.2
-
-    def __post_init__(self) -> None:
-        least = {
-            "seed": 0,
-            "train_dialogues": 1,
-            "valid_dialogues": 2,
-            "test_dialogues": 2,
-            "utterances": 2,
-        }
-        for name, lowest in least.items():
-            if getattr(self, name) < lowest:
-                raise InputError("synthetic M3ED", name, f"at least {lowest}", getattr(self, name))
-        if not 0 <= self.noise <= 1:
-            raise InputError("synthetic M3ED", "noise", "a number from 0 to 1", self.noise)
+    seed: NonNegativeInt = 1
+    train_dialogues: PositiveInt = 500
+    valid_dialogues: int = Field(default=120, ge=2)
+    test_dialogues: int = Field(default=150, ge=2)
+    utterances: int = Field(default=8, ge=2)
+    noise: float = Field(default=0.2, ge=0, le=1)
 
 
-def write_synthetic_m3ed(folder: Path, settings: SyntheticM3ed) -> None:
-    """Write the pickle and `synthetic.json`; the folder appears when it is whole, or not at all.
+def write_synthetic(folder: Path, settings: SyntheticM3ed) -> dict[str, float]:
+    """Write the pickle into an empty folder.
 
-    Raises:
-        InputError: The folder exists and is not empty; it is left as it is.
+    Returns:
+        The Bayes-optimal score; see `bayes_optimal`.
     """
-    description = {
-        "synthetic": True,
-        "note": "Synthetic: no recording stands behind these numbers.",
-        "settings": asdict(settings),
-        "ceiling": ceiling(settings),
-    }
-    with appearing_whole(folder) as partial:
-        (partial / FILE).write_bytes(pickle.dumps(_ten_objects(settings), protocol=4))
-        (partial / "synthetic.json").write_text(json.dumps(description, indent=1) + "\n")
+    (folder / FILE).write_bytes(pickle.dumps(_ten_objects(settings), protocol=4))
+    return bayes_optimal(settings)
 
 
-def ceiling(settings: SyntheticM3ed) -> dict[str, float]:
+def bayes_optimal(settings: SyntheticM3ed) -> dict[str, float]:
     """Micro- and macro-F1 that no system exceeds in expectation, from many drawn dialogues."""
     rng = np.random.default_rng(0)
-    absent = np.ones((_CEILING_DRAWS, len(EMOTIONS)))
-    for row, length in enumerate(_lengths(rng, settings.utterances, _CEILING_DRAWS)):
+    absent = np.ones((_DIALOGUES_DRAWN, len(EMOTIONS)))
+    for row, length in enumerate(_lengths(rng, settings.utterances, _DIALOGUES_DRAWN)):
         _, shown = _draw_utterances(rng, length, settings.noise)
         absent[row] = (1 - _posterior(settings.noise)[shown]).prod(axis=0)
-    probability, weight = 1 - absent, np.ones_like(absent)
-    per_label = [best_f1(column, np.ones(len(column))) for column in probability.T]
-    return {
-        "micro_f1": best_f1(probability.ravel(), weight.ravel()),
-        "macro_f1": float(np.mean(per_label)),
-    }
+    return bayes_optimal_scores(1 - absent)
 
 
 def _posterior(noise: float) -> np.ndarray:

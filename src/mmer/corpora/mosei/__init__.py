@@ -1,0 +1,62 @@
+"""CMU-MOSEI: labelled segments of monologues on YouTube, in the files that are passed on of it.
+
+Zadeh et al. (2018), "Multimodal language analysis in the wild: CMU-MOSEI dataset and interpretable
+dynamic fusion graph".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from mmer.corpora.corpus import Corpus, Ingestion, Published
+from mmer.corpora.mosei.csd import FILES, LABELS, WORDS, CsdOptions, read_csd
+from mmer.corpora.mosei.mmsa import MmsaOptions, read_mmsa_aligned, read_mmsa_unaligned
+from mmer.corpora.mosei.noalign import read_noalign
+from mmer.corpora.mosei.padded import PaddedOptions
+from mmer.corpora.mosei.synthetic.corpus import SyntheticMosei, write_synthetic
+from mmer.corpora.mosei.tailor import read_tailor
+
+
+class MoseiIngestion(Ingestion):
+    """How CMU-MOSEI is read.
+
+    Attributes:
+        reader: "csd" for the official computational sequences; the others for files in which they
+            are passed on already cut into samples.
+        csd, tailor_pt, noalign_pkl, mmsa_aligned, mmsa_unaligned: Options of each reader.
+    """
+
+    reader: Literal["csd", "tailor_pt", "noalign_pkl", "mmsa_aligned", "mmsa_unaligned"] = "csd"
+    csd: CsdOptions = CsdOptions()
+    tailor_pt: PaddedOptions = PaddedOptions()
+    noalign_pkl: PaddedOptions = PaddedOptions()
+    mmsa_aligned: MmsaOptions = MmsaOptions()
+    mmsa_unaligned: MmsaOptions = MmsaOptions()
+
+
+_PUBLISHED = Published.read(Path(__file__).with_name("published.json"))
+
+CORPUS = Corpus(
+    title="CMU-MOSEI",
+    ingestion=MoseiIngestion,
+    readers={
+        "csd": read_csd,
+        "tailor_pt": read_tailor,
+        "noalign_pkl": read_noalign,
+        "mmsa_aligned": read_mmsa_aligned,
+        "mmsa_unaligned": read_mmsa_unaligned,
+    },
+    synthetic=SyntheticMosei,
+    write_synthetic=write_synthetic,
+    download_instructions=(
+        "Put the computational sequences "
+        f"({', '.join(file.name for file in (*FILES.values(), LABELS))} and, for words in the "
+        f"explanations, {WORDS.name}) there; the CMU-MultimodalSDK (CMU-MultiComp-Lab on GitHub) "
+        "downloads them. For files already cut into samples, choose another reader."
+    ),
+    code=("corpora/mosei", "corpora/bayes_optimal.py"),
+    published_counts=_PUBLISHED.counts,
+    published_scores=_PUBLISHED.scores,
+    caveats=_PUBLISHED.caveats,
+)

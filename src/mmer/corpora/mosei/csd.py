@@ -1,7 +1,7 @@
-"""CMU-MOSEI: what the corpus is, and its official computational sequences as samples.
+"""CMU-MOSEI's official computational sequences as samples: labelled segments of videos.
 
 Zadeh et al. (2018), "Multimodal language analysis in the wild: CMU-MOSEI dataset and interpretable
-dynamic fusion graph". A sample is a labelled segment of a video.
+dynamic fusion graph".
 """
 
 from __future__ import annotations
@@ -11,28 +11,31 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import joblib
 import numpy as np
+from pydantic import Field, PositiveInt
 
 from mmer.alignment.video import TimedFeatures, align_frames, align_words
-from mmer.corpora.formats.csd import ComputationalSequence
-from mmer.corpora.mosei_labels import (
+from mmer.corpora.corpus import LEAVES_NO_TRACE, CorpusSource
+from mmer.corpora.mosei.features import EXTRACTORS, MODALITIES, WIDTHS
+from mmer.corpora.mosei.labels import (
     EMOTIONS,
     HIGHEST_INTENSITY,
     LABEL_COLUMNS,
+    LabelColumns,
     SegmentLabels,
-    check_columns,
     read_segment_labels,
 )
-from mmer.corpora.source import CorpusSource, check_disjoint, file_digests, fingerprint
 from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, SPLITS, Features, Sample, TableInfo
+from mmer.formats.csd import ComputationalSequence
+from mmer.samples.table import SPLITS, Features, Sample, Split
+from mmer.schema import Settings
 
-_STANDARD_FOLDS = Path(__file__).with_name("mosei_standard_folds.json")
+_STANDARD_FOLDS = Path(__file__).with_name("standard_folds.json")
 _VIDEOS_PER_TASK = 16
 _TASKS_PER_PROCESS = 2
 
@@ -46,29 +49,29 @@ class SequenceFile(NamedTuple):
         name: File name.
         root_name: Name of its one HDF5 group.
         width: Width D of a row; None if the rows are words.
-        features: What the rows are.
     """
 
     name: str
     root_name: str
     width: int | None
-    features: str
+
+    def path(self, folder: Path) -> Path:
+        return folder / self.name
 
     def open(self, folder: Path) -> ComputationalSequence:
-        return ComputationalSequence(folder / self.name, self.width)
+        return ComputationalSequence(self.path(folder), self.width)
 
 
 FILES = {
-    "text": SequenceFile("CMU_MOSEI_TimestampedWordVectors.csd", "glove_vectors", 300, "GloVe 300"),
-    "visual": SequenceFile("CMU_MOSEI_VisualFacet42.csd", "FACET 4.2", 35, "FACET 4.2"),
-    "audio": SequenceFile("CMU_MOSEI_COVAREP.csd", "COVAREP", 74, "COVAREP"),
+    "text": SequenceFile("CMU_MOSEI_TimestampedWordVectors.csd", "glove_vectors", WIDTHS["text"]),
+    "visual": SequenceFile("CMU_MOSEI_VisualFacet42.csd", "FACET 4.2", WIDTHS["visual"]),
+    "audio": SequenceFile("CMU_MOSEI_COVAREP.csd", "COVAREP", WIDTHS["audio"]),
 }
-LABELS = SequenceFile("CMU_MOSEI_Labels.csd", "All Labels", len(LABEL_COLUMNS), "labels")
-WORDS = SequenceFile("CMU_MOSEI_TimestampedWords.csd", "words", None, "words")
+LABELS = SequenceFile("CMU_MOSEI_Labels.csd", "All Labels", len(LABEL_COLUMNS))
+WORDS = SequenceFile("CMU_MOSEI_TimestampedWords.csd", "words", None)
 
 
-@dataclass(frozen=True)
-class MoseiSettings:
+class CsdOptions(Settings):
     """How the official files become samples.
 
     Attributes:
@@ -79,43 +82,19 @@ class MoseiSettings:
         emotion_threshold: An emotion is present if its intensity (0 to 3) is above this.
         max_words: Longer segments keep their last words, as the CMU-MultimodalSDK's tensors do.
         max_frames: Where an unaligned segment has more frames, every second, third, .. is kept.
-        n_jobs: Processes, as joblib counts them; the samples do not depend on it.
-
-    Raises:
-        InputError: A value is out of range, or the label columns are not the known ones.
+        n_jobs: Processes; -1 for as many as there are cores. The samples do not depend on it.
     """
-
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 
     alignment: Literal["word", "none"] = "word"
     folds: str = "standard"
-    label_columns: tuple[str, ...] = LABEL_COLUMNS
-    emotion_threshold: float = 0.0
-    max_words: int = 60
-    max_frames: int = 500
-    n_jobs: int = 1
-
-    def __post_init__(self) -> None:
-        if self.alignment not in ("word", "none"):
-            raise InputError("mosei", "alignment", "'word' or 'none'", self.alignment)
-        check_columns("mosei", "label_columns", self.label_columns)
-        if not 0 <= self.emotion_threshold < HIGHEST_INTENSITY:
-            raise InputError(
-                "mosei",
-                "emotion_threshold",
-                f"at least 0 and below {HIGHEST_INTENSITY}",
-                self.emotion_threshold,
-            )
-        for key in ("max_words", "max_frames"):
-            if getattr(self, key) < 1:
-                raise InputError("mosei", key, "at least 1", getattr(self, key))
-        if self.n_jobs == 0:
-            raise InputError("mosei", "n_jobs", "a number of processes, or -1 for all cores", 0)
+    label_columns: LabelColumns = LABEL_COLUMNS
+    emotion_threshold: float = Field(default=0.0, ge=0, lt=HIGHEST_INTENSITY)
+    max_words: PositiveInt = 60
+    max_frames: PositiveInt = 500
+    n_jobs: Annotated[PositiveInt | Literal[-1], LEAVES_NO_TRACE] = 1
 
 
-def read_mosei(
-    folder: Path, settings: MoseiSettings, *, corpus: str = "mosei", synthetic: bool = False
-) -> CorpusSource:
+def read_csd(folder: Path, options: CsdOptions) -> CorpusSource:
     """Open the official files in `folder`, check them, and offer the samples of each fold.
 
     Samples are the segments in which every modality has something, of videos that are in all files
@@ -124,34 +103,28 @@ def read_mosei(
 
     Args:
         folder: Where the files lie.
-        settings: How they are read.
-        corpus: Name of the corpus in the sample tables.
-        synthetic: True if mmer wrote the files itself.
+        options: How they are read.
 
     Raises:
         InputError: Files are missing, damaged or of another width, share no video, name labels
-            that are not known or are out of range; folds share a video or are empty.
+            that are not known or are out of range; a fold is empty.
     """
     words = _check_present(folder)
-    folds = _read_folds(folder, settings.folds)
+    folds = _read_folds(folder, options.folds)
     labels = read_segment_labels(
-        folder / LABELS.name, settings.label_columns, settings.emotion_threshold
+        LABELS.path(folder), options.label_columns, options.emotion_threshold
     )
-    splits = _splits(corpus, folds, labels, _shared_videos(folder, labels))
-    sources = file_digests(folder / file.name for file in (*FILES.values(), LABELS, *words))
-    # How many processes worked on a table leaves no trace in it.
-    made_by = asdict(replace(settings, n_jobs=1)) | {"folds": folds}
-    info = TableInfo(
-        corpus=corpus,
+    splits = _splits(folder, folds, labels, _shared_videos(folder, labels))
+    reader = _VideoReader(folder, options, bool(words))
+    return CorpusSource(
         labels=EMOTIONS,
-        features={m: Features(file.features, file.width or 0) for m, file in FILES.items()},
-        alignment=settings.alignment,
-        synthetic=synthetic,
-        sources=sources,
-        fingerprint=fingerprint(sources, made_by),
+        features={m: Features(name=EXTRACTORS[m], width=WIDTHS[m]) for m in MODALITIES},
+        alignment=options.alignment,
+        files=tuple(file.path(folder) for file in (*FILES.values(), LABELS, *words)),
+        groups={split: tuple(videos) for split, videos in splits.items()},
+        read=lambda split: _stream(f"{folder}, {split}", reader, splits[split]),
+        decides={"folds": folds},
     )
-    reader = _VideoReader(folder, settings, bool(words))
-    return CorpusSource(info, lambda split: _stream(f"{corpus} {split}", reader, splits[split]))
 
 
 def _check_present(folder: Path) -> list[SequenceFile]:
@@ -166,10 +139,10 @@ def _check_present(folder: Path) -> list[SequenceFile]:
             "The CMU-MultimodalSDK (CMU-MultiComp-Lab on GitHub) fetches them; the MultiComp Lab's "
             "page on CMU-MOSEI says how else they can be had.",
         )
-    return [WORDS] if (folder / WORDS.name).is_file() else []
+    return [WORDS] if WORDS.path(folder).is_file() else []
 
 
-def _read_folds(folder: Path, folds: str) -> dict[str, list[str]]:
+def _read_folds(folder: Path, folds: str) -> dict[Split, list[str]]:
     path = _STANDARD_FOLDS if folds == "standard" else folder / folds
     expected = "a JSON object of three lists of video ids: train, valid, test"
     try:
@@ -185,7 +158,6 @@ def _read_folds(folder: Path, folds: str) -> dict[str, list[str]]:
     for split, videos in content.items():
         if not isinstance(videos, list) or not all(isinstance(video, str) for video in videos):
             raise InputError(path, split, "a list of video ids", type(videos).__name__)
-    check_disjoint(path, content)
     return content
 
 
@@ -204,20 +176,22 @@ def _shared_videos(folder: Path, labels: dict[str, SegmentLabels]) -> set[str]:
 
 
 def _splits(
-    corpus: str,
-    folds: dict[str, list[str]],
+    folder: Path,
+    folds: dict[Split, list[str]],
     labels: dict[str, SegmentLabels],
     shared: set[str],
-) -> dict[str, dict[str, SegmentLabels]]:
+) -> dict[Split, dict[str, SegmentLabels]]:
     """Labels of the videos of each split, in the order of the fold."""
-    splits = {s: {v: labels[v] for v in folds[s] if v in shared} for s in SPLITS}
+    splits: dict[Split, dict[str, SegmentLabels]] = {
+        s: {v: labels[v] for v in folds[s] if v in shared} for s in SPLITS
+    }
     for split, videos in splits.items():
         if not videos:
-            raise InputError(corpus, f"fold {split}", "videos that are in every file", "none")
+            raise InputError(folder, f"fold {split}", "videos that are in every file", "none")
     named = set().union(*folds.values())
     _log.info(
         "%s: %d videos are in every file, of which %d are in no fold; %d of the folds' %d are not",
-        corpus,
+        folder,
         len(shared),
         len(shared - named),
         len(named - shared),
@@ -229,7 +203,7 @@ def _splits(
 def _stream(name: str, reader: _VideoReader, videos: dict[str, SegmentLabels]) -> Iterator[Sample]:
     """Samples of the videos in their order; no more than a few tasks' worth are in memory."""
     ids, samples = list(videos), 0
-    n_jobs = reader.settings.n_jobs
+    n_jobs = reader.options.n_jobs
     window = _VIDEOS_PER_TASK * _TASKS_PER_PROCESS * joblib.effective_n_jobs(n_jobs)
     with joblib.Parallel(n_jobs=n_jobs) as parallel:
         for begin in range(0, len(ids), window):
@@ -254,12 +228,12 @@ class _VideoReader:
     """Reads and aligns some videos; small enough to be sent to another process."""
 
     folder: Path
-    settings: MoseiSettings
+    options: CsdOptions
     has_words: bool
 
     def __call__(self, videos: dict[str, SegmentLabels]) -> list[Sample]:
         with ExitStack() as opened:
-            files = {m: opened.enter_context(FILES[m].open(self.folder)) for m in MODALITIES}
+            files = {m: opened.enter_context(f.open(self.folder)) for m, f in FILES.items()}
             words = opened.enter_context(WORDS.open(self.folder)) if self.has_words else None
             return [
                 sample
@@ -275,9 +249,12 @@ class _VideoReader:
         words: ComputationalSequence | None,
     ) -> Iterator[Sample]:
         sequences: dict[str, TimedFeatures] = {m: f.read(video) for m, f in files.items()}
-        in_step = self.settings.alignment == "word"
-        align = align_words if in_step else align_frames
-        aligned = align(sequences, labels.intervals)
+        in_step = self.options.alignment == "word"
+        aligned = (
+            align_words(sequences, labels.intervals, reference="text")
+            if in_step
+            else align_frames(sequences, labels.intervals)
+        )
         spoken = _spoken(words, video, sequences["text"][1][aligned.words])
         for number, (start, end) in enumerate(labels.intervals.tolist()):
             rows = aligned.segment(number, in_step)
@@ -295,9 +272,9 @@ class _VideoReader:
             )
 
     def _cut(self, modality: str, rows: np.ndarray) -> np.ndarray:
-        if modality == "text" or self.settings.alignment == "word":
-            return rows[-self.settings.max_words :]
-        return rows[:: -(-len(rows) // self.settings.max_frames)]
+        if modality == "text" or self.options.alignment == "word":
+            return rows[-self.options.max_words :]
+        return rows[:: -(-len(rows) // self.options.max_frames)]
 
 
 def _spoken(

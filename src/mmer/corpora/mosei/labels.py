@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
+from pydantic import AfterValidator
 
-from mmer.corpora.formats.csd import ComputationalSequence
 from mmer.errors import InputError
+from mmer.formats.csd import ComputationalSequence
 
-EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+Emotion = Literal["happy", "sad", "anger", "surprise", "disgust", "fear"]
+EMOTIONS: tuple[Emotion, ...] = get_args(Emotion)
 LABEL_COLUMNS = ("sentiment", *EMOTIONS)
 HIGHEST_INTENSITY = 3.0
+_COLUMNS_IN_ANY_ORDER = f"these, in any order: {', '.join(LABEL_COLUMNS)}"
 
 
 class SegmentLabels(NamedTuple):
@@ -67,14 +70,14 @@ def read_segment_labels(
     return labels
 
 
-def check_columns(where: object, key: str, columns: tuple[str, ...]) -> None:
-    """Refuse columns that are not those of the corpus.
-
-    Raises:
-        InputError: A name is unknown, missing or there twice.
-    """
+def _known_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     if sorted(columns) != sorted(LABEL_COLUMNS):
-        raise InputError(where, key, f"these, in any order: {', '.join(LABEL_COLUMNS)}", columns)
+        raise ValueError(f"expected {_COLUMNS_IN_ANY_ORDER}")
+    return columns
+
+
+LabelColumns = Annotated[tuple[str, ...], AfterValidator(_known_columns)]
+"""What the columns of the label file are, where it does not name them."""
 
 
 def _stated_columns(file: ComputationalSequence) -> tuple[str, ...] | None:
@@ -83,11 +86,10 @@ def _stated_columns(file: ComputationalSequence) -> tuple[str, ...] | None:
     stated = file.metadata(key)
     if isinstance(stated, str):  # older files hold the list as it was printed, or a mere remark
         found = re.findall("|".join(LABEL_COLUMNS), stated.lower())
-        stated = found if sorted(found) == sorted(LABEL_COLUMNS) else []
+        stated = found if set(found) & set(EMOTIONS) else []
     if not stated:
         return None
-    if not isinstance(stated, list):
-        raise InputError(file.path, f"metadata/{key}", "a list of names", stated)
-    columns = tuple(str(name).strip().lower() for name in stated)
-    check_columns(file.path, f"metadata/{key}", columns)
+    columns = tuple(name.strip().lower() for name in stated)
+    if sorted(columns) != sorted(LABEL_COLUMNS):
+        raise InputError(file.path, f"metadata/{key}", _COLUMNS_IN_ANY_ORDER, columns)
     return columns

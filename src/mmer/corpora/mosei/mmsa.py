@@ -13,118 +13,104 @@ import logging
 import re
 from collections import defaultdict
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
-from mmer.corpora import unpickled
-from mmer.corpora.clip_join import Clips, Segments, join
-from mmer.corpora.formats.csd import ComputationalSequence
-from mmer.corpora.formats.restricted_pickle import read_pickle
-from mmer.corpora.mosei_labels import (
+from mmer.corpora.corpus import CorpusSource, LabelNames
+from mmer.corpora.mosei import csd
+from mmer.corpora.mosei.clip_join import Clips, Segments, join
+from mmer.corpora.mosei.features import EXTRACTORS, WIDTHS, Modality
+from mmer.corpora.mosei.labels import (
     EMOTIONS,
     LABEL_COLUMNS,
-    check_columns,
+    Emotion,
+    LabelColumns,
     read_segment_labels,
 )
-from mmer.corpora.padded import MOSEI_FEATURES, PaddedSettings, PaddedSplit, Times, padded_source
-from mmer.corpora.source import CorpusSource
+from mmer.corpora.mosei.noalign import FIELDS
+from mmer.corpora.mosei.padded import PaddedOptions, PaddedSplit, Times, Widths, padded_source
 from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, SPLITS
+from mmer.formats import plain
+from mmer.formats.csd import ComputationalSequence
+from mmer.formats.restricted_pickle import read_pickle
+from mmer.samples.table import SPLITS
 
-_FIELDS = {"text": "text", "visual": "vision", "audio": "audio"}
 _LENGTHS = {"visual": "vision_lengths", "audio": "audio_lengths"}
-_WIDTHS = {"text": 768, "visual": 35, "audio": 74}
+_WIDTHS: dict[Modality, int] = {**WIDTHS, "text": 768}
 _CLIP_ID = re.compile(r"(.+)\$_\$(\d{1,9})")
 _PAUSE = b"sp"
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class MmsaSettings(PaddedSettings):
-    """How MMSA's files are read; see also `PaddedSettings`.
+class MmsaOptions(PaddedOptions):
+    """How MMSA's files are read; see also `PaddedOptions`.
 
     Attributes:
+        labels: Some or all of the label file's emotions, in the order of the table's columns.
         label_columns: What the columns of the label file are, where it does not name them.
         most_unjoined: Share of a split's clips that may be left out because no segment of the
             label file, or no single one, can be theirs.
-
-    Raises:
-        InputError: As `PaddedSettings`; or labels or columns are not those of the label file.
     """
 
-    widths: dict[str, int] = field(default_factory=lambda: dict(_WIDTHS))
-    label_columns: tuple[str, ...] = LABEL_COLUMNS
-    most_unjoined: float = 0.05
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if unknown := set(self.labels) - set(EMOTIONS):
-            expected = f"some of {', '.join(EMOTIONS)}"
-            raise InputError("settings", "labels", expected, ", ".join(sorted(unknown)))
-        check_columns("settings", "label_columns", self.label_columns)
-        if not 0 <= self.most_unjoined <= 1:
-            raise InputError("settings", "most_unjoined", "a share, 0 to 1", self.most_unjoined)
+    labels: LabelNames[Emotion] = EMOTIONS
+    widths: Widths = _WIDTHS
+    label_columns: LabelColumns = LABEL_COLUMNS
+    most_unjoined: float = Field(default=0.05, ge=0, le=1)
 
 
-def read_mmsa(
-    features: Path,
-    labels: Path,
-    settings: MmsaSettings,
-    *,
-    corpus: str,
-    words: Path | None = None,
-    synthetic: bool = False,
-) -> CorpusSource:
+def read_mmsa_aligned(folder: Path, options: MmsaOptions) -> CorpusSource:
+    """Open `aligned_50.pkl`; see `_read_mmsa`."""
+    return _read_mmsa(folder, "aligned_50.pkl", options)
+
+
+def read_mmsa_unaligned(folder: Path, options: MmsaOptions) -> CorpusSource:
+    """Open `unaligned_50.pkl`; see `_read_mmsa`."""
+    return _read_mmsa(folder, "unaligned_50.pkl", options)
+
+
+def _read_mmsa(folder: Path, name: str, options: MmsaOptions) -> CorpusSource:
     """Open MMSA's features, join the emotions of the labelled segments, offer the samples.
 
     The ids name a video and a number, not a segment: see `clip_join` for how clips are matched.
     Clips for which that leaves no segment, or several, are left out, and the log says how many.
 
     Args:
-        features: `aligned_50.pkl` or `unaligned_50.pkl`.
-        labels: `CMU_MOSEI_Labels.csd`.
-        settings: How they are read.
-        corpus: Name of the corpus.
-        words: `CMU_MOSEI_TimestampedWords.csd`; with it the clips' texts must fit as well.
-        synthetic: True if mmer wrote the files itself.
+        folder: Where the features lie, the corpus's file of labels, and, if it is at hand, that of
+            words; with it the clips' texts must fit as well.
+        name: File name of the features.
+        options: How they are read.
 
     Raises:
-        InputError: A file is missing, damaged or not what `settings` say, or more clips than
-            `settings.most_unjoined` could not be joined.
+        InputError: A file is missing, damaged or not what the options say, or more clips than
+            `most_unjoined` could not be joined.
         UntrustedDataError: A file asks for code to be run.
     """
+    features, labels, words = folder / name, csd.LABELS.path(folder), csd.WORDS.path(folder)
+    files = (features, labels, *([words] if words.is_file() else []))
     content = read_pickle(features)
-    with ComputationalSequence(words, None) if words else nullcontext() as word_file:
-        segments = _SegmentReader(labels, word_file, settings)
-        splits = {s: _split(features, content, s, settings, segments) for s in SPLITS}
+    with ComputationalSequence(words, None) if words in files else nullcontext() as word_file:
+        segments = _SegmentReader(labels, word_file, options)
+        splits = {s: _split(features, content, s, options, segments) for s in SPLITS}
     aligned = all(
         len({len(rows) for rows in sample}) == 1
         for split in splits.values()
-        for sample in zip(*(split.features[m] for m in MODALITIES), strict=True)
+        for sample in zip(*split.features.values(), strict=True)
     )
-    return padded_source(
-        corpus,
-        [features, labels, *([words] if words else [])],
-        settings,
-        splits,
-        MOSEI_FEATURES | {"text": "BERT"},
-        aligned=aligned,
-        synthetic=synthetic,
-    )
+    return padded_source(files, options, splits, EXTRACTORS | {"text": "BERT"}, aligned=aligned)
 
 
 class _SegmentReader:
     """The labelled segments of a video, with their words where these are known."""
 
     def __init__(
-        self, labels: Path, words: ComputationalSequence | None, settings: MmsaSettings
+        self, labels: Path, words: ComputationalSequence | None, options: MmsaOptions
     ) -> None:
-        self.labels = read_segment_labels(labels, settings.label_columns)
+        self.labels = read_segment_labels(labels, options.label_columns)
         self.words = words
-        self.emotions = [EMOTIONS.index(label) for label in settings.labels]
+        self.emotions = [EMOTIONS.index(label) for label in options.labels]
 
     def read(self, video: str) -> Segments | None:
         """None if the label file does not have the video."""
@@ -145,23 +131,23 @@ def _words_within(intervals: np.ndarray, words: np.ndarray, middles: np.ndarray)
 
 
 def _split(
-    where: Path, content: object, split: str, settings: MmsaSettings, segments: _SegmentReader
+    where: Path, content: object, split: str, options: MmsaOptions, segments: _SegmentReader
 ) -> PaddedSplit:
-    record = unpickled.field(where, content, split)
+    record = plain.field(where, content, split)
     features = {
-        m: unpickled.sequences(
-            where, f"{split}/{name}", unpickled.field(where, record, name), settings.widths[m]
+        m: plain.sequences(
+            where, f"{split}/{name}", plain.field(where, record, name), options.widths[m]
         )
-        for m, name in _FIELDS.items()
+        for m, name in FIELDS.items()
     }
     count = len(features["text"])
     if {len(rows) for rows in features.values()} != {count}:
         found = {m: len(rows) for m, rows in features.items()}
         raise InputError(where, split, "as many samples in each modality", found)
-    names = unpickled.texts(where, f"{split}/id", record.get("id"), count)
+    names = plain.texts(where, f"{split}/id", record.get("id"), count)
     ids = [_clip_id(where, split, name) for name in names]
     matches = _matches(where, split, record, ids, segments)
-    _report_unjoined(where, split, settings, count, len(matches))
+    _report_unjoined(where, split, options, count, len(matches))
     rows = sorted(matches)
     return PaddedSplit(
         features={m: [sequence[row] for row in rows] for m, sequence in features.items()},
@@ -170,7 +156,7 @@ def _split(
         group_ids=[ids[row][0] for row in rows],
         times=[matches[row][1] for row in rows],
         lengths={
-            m: unpickled.numbers(where, f"{split}/{name}", record[name], count)[rows]
+            m: plain.numbers(where, f"{split}/{name}", record[name], count)[rows]
             for m, name in _LENGTHS.items()
             if name in record
         },
@@ -182,7 +168,7 @@ def _clip_id(where: Path, split: str, name: str) -> tuple[str, int]:
     """Video and number of a clip."""
     parts = _CLIP_ID.fullmatch(name)
     if parts is None:
-        raise InputError(where, f"{split}/id", "ids like video$_$3", unpickled.describe(name))
+        raise InputError(where, f"{split}/id", "ids like video$_$3", plain.describe(name))
     return parts[1], int(parts[2])
 
 
@@ -191,8 +177,8 @@ def _matches(
 ) -> dict[int, tuple[np.ndarray, Times]]:
     """Row of each clip that was joined -> emotions (L,) and start and end of its segment."""
     key, count = f"{split}/regression_labels", len(ids)
-    sentiment = unpickled.numbers(where, key, record.get("regression_labels"), count)
-    spoken = unpickled.texts(where, f"{split}/raw_text", record.get("raw_text"), count)
+    sentiment = plain.numbers(where, key, record.get("regression_labels"), count)
+    spoken = plain.texts(where, f"{split}/raw_text", record.get("raw_text"), count)
     rows_of = defaultdict(list)
     for row, (video, _) in enumerate(ids):
         rows_of[video].append(row)
@@ -211,14 +197,14 @@ def _matches(
 
 
 def _report_unjoined(
-    where: Path, split: str, settings: MmsaSettings, count: int, joined: int
+    where: Path, split: str, options: MmsaOptions, count: int, joined: int
 ) -> None:
     left_out = count - joined
-    if left_out > settings.most_unjoined * count or joined == 0:
+    if left_out > options.most_unjoined * count or joined == 0:
         raise InputError(
             where,
             f"{split}/id",
-            f"clips of which at least {1 - settings.most_unjoined:.0%} fit the label file",
+            f"clips of which at least {1 - options.most_unjoined:.0%} fit the label file",
             f"{joined} of {count} that do",
             "Give the file of words too, and see that both files are of the same release.",
         )
@@ -239,9 +225,9 @@ def _token_spans(
     if "text_bert" not in record:
         return {}
     tokens, shape = record["text_bert"], (len(text), 3, len(text[0]))
-    if not unpickled.is_numeric(tokens) or tokens.shape != shape:
+    if not plain.is_numeric(tokens) or tokens.shape != shape:
         expected = f"numbers of shape {shape}"
-        raise InputError(where, f"{split}/text_bert", expected, unpickled.describe(tokens))
+        raise InputError(where, f"{split}/text_bert", expected, plain.describe(tokens))
     filled = tokens[rows, 1] > 0  # (n, tokens)
     last = filled.shape[1] - filled[:, ::-1].argmax(axis=1)
     spans = np.stack([filled.argmax(axis=1), last], axis=1)

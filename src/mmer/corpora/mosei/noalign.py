@@ -1,4 +1,4 @@
-"""CMU-MOSEI unaligned, as used by MulT, TAILOR and CARAT: `mosei_senti_data_noalign.pkl`.
+"""CMU-MOSEI unaligned, as the published programs take it: `mosei_senti_data_noalign.pkl`.
 
 A pickle: per split `text` (n, 50, 300), `vision` (n, 500, 35), `audio` (n, 500, 74) and mostly `id`
 (video, start, end). It holds sentiment only; the emotions come from `train_valid_test.pt` BY ROW
@@ -14,16 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from mmer.corpora.formats.restricted_pickle import read_pickle
-from mmer.corpora.formats.torch_archive import read_torch
-from mmer.corpora.padded import MOSEI_FEATURES, PaddedSettings, PaddedSplit, Times, padded_source
-from mmer.corpora.source import CorpusSource
-from mmer.corpora.tailor import label_sets
-from mmer.corpora.unpickled import as_float32, describe, field, sequences, text
+from mmer.corpora.corpus import CorpusSource
+from mmer.corpora.mosei import tailor
+from mmer.corpora.mosei.features import EXTRACTORS, Modality
+from mmer.corpora.mosei.padded import PaddedOptions, PaddedSplit, Times, padded_source
 from mmer.errors import InputError
-from mmer.samples.table import SPLITS
+from mmer.formats.plain import as_float32, describe, field, sequences, text
+from mmer.formats.restricted_pickle import read_pickle
+from mmer.formats.torch_archive import read_torch
+from mmer.samples.table import SPLITS, Split
 
-_FIELDS = {"text": "text", "visual": "vision", "audio": "audio"}
+FILE = "mosei_senti_data_noalign.pkl"
+FIELDS: dict[Modality, str] = {"text": "text", "visual": "vision", "audio": "audio"}
 _ROWS_COMPARED = 500
 _LEAST_SHARED_WORDS = 0.5
 _MOST_ROWS_APART = 0.1
@@ -31,40 +33,31 @@ _MOST_ROWS_APART = 0.1
 _log = logging.getLogger(__name__)
 
 
-def read_noalign(
-    features: Path,
-    labels: Path,
-    settings: PaddedSettings,
-    *,
-    corpus: str,
-    synthetic: bool = False,
-) -> CorpusSource:
+def read_noalign(folder: Path, options: PaddedOptions) -> CorpusSource:
     """Open the unaligned features, join the aligned file's emotions row by row, offer the samples.
 
     Args:
-        features: `mosei_senti_data_noalign.pkl`.
-        labels: `train_valid_test.pt`.
-        settings: How they are read.
-        corpus: Name of the corpus.
-        synthetic: True if mmer wrote the files itself.
+        folder: Where `mosei_senti_data_noalign.pkl` and `train_valid_test.pt` lie.
+        options: How they are read.
 
     Raises:
-        InputError: A file is missing, damaged or not what `settings` say, or the two do not have
+        InputError: A file is missing, damaged or not what the options say, or the two do not have
             the same rows.
         UntrustedDataError: A file asks for code to be run.
     """
+    features, labels = folder / FILE, folder / tailor.FILE
     content, label_content = read_pickle(features), read_torch(labels)
-    sets = label_sets(labels, label_content, settings.labels)
-    splits = {}
+    sets = tailor.label_sets(labels, label_content, options.labels)
+    splits: dict[Split, PaddedSplit] = {}
     for split in SPLITS:
         rows = {
             m: sequences(
                 features,
                 f"{split}/{name}",
                 field(features, content, split, name),
-                settings.widths[m],
+                options.widths[m],
             )
-            for m, name in _FIELDS.items()
+            for m, name in FIELDS.items()
         }
         count = len(rows["text"])
         words = sequences(
@@ -76,15 +69,7 @@ def read_noalign(
         _check_same_order(features, split, rows["text"], words)
         names, videos, times = _identities(features, split, content, count)
         splits[split] = PaddedSplit(rows, sets[split], names, videos, times)
-    return padded_source(
-        corpus,
-        [features, labels],
-        settings,
-        splits,
-        MOSEI_FEATURES,
-        aligned=False,
-        synthetic=synthetic,
-    )
+    return padded_source((features, labels), options, splits, EXTRACTORS, aligned=False)
 
 
 def _check_same_order(
@@ -120,11 +105,10 @@ def _words(rows: np.ndarray) -> set[bytes]:
 
 def _identities(
     where: Path, split: str, content: object, count: int
-) -> tuple[list[str], list[str], list[Times]]:
+) -> tuple[list[str], list[str] | None, list[Times]]:
     """Names of samples and videos, start and end, as far as the file has them."""
     if "id" not in (fields := field(where, content, split)):
-        unnamed = [f"{split}[{i}]" for i in range(count)]
-        return unnamed, unnamed, [(None, None)] * count
+        return [f"{split}[{i}]" for i in range(count)], None, [(None, None)] * count
     rows = fields["id"]
     if not isinstance(rows, list | tuple) or len(rows) != count:
         raise InputError(where, f"{split}/id", f"{count} ids", describe(rows))

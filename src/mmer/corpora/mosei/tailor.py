@@ -1,4 +1,4 @@
-"""CMU-MOSEI as aligned by HHMPN and used by TAILOR and CARAT: `train_valid_test.pt`.
+"""CMU-MOSEI word-aligned, as the published programs take it: `train_valid_test.pt`.
 
 A file of `torch.save`: per split `src-text` (T, 300), `src-visual` (T, 35) and `src-audio` (T, 74)
 per sample, on shared steps, and `tgt`, the sample's emotions as ids between the marks of a
@@ -12,52 +12,47 @@ from pathlib import Path
 
 import numpy as np
 
-from mmer.corpora.formats.torch_archive import read_torch
-from mmer.corpora.padded import MOSEI_FEATURES, PaddedSettings, PaddedSplit, padded_source
-from mmer.corpora.source import CorpusSource
-from mmer.corpora.unpickled import describe, field, sequences
+from mmer.corpora.corpus import CorpusSource
+from mmer.corpora.mosei.features import EXTRACTORS, MODALITIES
+from mmer.corpora.mosei.padded import PaddedOptions, PaddedSplit, padded_source
 from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, SPLITS
+from mmer.formats.plain import describe, field, sequences
+from mmer.formats.torch_archive import read_torch
+from mmer.samples.table import SPLITS, Split
 
+FILE = "train_valid_test.pt"
 _FIRST_EMOTION = 4
 _BEGIN, _END = 2, 3
 
 
-def read_tailor(
-    path: Path, settings: PaddedSettings, *, corpus: str, synthetic: bool = False
-) -> CorpusSource:
-    """Open `train_valid_test.pt`, check it, and offer its samples.
+def read_tailor(path: Path, options: PaddedOptions) -> CorpusSource:
+    """Open `train_valid_test.pt` or the one in a folder, check it, and offer its samples.
 
     Raises:
-        InputError: The file is missing, damaged, or not what `settings` say.
+        InputError: The file is missing, damaged, or not what the options say.
         UntrustedDataError: The file asks for code to be run.
     """
+    path = path / FILE if path.is_dir() else path
     content = read_torch(path)
-    labels = label_sets(path, content, settings.labels)
-    splits = {}
+    labels = label_sets(path, content, options.labels)
+    splits: dict[Split, PaddedSplit] = {}
     for split in SPLITS:
-        names = [f"{split}[{i}]" for i in range(len(labels[split]))]
+        count = len(labels[split])
+        rows = {m: field(path, content, split, f"src-{m}") for m in MODALITIES}
         splits[split] = PaddedSplit(
             features={
-                m: sequences(
-                    path,
-                    f"{split}/src-{m}",
-                    field(path, content, split, f"src-{m}"),
-                    settings.widths[m],
-                )
+                m: sequences(path, f"{split}/src-{m}", rows[m], options.widths[m])
                 for m in MODALITIES
             },
             labels=labels[split],
-            sample_ids=names,
-            group_ids=names,
-            times=[(None, None)] * len(names),
+            sample_ids=[f"{split}[{i}]" for i in range(count)],
+            group_ids=None,
+            times=[(None, None)] * count,
         )
-    return padded_source(
-        corpus, [path], settings, splits, MOSEI_FEATURES, aligned=True, synthetic=synthetic
-    )
+    return padded_source((path,), options, splits, EXTRACTORS, aligned=True)
 
 
-def label_sets(path: Path, content: object, labels: tuple[str, ...]) -> dict[str, np.ndarray]:
+def label_sets(path: Path, content: object, labels: tuple[str, ...]) -> dict[Split, np.ndarray]:
     """Per split the emotions as (n, L) of 0 and 1, columns in the order of `labels`.
 
     Raises:
@@ -65,7 +60,7 @@ def label_sets(path: Path, content: object, labels: tuple[str, ...]) -> dict[str
             between the marks of begin and end.
     """
     column = _columns(path, field(path, content, "dict", "tgt"), labels)
-    sets = {}
+    sets: dict[Split, np.ndarray] = {}
     for split in SPLITS:
         targets = field(path, content, split, "tgt")
         if isinstance(targets, np.ndarray) and targets.ndim == 2:
@@ -92,7 +87,7 @@ def _columns(path: Path, vocabulary: object, labels: tuple[str, ...]) -> dict[in
             "dict/tgt",
             f"the emotions {', '.join(labels)}",
             ", ".join(map(describe, list(emotions.values())[:20])) or "none",
-            "Name the file's own emotions in the parameter `labels`.",
+            "Name the file's own emotions in the option `labels`.",
         )
     return {i: labels.index(str(name)) for i, name in emotions.items()}
 

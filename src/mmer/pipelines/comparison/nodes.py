@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from mmer.calibration.calibration import Calibration
 from mmer.corpora import CORPORA
+from mmer.corpora.corpus import Manifest
 from mmer.evaluation.assessment import Comparison, EvaluationSettings, compare_systems
+from mmer.evaluation.attention import Explanations
+from mmer.evaluation.failures import Failures
+from mmer.evaluation.robustness import Robustness
+from mmer.metrics.scores import Scores
+from mmer.reporting.figures import EvaluationFigures, evaluation_figures
+from mmer.reporting.report import ReportInput, render_report
 from mmer.reporting.summary import summary_frame
+from mmer.samples.table import SampleTable
+from mmer.systems.contract import FittedSystem
 
 
 def compare(settings: EvaluationSettings, *parts: Any) -> tuple[Comparison, pd.DataFrame]:
@@ -25,3 +35,56 @@ def compare(settings: EvaluationSettings, *parts: Any) -> tuple[Comparison, pd.D
     systems = list(zip(parts[::3], parts[1::3], parts[2::3], strict=True))
     comparison = compare_systems(systems, settings)
     return comparison, summary_frame(comparison)
+
+
+def plot_evaluation(
+    scores: Scores,
+    calibration: Calibration,
+    comparison: Comparison,
+    failures: Failures,
+    robustness: Robustness,
+) -> EvaluationFigures:
+    """The figures of the first system's report."""
+    return evaluation_figures(scores, calibration, comparison, failures, robustness)
+
+
+def write_report(
+    manifest: Manifest,
+    test: SampleTable,
+    fitted: FittedSystem,
+    comparison: Comparison,
+    calibration: Calibration,
+    failures: Failures,
+    explanations: Explanations,
+    learning_curves: go.Figure,
+    *figures: go.Figure,
+) -> str:
+    """Everything of the first system on one page that opens from disk.
+
+    Raises:
+        InputError: Its parts belong to different models or tables.
+    """
+    fitted.check_gave(comparison.assessments[0].info)
+    corpus = CORPORA[manifest.corpus]
+    facts = {
+        "Corpus": manifest.corpus,
+        "Sample tables": manifest.fingerprint,
+        "System": fitted.info.system,
+        "Kept epoch": str(fitted.info.kept_epoch or "not trained in epochs"),
+        "Settings": str(fitted.info.settings),
+    }
+    return render_report(
+        ReportInput(
+            corpus=corpus.title,
+            alignment=test.info.alignment,
+            comparison=comparison,
+            calibration=calibration,
+            failures=failures,
+            explanations=explanations,
+            figures=EvaluationFigures(*figures),
+            learning_curves=learning_curves,
+            published_scores=corpus.published_scores,
+            caveats=corpus.caveats,
+            facts=facts,
+        )
+    )

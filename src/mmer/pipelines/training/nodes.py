@@ -1,4 +1,4 @@
-"""Training: a system is fitted to the training samples; what it chooses it chooses on validation."""
+"""Training: a system learns from the training samples and makes its choices on validation."""
 
 from __future__ import annotations
 

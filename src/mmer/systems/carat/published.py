@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mmer.errors import InputError
-from mmer.models.carat import Carat
-from mmer.models.contrast import UNMATCHED
-from mmer.models.settings import MODALITIES, CaratSettings
+from mmer.systems.carat.network import Carat
+from mmer.systems.carat.settings import CaratNetwork
+from mmer.systems.layers.contrast import UNMATCHED
 
+MODALITIES = ("text", "visual", "audio")
 _PSEUDO_ALIGNMENT = {"visual": "v2t_ctc", "audio": "a2t_ctc"}
 _REBUILD = {"text": "va2t", "visual": "ta2v", "audio": "tv2a"}
 _LSTM = tuple(
@@ -30,7 +31,7 @@ _UNUSED = ".pooler."  # present in every checkpoint, part of no computation
 _IDENTITY = {"input_norm.mean": 0.0, "input_norm.scale": 1.0}  # ours alone
 
 
-def published_names(settings: CaratSettings) -> dict[str, tuple[str, ...]]:
+def published_names(settings: CaratNetwork) -> dict[str, tuple[str, ...]]:
     """Our name of each parameter and buffer -> the published names of its parts, in order."""
     names = {
         **_layer("autoencoders.encode_first", *(f"proj_{m}.linear.0" for m in MODALITIES)),
@@ -53,7 +54,7 @@ def published_names(settings: CaratSettings) -> dict[str, tuple[str, ...]]:
     return names
 
 
-def _modality_names(settings: CaratSettings, modality: str) -> dict[str, tuple[str, ...]]:
+def _modality_names(settings: CaratNetwork, modality: str) -> dict[str, tuple[str, ...]]:
     ours, encoder = f"label_specific.{modality}", f"label_specific.{modality}.encoder"
     names = {
         **_layer(f"{ours}.input_norm", f"{modality}_norm.norm2d"),
@@ -62,7 +63,7 @@ def _modality_names(settings: CaratSettings, modality: str) -> dict[str, tuple[s
         **_layer(f"{encoder}.norm", f"{modality}.embeddings.LayerNorm"),
         f"{ours}.label_attention.weight": (f"{modality}_attention.attention.weight",),
     }
-    if settings.is_pseudo_aligned(modality):
+    if settings.pseudo_aligned_to(modality):
         lstm = f"{_PSEUDO_ALIGNMENT[modality]}.pred_output_position_inclu_blank"
         names |= {f"{ours}.pseudo_alignment.lstm.{name}": (f"{lstm}.{name}",) for name in _LSTM}
     for number in range(settings.layers[modality]):
@@ -101,13 +102,17 @@ def from_published(
         A complete state for `network.load_state_dict`; no input statistics.
 
     Raises:
-        InputError: Names are missing or unknown, or a shape is not the network's; all are listed.
+        InputError: Names are missing or unknown, a shape is not the network's, or the network is
+            not for the published modalities in their order.
     """
+    if tuple(network.widths) != MODALITIES:
+        expected = f"a network for {', '.join(MODALITIES)}, in this order"
+        raise InputError(where, "", expected, ", ".join(network.widths))
     names = published_names(network.settings)
-    expected = {name for parts in names.values() for name in parts}
+    needed = {name for parts in names.values() for name in parts}
     found = {name for name in published if _UNUSED not in name}
-    _refuse(where, "missing", expected - found)
-    _refuse(where, "unknown", found - expected)
+    _refuse(where, "missing", needed - found)
+    _refuse(where, "unknown", found - needed)
     state = {}
     for ours, own in network.state_dict().items():
         if (value := _IDENTITY.get(".".join(ours.split(".")[-2:]))) is not None:

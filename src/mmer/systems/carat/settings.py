@@ -1,6 +1,6 @@
-"""Sizes and constants of CARAT, and the one switch between the published program and ours.
+"""Settings of CARAT, and the one switch between the published program and ours.
 
-`CaratSettings.reference` chooses the setting. All else is shared; the two differ in this only:
+`CaratNetwork.reference` chooses the setting. All else is shared; the two differ in this only:
 
 =====================  ====================================  ======================================
 what                   reference = true                      reference = false (default)
@@ -14,8 +14,8 @@ padding                not masked: every sample is padded    masked: a score doe
                        and all steps are attended to
 absent modality        looks like a clip of zeros            leaves the losses, the contrast and
                                                              the prototypes that it would teach
-input statistics       none; LayerNorm over raw features     features may be standardised first
-                       whose scales differ by orders of      (`Carat.set_input_statistics`)
+input statistics       none; LayerNorm over raw features     features are standardised first if
+                       whose scales differ by orders of      training is asked to
                        magnitude, so that the largest drown
                        the others
 =====================  ====================================  ======================================
@@ -25,17 +25,21 @@ input statistics       none; LayerNorm over raw features     features may be sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from mmer.errors import InputError
+from mmer.schema import Settings
+from mmer.training.settings import TrainingSettings
 
-MODALITIES = ("text", "visual", "audio")
+# Bounded, so that a file from elsewhere cannot ask for a network without end.
+Size = Annotated[int, Field(ge=1, le=1 << 20)]
+Layers = Annotated[int, Field(ge=1, le=100)]
+_PUBLISHED_LAYERS: dict[str, int] = {"text": 6, "visual": 4, "audio": 4}
 
 
-@dataclass(frozen=True)
-class LossWeights:
+class LossWeights(Settings):
     """Weights of the terms of CARAT's total loss; the defaults are the published ones.
 
     Attributes:
@@ -50,132 +54,112 @@ class LossWeights:
         bce_shuffled: Aggregated logits of shuffled features.
     """
 
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    bce_label_specific: float = 0.01
-    bce_alpha: float = 0.1
-    bce_beta: float = 1.0
-    contrast: float = 1.0
-    mse_autoencoder: float = 1.0
-    mse_alpha: float = 1.0
-    mse_beta: float = 0.0
-    bce_aggregation: float = 1.0
-    bce_shuffled: float = 0.1
-
-    def __post_init__(self) -> None:
-        for weight in fields(self):
-            value = getattr(self, weight.name)
-            if not 0 <= value < float("inf"):
-                raise InputError("loss_weights", weight.name, "a finite weight >= 0", value)
+    bce_label_specific: NonNegativeFloat = 0.01
+    bce_alpha: NonNegativeFloat = 0.1
+    bce_beta: NonNegativeFloat = 1.0
+    contrast: NonNegativeFloat = 1.0
+    mse_autoencoder: NonNegativeFloat = 1.0
+    mse_alpha: NonNegativeFloat = 1.0
+    mse_beta: NonNegativeFloat = 0.0
+    bce_aggregation: NonNegativeFloat = 1.0
+    bce_shuffled: NonNegativeFloat = 0.1
 
 
-def _published_layers() -> dict[str, int]:
-    return {"text": 6, "visual": 4, "audio": 4}
-
-
-@dataclass(frozen=True)
-class CaratSettings:
-    """Sizes and constants of CARAT; the defaults are the paper's for aligned CMU-MOSEI.
+class CaratNetwork(Settings):
+    """Sizes and constants of the network; the defaults are the paper's for aligned CMU-MOSEI.
 
     Attributes:
         hidden: Width d of the encoders.
         latent: Width z of the autoencoders' code.
         heads: Attention heads; divides `hidden`.
         feed_forward: Width of the encoders' feed-forward layers.
-        layers: Transformer layers per modality.
+        layers: Transformer layers of each of the corpus's modalities.
         dropout: Probability, on attention weights and on the sub-layers' outputs.
         max_length: Learned positions: the longest sequence that an encoder takes.
         pseudo_aligned_length: None where the modalities share their steps or are encoded at their
-            own length; otherwise visual and audio are first brought to this many steps.
+            own length; otherwise those of `pseudo_aligned` are first brought to this many steps.
+        pseudo_aligned: Modalities that `pseudo_aligned_length` is for.
         temperature: Of the contrast.
         queue: Vectors that the contrast remembers.
         prototype_momentum: Share of a prototype that one update keeps.
         loss_weights: Weights of the terms of the total loss.
         reference: True reproduces the published program with its surprises; see the module.
         reference_lengths: Under `reference`, the steps to which every sample of a modality is
-            padded; None pads all three to `max_length`. Published: 60 aligned; unaligned text 50,
+            padded; `max_length` for those not named. Published: 60 aligned; unaligned text 50,
             visual and audio 500.
-
-    Raises:
-        InputError: A value is outside its range or does not fit another.
     """
 
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    hidden: int = 256
-    latent: int = 64
-    heads: int = 8
-    feed_forward: int = 256
-    layers: dict[str, int] = field(default_factory=_published_layers)
-    dropout: float = 0.3
-    max_length: int = 60
-    pseudo_aligned_length: int | None = None
-    temperature: float = 0.07
-    queue: int = 8192
-    prototype_momentum: float = 0.99
-    loss_weights: LossWeights = field(default_factory=LossWeights)
+    hidden: Size = Field(default=256, multiple_of=2)
+    latent: Size = 64
+    heads: Size = 8
+    feed_forward: Size = 256
+    layers: dict[str, Layers] = _PUBLISHED_LAYERS
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    max_length: Size = 60
+    pseudo_aligned_length: Size | None = None
+    pseudo_aligned: tuple[str, ...] = ("visual", "audio")
+    temperature: float = Field(default=0.07, gt=0)
+    queue: Size = 8192
+    prototype_momentum: float = Field(default=0.99, ge=0, le=1)
+    loss_weights: LossWeights = LossWeights()
     reference: bool = False
-    reference_lengths: dict[str, int] | None = None
+    reference_lengths: dict[str, Size] = Field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for name in ("hidden", "latent", "heads", "feed_forward", "max_length", "queue"):
-            if getattr(self, name) < 1:
-                raise InputError("model settings", name, "at least 1", getattr(self, name))
+    @model_validator(mode="after")
+    def _fit_each_other(self) -> Self:
         if self.hidden % self.heads:
-            raise InputError(
-                "model settings", "heads", f"a divisor of hidden = {self.hidden}", self.heads
-            )
-        if self.hidden % 2:
-            raise InputError("model settings", "hidden", "an even width", self.hidden)
-        if not 0 <= self.dropout < 1:
-            raise InputError("model settings", "dropout", "in [0, 1)", self.dropout)
-        if not 0 <= self.prototype_momentum <= 1:
-            raise InputError(
-                "model settings", "prototype_momentum", "in [0, 1]", self.prototype_momentum
-            )
-        if not 0 < self.temperature < float("inf"):
-            raise InputError("model settings", "temperature", "above 0", self.temperature)
-        _check_modalities("layers", self.layers)
-        self._check_lengths()
+            raise ValueError(f"heads must divide hidden, {self.hidden}; {self.heads} do not")
+        if self.reference_lengths and not self.reference:
+            raise ValueError("reference_lengths are for reference: true")
+        lengths = {m: n for m, n in self.reference_lengths.items() if not self.pseudo_aligned_to(m)}
+        if self.pseudo_aligned_length:
+            lengths["pseudo_aligned_length"] = self.pseudo_aligned_length
+        for name, steps in lengths.items():
+            if steps > self.max_length:
+                raise ValueError(f"{name}: {steps} steps, but max_length is {self.max_length}")
+        return self
+
+    def pseudo_aligned_to(self, modality: str) -> int | None:
+        """Steps that a modality is brought to; None if it is encoded at its own length."""
+        return self.pseudo_aligned_length if modality in self.pseudo_aligned else None
+
+    def padded_length(self, modality: str) -> int:
+        """Steps to which `reference` pads a modality."""
+        return self.reference_lengths.get(modality, self.max_length)
 
     def longest(self, modality: str) -> int | None:
         """Most steps of a modality that the network takes; None if any number."""
         if self.reference:
             return self.padded_length(modality)
-        return None if self.is_pseudo_aligned(modality) else self.max_length
+        return None if self.pseudo_aligned_to(modality) else self.max_length
 
-    def padded_length(self, modality: str) -> int:
-        """Steps to which `reference` pads a modality."""
-        return (self.reference_lengths or {}).get(modality, self.max_length)
+    def check_modalities(self, modalities: tuple[str, ...]) -> None:
+        """Refuse settings that are for other modalities than a corpus has.
 
-    def is_pseudo_aligned(self, modality: str) -> bool:
-        """Whether a modality is brought to `pseudo_aligned_length` steps; text never is."""
-        return self.pseudo_aligned_length is not None and modality != "text"
-
-    def _check_lengths(self) -> None:
-        if self.reference_lengths is not None:
-            if not self.reference:
-                raise InputError(
-                    "model settings", "reference_lengths", "none unless reference is true", "some"
-                )
-            _check_modalities("reference_lengths", self.reference_lengths)
-        for modality in MODALITIES:
-            if self.is_pseudo_aligned(modality):
-                name, steps = "pseudo_aligned_length", self.pseudo_aligned_length
-            else:
-                name, steps = "reference_lengths", self.padded_length(modality)
-            if steps is not None and not 1 <= steps <= self.max_length:
-                raise InputError(
-                    "model settings",
-                    name,
-                    f"1 to max_length = {self.max_length}, for so many steps have a position",
-                    steps,
-                )
+        Raises:
+            InputError: Naming the setting.
+        """
+        if set(self.layers) != set(modalities):
+            expected = f"the corpus's modalities, {', '.join(modalities)}"
+            raise InputError("CARAT's settings", "network.layers", expected, ", ".join(self.layers))
+        pseudo_aligned = self.pseudo_aligned if self.pseudo_aligned_length else ()
+        for name, named in (
+            ("pseudo_aligned", pseudo_aligned),
+            ("reference_lengths", self.reference_lengths),
+        ):
+            if unknown := set(named) - set(modalities):
+                expected = f"some of the corpus's modalities, {', '.join(modalities)}"
+                found = ", ".join(sorted(unknown))
+                raise InputError("CARAT's settings", f"network.{name}", expected, found)
 
 
-def _check_modalities(name: str, values: Mapping[str, int]) -> None:
-    if sorted(values) != sorted(MODALITIES):
-        raise InputError("model settings", name, f"the keys {MODALITIES}", tuple(values))
-    for modality, value in values.items():
-        if value < 1:
-            raise InputError("model settings", f"{name}.{modality}", "at least 1", value)
+class CaratSettings(Settings):
+    """All that is set of CARAT.
+
+    Attributes:
+        network: Sizes and constants.
+        training: How it is trained.
+    """
+
+    network: CaratNetwork = CaratNetwork()
+    training: TrainingSettings = TrainingSettings()

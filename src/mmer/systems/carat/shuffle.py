@@ -23,17 +23,11 @@ class Shuffle(NamedTuple):
     modalities: Tensor
 
 
-def draw_shuffle(
-    num_labels: int,
-    modalities: int,
-    batch: int,
-    device: torch.device,
-    generator: torch.Generator | None = None,
-) -> Shuffle:
+def draw_shuffle(num_labels: int, modalities: int, batch: int, device: torch.device) -> Shuffle:
     """Uniform permutations, all at once: the order of random numbers."""
 
     def permutations(*shape: int) -> Tensor:
-        return torch.rand(shape, device=device, generator=generator).argsort(dim=-1)
+        return torch.rand(shape, device=device).argsort(dim=-1)
 
     return Shuffle(
         samples=permutations(num_labels, modalities, batch),

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mmer.models.dropout import keep_mask
-from mmer.models.stacked import StackedOutputs
+from mmer.systems.layers.dropout import keep_mask
+from mmer.systems.layers.stacked import StackedOutputs
 
 # Finite, so that a sample without a single valid step gives numbers (which nothing uses) and not
 # NaN; large enough that exp() of it is exactly 0 wherever one step is valid.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmer.models.stacked import StackedLinear
+from mmer.systems.layers.stacked import StackedLinear
 
 
 class Autoencoders(nn.Module):

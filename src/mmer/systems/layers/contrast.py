@@ -62,8 +62,9 @@ def supervised_contrast(
         The loss, a scalar in the queue's precision; 0 if nothing takes part.
 
     Raises:
-        InputError: Shapes that do not fit each other, or a temperature so low that the
-            exponential of a unit vectors' score could leave the floating-point range.
+        InputError: A temperature so low that the exponential of a unit vectors' score could leave
+            the floating-point range.
+        ValueError: Shapes that do not fit each other.
     """
     _check_shapes(current, current_classes, queue, queue_classes)
     _check_temperature(temperature, len(current) + len(queue), queue.dtype)
@@ -225,19 +226,11 @@ def _check_shapes(
         ("queue", queue, queue_classes),
     ):
         if vectors.ndim != 2 or classes.shape != vectors.shape[:1]:
-            raise InputError(
-                "supervised contrast",
-                name,
-                "vectors (N, z) and classes (N,)",
-                f"{tuple(vectors.shape)} and {tuple(classes.shape)}",
-            )
+            found = f"{tuple(vectors.shape)} and {tuple(classes.shape)}"
+            raise ValueError(f"{name}: expected vectors (N, z) and classes (N,), found {found}")
     if not len(current) or current.shape[1] != queue.shape[1]:
-        raise InputError(
-            "supervised contrast",
-            "current",
-            f"at least one vector of the queue's width {queue.shape[1]}",
-            tuple(current.shape),
-        )
+        shape = tuple(current.shape)
+        raise ValueError(f"current: expected vectors (C, {queue.shape[1]}), C >= 1, found {shape}")
 
 
 def _check_temperature(temperature: float, count: int, dtype: torch.dtype) -> None:

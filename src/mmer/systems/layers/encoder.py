@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer.models.attention import SelfAttention, key_bias
-from mmer.models.dropout import add_dropout, dropout
+from mmer.systems.layers.attention import SelfAttention, key_bias
+from mmer.systems.layers.dropout import add_dropout, dropout
 
 NORM_EPS = 1e-12
 _INITIAL_STD = 0.02

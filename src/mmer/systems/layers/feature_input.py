@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmer.models.encoder import NORM_EPS
+from mmer.systems.layers.encoder import NORM_EPS
 
 
 class InputNorm(nn.LayerNorm):
@@ -22,6 +22,7 @@ class InputNorm(nn.LayerNorm):
         width: Raw features D.
     """
 
+    decays = True  # see training.optimiser.decay_groups
     mean: Tensor
     scale: Tensor
 

@@ -9,7 +9,7 @@ import math
 
 from torch import Tensor, nn
 
-from mmer.models.stacked import uniform
+from mmer.systems.layers.stacked import uniform
 
 
 class MaxPooledHeads(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmer.models.stacked import xavier_uniform
+from mmer.systems.layers.stacked import xavier_uniform
 
 
 class LabelAttention(nn.Module):

@@ -8,41 +8,34 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmer.models.encoder import Encoder
-from mmer.models.feature_input import InputNorm
-from mmer.models.label_attention import LabelAttention
-from mmer.models.pseudo_alignment import PseudoAlignment
-from mmer.models.settings import CaratSettings
+from mmer.systems.layers.encoder import Encoder
+from mmer.systems.layers.feature_input import InputNorm
+from mmer.systems.layers.label_attention import LabelAttention
+from mmer.systems.layers.pseudo_alignment import PseudoAlignment
 
 
 class LabelSpecificFeatures(nn.Module):
     """Input layers, encoder and label attention of one modality.
 
     Args:
-        settings: Sizes and constants.
-        modality: Which one; text is never pseudo-aligned.
-        width: Raw features D.
-        num_labels: Number L.
+        input_norm: Over the D raw features.
+        pseudo_alignment: To S steps; None where the modality is encoded at its own length.
+        encoder: D -> d.
+        label_attention: L vectors of width d.
     """
 
-    def __init__(self, settings: CaratSettings, modality: str, width: int, num_labels: int) -> None:
+    def __init__(
+        self,
+        input_norm: InputNorm,
+        pseudo_alignment: PseudoAlignment | None,
+        encoder: Encoder,
+        label_attention: LabelAttention,
+    ) -> None:
         super().__init__()
-        self.input_norm = InputNorm(width)
-        self.pseudo_alignment = (
-            PseudoAlignment(width, settings.pseudo_aligned_length)
-            if settings.pseudo_aligned_length and settings.is_pseudo_aligned(modality)
-            else None
-        )
-        self.encoder = Encoder(
-            width,
-            settings.hidden,
-            settings.heads,
-            settings.feed_forward,
-            settings.layers[modality],
-            settings.max_length,
-            settings.dropout,
-        )
-        self.label_attention = LabelAttention(settings.hidden, num_labels)
+        self.input_norm = input_norm
+        self.pseudo_alignment = pseudo_alignment
+        self.encoder = encoder
+        self.label_attention = label_attention
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Features and where they come from.

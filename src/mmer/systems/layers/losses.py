@@ -5,14 +5,13 @@ Shapes: B samples, L labels, M modalities, d hidden, z latent; V = 3 levels (U, 
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmer.models.contrast import EMPTY
-from mmer.models.settings import LossWeights
+from mmer.systems.layers.contrast import EMPTY
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -51,6 +50,6 @@ def contrast_classes(labels_BL: Tensor, present_MB: Tensor) -> Tensor:
     return torch.stack([level_u_BML, classes_BML, classes_BML], dim=1).flatten()
 
 
-def weighted_total(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
+def weighted_total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Sum of the terms, each times the weight of its name."""
-    return torch.stack([weight * terms[name] for name, weight in asdict(weights).items()]).sum()
+    return torch.stack([weight * terms[name] for name, weight in weights.items()]).sum()

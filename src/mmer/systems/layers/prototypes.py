@@ -28,9 +28,8 @@ class PrototypeBank(nn.Module):
 
     def mixture(self, unit_MBLz: Tensor) -> Tensor:
         """Both prototypes, weighed by a softmax over their inner products with Z/|Z|: training."""
-        vectors = self.vectors.clone()  # the gradient needs them as they stand before `update`
-        weights = _similarity(unit_MBLz, vectors).softmax(dim=2)  # (M, B, P, L)
-        return (weights[..., None] * vectors[:, None]).sum(dim=2)
+        weights = _similarity(unit_MBLz, self.vectors).softmax(dim=2)  # (M, B, P, L)
+        return (weights[..., None] * self.vectors[:, None]).sum(dim=2)
 
     def nearest(self, unit_MBLz: Tensor) -> Tensor:
         """The prototype with the larger inner product, the mean of both in a tie: inference."""
@@ -43,6 +42,7 @@ class PrototypeBank(nn.Module):
     def update(self, unit_MBLz: Tensor, labels_BL: Tensor, taught_MB: Tensor) -> None:
         """mu <- momentum * mu + (1 - momentum) * Z/|Z|, sample after sample in batch order.
 
+        Not before the backward pass of a `mixture`, whose gradient needs the vectors as they were.
         Of K samples that teach a prototype, the k-th keeps the share momentum^(K - k) of its move,
         and the prototype's past the share momentum^K: one weighted sum instead of a loop.
 

@@ -1,4 +1,4 @@
-"""Visual and audio frames brought to as many steps as asked (CARAT, the unaligned setting).
+"""Frames brought to as many steps as asked (CARAT, the unaligned setting).
 
 Shapes: B samples, T frames, S pseudo-aligned steps, D raw features.
 """

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmer.models.stacked import StackedLinear
+from mmer.systems.layers.stacked import StackedLinear
 
 
 class TwoLevelReconstruction(nn.Module):
-    """One linear layer G_m per modality, from the three features side by side to one.
+    """One linear layer G_m per modality, from the M features side by side, in order, to one.
 
     Args:
         modalities: Number M.
@@ -23,21 +23,21 @@ class TwoLevelReconstruction(nn.Module):
         super().__init__()
         self.rebuild = StackedLinear(modalities, modalities * hidden, hidden)
 
-    def alpha(self, seen_MBLd: Tensor, stand_in_MBLd: Tensor) -> Tensor:
-        """First level: alpha_m = G_m of what is seen of the others and what stands in for m.
+    def alpha(self, seen_MBLd: Tensor, pad_MBLd: Tensor) -> Tensor:
+        """First level: alpha_m = G_m[R_n for every n but m, Pad_m in the place of m].
 
         Args:
             seen_MBLd: Decoded features R; the decoded prototype where a sample lacks the modality.
-            stand_in_MBLd: Decoded prototypes.
+            pad_MBLd: Decoded prototypes, "Pad".
         """
         # One input per rebuilt modality: (rebuilt, N, source, d), the prototype where both agree.
-        seen, stand_in = (_by_sample(x) for x in (seen_MBLd, stand_in_MBLd))
+        seen, pad = (_by_sample(x) for x in (seen_MBLd, pad_MBLd))
         own = torch.eye(len(seen_MBLd), dtype=torch.bool, device=seen.device)[:, None, :, None]
-        inputs = torch.where(own, stand_in, seen).flatten(2)
+        inputs = torch.where(own, pad, seen).flatten(2)
         return self.rebuild(inputs).view_as(seen_MBLd)
 
     def beta(self, alpha_MBLd: Tensor) -> Tensor:
-        """Second level: beta_m = G_m of the three alpha, the same G."""
+        """Second level: beta_m = G_m[alpha_1, .., alpha_M], the same G."""
         inputs = _by_sample(alpha_MBLd).flatten(1).expand(len(alpha_MBLd), -1, -1)
         return self.rebuild(inputs).view_as(alpha_MBLd)
 

@@ -1,208 +1,207 @@
-"""Baselines that any system has to beat: everything positive, label prior, logistic regression.
-
-They are fitted on the training split and scored like any other system, with decision thresholds
-chosen on validation like any other's.
-"""
+"""Logistic regression, one per label, on features pooled over time."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-import pyarrow as pa
+import torch
+from pydantic import Field
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.model_selection import GroupKFold
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from mmer.errors import InputError
-from mmer.evaluation.pooling import pooled_features
-from mmer.samples.scores import Scores
-from mmer.samples.table import MODALITIES, multi_hot, table_info
+from mmer.metrics.counts import number_groups
+from mmer.samples.batches import Present, Samples
+from mmer.schema import Settings
+from mmer.systems.contract import Attention, Fit, FittedSystem, Scorer, System
+from mmer.training.history import History
 
-EVERYTHING_POSITIVE = "everything positive"
-LABEL_PRIOR = "label prior"
-LOGISTIC_REGRESSION = "logistic regression"
+Pooling = Literal["mean", "max", "mean and max"]
+
+logger = logging.getLogger(__name__)
+
 _ITERATIONS = 1000
-_PENALTIES = (0.001, 0.01, 0.1, 1.0)
-_PARTS = 3
+
+
+class LinearSettings(Settings):
+    """What is tried on training groups held out in turn; the least log loss decides.
+
+    Attributes:
+        penalties: Strengths of the L2 penalty (1 / C in scikit-learn); each label takes its own.
+        poolings: How steps become one row of features; all labels share one.
+        folds: Folds of the training groups.
+    """
+
+    penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (10, 30, 100, 300, 1_000, 3_000, 10_000), min_length=1
+    )
+    poolings: tuple[Pooling, ...] = Field(("mean", "max", "mean and max"), min_length=1)
+    folds: int = Field(3, ge=2)
+
+
+class LogisticRegressionSystem(System):
+    """One logistic regression per label on pooled, standardised features of all modalities.
+
+    A modality that is absent or hidden counts as the training mean. A label that no training
+    sample has, or that all have, cannot be regressed: its score is its prevalence with one sample
+    of each kind added.
+    """
+
+    name = "linear"
+    title = "Logistic regression"
+    settings = LinearSettings
+    simple = True
+
+    def fit(self, train: Samples, valid: Samples, settings: LinearSettings) -> Fit:
+        """Choose pooling and penalties on training groups held out in turn; `valid` is not used.
+
+        Raises:
+            InputError: There is only one training group.
+        """
+        regressions = [_regress(train, pooling, settings) for pooling in settings.poolings]
+        # max() keeps the first of equals
+        chosen = max(range(len(regressions)), key=lambda k: regressions[k].held_out)
+        best = regressions[chosen]
+        named = zip(train.info.labels, best.penalties, strict=True)
+        penalties = ", ".join(f"{label} {penalty:g}" for label, penalty in named)
+        pooling = settings.poolings[chosen]
+        logger.info("%s: %s over time; penalties %s", self.title, pooling, penalties)
+        arrays = {
+            "pooling": torch.tensor(chosen),  # of settings.poolings
+            "mean": torch.from_numpy(best.mean),
+            "scale": torch.from_numpy(best.scale),
+            "weights": torch.from_numpy(best.weights),
+            "intercepts": torch.from_numpy(best.intercepts),
+        }
+        return Fit(FittedSystem(self.info(train, settings), arrays), History())
+
+    def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
+        """Ready to score on the host, whatever the device."""
+        arrays = {name: tensor.numpy() for name, tensor in fitted.arrays.items()}
+        poolings = LinearSettings.model_validate(fitted.info.settings).poolings
+        return LinearScorer(pooling=poolings[int(arrays.pop("pooling"))], **arrays)
 
 
 @dataclass(frozen=True)
-class Baselines:
-    """Fitted baselines.
+class LinearScorer:
+    """What logistic regression has learned.
 
     Attributes:
-        labels: L emotion names.
-        widths: Modality -> D, in the order in which the features are concatenated.
-        prevalence: (L,) share of training samples that have the label.
-        mean: (sum D,) of the mean-pooled training features.
-        scale: (sum D,) their standard deviation, 1 where a feature is constant.
-        weights: (sum D, L) of the logistic regressions.
-        intercepts: (L,)
-        synthetic: True if they were fitted on synthetic samples.
+        pooling: How steps become one row of F features.
+        mean: (F,) of the pooled training features.
+        scale: (F,) their standard deviation, 1 where a feature is constant.
+        weights: (F, L).
+        intercepts: (L,).
     """
 
-    labels: tuple[str, ...]
-    widths: dict[str, int]
-    prevalence: np.ndarray
+    pooling: Pooling
     mean: np.ndarray
     scale: np.ndarray
     weights: np.ndarray
     intercepts: np.ndarray
-    synthetic: bool
 
-    def scores(self, table: pa.Table, split: str) -> dict[str, Scores]:
-        """Score a sample table with each baseline.
+    def scores(self, samples: Samples, present: Present | None = None) -> np.ndarray:
+        """(N, L) probabilities; what is not `present` counts as the training mean."""
+        features = pooled_features(samples, self.pooling, present)
+        features = np.nan_to_num((features - self.mean) / self.scale)
+        return expit(features @ self.weights + self.intercepts)
 
-        "everything positive" scores 1 everywhere: any threshold below 1 keeps it what it says.
-
-        Args:
-            table: N samples.
-            split: The table's split, "valid" or "test".
-
-        Returns:
-            Name of the baseline -> its scores, (N, L).
-
-        Raises:
-            InputError: The table's labels or feature widths are not those of the training split.
-        """
-        info, truth = table_info(table), multi_hot(table)
-        if info.labels != self.labels:
-            where = f"baselines on {info.corpus} {split}"
-            raise InputError(where, "labels", f"those of training, {self.labels}", info.labels)
-        if info.widths != self.widths:
-            where = f"baselines on {info.corpus} {split}"
-            raise InputError(where, "widths", f"those of training, {self.widths}", info.widths)
-        features = _standardise(_concatenate(table), self.mean, self.scale)
-        values = {
-            EVERYTHING_POSITIVE: np.ones(truth.shape),
-            LABEL_PRIOR: np.broadcast_to(self.prevalence, truth.shape),
-            LOGISTIC_REGRESSION: expit(features @ self.weights + self.intercepts),
-        }
-        return {
-            system: Scores(
-                scores=scores,
-                truth=truth,
-                sample_ids=tuple(table["sample_id"].to_pylist()),
-                group_ids=tuple(table["group_id"].to_pylist()),
-                labels=self.labels,
-                split=split,
-                weights=self._digest(system),
-                synthetic=info.synthetic or self.synthetic,
-                system=system,
-            )
-            for system, scores in values.items()
-        }
-
-    def to_dict(self) -> dict:
-        """As what JSON can hold, exactly."""
-        return {
-            "labels": list(self.labels),
-            "widths": self.widths,
-            "prevalence": self.prevalence.tolist(),
-            "mean": self.mean.tolist(),
-            "scale": self.scale.tolist(),
-            "weights": self.weights.tolist(),
-            "intercepts": self.intercepts.tolist(),
-            "synthetic": self.synthetic,
-        }
-
-    @classmethod
-    def from_dict(cls, record: dict) -> Baselines:
-        """The inverse of `to_dict`."""
-        arrays = ("prevalence", "mean", "scale", "weights", "intercepts")
-        return cls(
-            labels=tuple(record["labels"]),
-            widths=dict(record["widths"]),
-            synthetic=record["synthetic"],
-            **{name: np.array(record[name], dtype=np.float64) for name in arrays},
-        )
-
-    def _digest(self, system: str) -> str:
-        text = json.dumps([system, self.to_dict()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+    def attention(self, samples: Samples, index: np.ndarray) -> list[Attention]:
+        """Steps are not weighed."""
+        return []
 
 
-def fit_baselines(train: pa.Table) -> Baselines:
-    """Fit the baselines on the training split.
-
-    The logistic regressions, one per label, see each modality's mean over time, standardised; an
-    absent modality is zeros, the training mean. How strongly each is penalised is chosen by
-    cross-fitting over the training groups. A label that no training sample has, or that all
-    have, cannot be regressed: its score is its prevalence with one sample of each kind added.
+def pooled_features(
+    samples: Samples, pooling: Pooling, present: Present | None = None
+) -> np.ndarray:
+    """Mean, maximum or both over the steps of each sample, modality after modality.
 
     Args:
-        train: The sample table of the training split.
+        samples: N samples.
+        pooling: What is taken over the steps.
+        present: Modality -> (N,), False where it is hidden.
 
-    Raises:
-        InputError: The table is empty.
+    Returns:
+        (N, F) float64, NaN where a sample lacks the modality or it is hidden.
     """
-    info, truth = table_info(train), multi_hot(train)
-    if not len(truth):
-        raise InputError(f"{info.corpus} train", "", "at least one sample", "none")
-    raw = _concatenate(train)
-    mean, scale = _moments(raw)
-    features = _standardise(raw, mean, scale)
-    groups = np.unique(train["group_id"].to_pylist(), return_inverse=True)[1]
-    columns = [_regress(features, truth[:, label], groups) for label in range(len(info.labels))]
-    return Baselines(
-        labels=info.labels,
-        widths=info.widths,
-        prevalence=truth.mean(axis=0),
-        mean=mean,
-        scale=scale,
-        weights=np.column_stack([weights for weights, _ in columns]),
-        intercepts=np.array([intercept for _, intercept in columns]),
-        synthetic=info.synthetic,
+    blocks = []
+    for modality in samples.modalities:
+        lengths = samples.host_lengths[modality]
+        filled = lengths > 0
+        starts = samples.starts[modality].cpu().numpy()[filled]
+        values = samples.values[modality].cpu().numpy()
+        for kind, over in (("mean", np.add), ("max", np.maximum)):
+            if kind not in pooling.split(" and "):
+                continue
+            block = np.full((len(samples), values.shape[1]), np.nan)
+            if filled.any():
+                # reduceat would take one step for an empty sample; the filled ones tile the steps
+                block[filled] = over.reduceat(values, starts, axis=0, dtype=np.float64)
+            if kind == "mean":
+                block[filled] /= lengths[filled, None]
+            if present and modality in present:
+                block[~present[modality]] = np.nan
+            blocks.append(block)
+    return np.hstack(blocks)
+
+
+class _Regression(NamedTuple):
+    """Logistic regressions of all labels on one pooling's features; see `LinearScorer`."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    intercepts: np.ndarray
+    penalties: np.ndarray  # (L,)
+    held_out: float  # negative log loss on groups held out, mean over labels
+
+
+def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Regression:
+    features, truth = pooled_features(train, pooling), train.truth
+    both = truth.any(axis=0) & ~truth.all(axis=0)  # (L,) whether there is something to regress
+    smoothed = (truth.sum(axis=0, dtype=np.int64) + 1) / (len(truth) + 2)
+    weights, intercepts = np.zeros((features.shape[1], len(both))), logit(smoothed)
+    penalties, held_out = np.zeros(len(both)), np.zeros(len(both))
+    scaler = StandardScaler()
+    absent_as_mean = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
+    # One thread: the products are small, and threads that wait for each other take many times as
+    # long. A modality that no sample has leaves 0 / 0 as its mean.
+    with threadpool_limits(1, "blas"), np.errstate(invalid="ignore"):
+        scaled = make_pipeline(scaler, absent_as_mean).fit_transform(features)
+        if both.any():
+            regressions = MultiOutputClassifier(_penalised_regression(train, settings))
+            fitted = regressions.fit(scaled, truth[:, both]).estimators_
+            weights[:, both] = np.stack([one.coef_[0] for one in fitted], axis=1)
+            intercepts[both] = [one.intercept_[0] for one in fitted]
+            penalties[both] = [1 / one.C_ for one in fitted]
+            held_out[both] = [one.scores_.mean(axis=0).max() for one in fitted]
+    mean, scale = np.nan_to_num(scaler.mean_), np.nan_to_num(scaler.scale_, nan=1.0)
+    return _Regression(mean, scale, weights, intercepts, penalties, float(held_out.mean()))
+
+
+def _penalised_regression(train: Samples, settings: LinearSettings) -> LogisticRegressionCV:
+    """One label's regression, which chooses its penalty on training groups held out in turn."""
+    groups = number_groups(train.group_ids)
+    count = int(groups.max()) + 1
+    if count < 2:
+        where = f"{train.info.corpus} {train.info.split}"
+        raise InputError(where, "group_ids", "at least 2 groups, so that one can be held out", "1")
+    parts = GroupKFold(min(settings.folds, count)).split(groups, groups=groups)
+    return LogisticRegressionCV(
+        # strongest first: each starts where the one before ended, and the first of equals is taken
+        Cs=[1 / penalty for penalty in sorted(settings.penalties, reverse=True)],
+        cv=list(parts),
+        l1_ratios=(0,),
+        scoring="neg_log_loss",
+        max_iter=_ITERATIONS,
+        use_legacy_attributes=False,
     )
-
-
-def _concatenate(table: pa.Table) -> np.ndarray:
-    pooled = pooled_features(table)
-    return np.hstack([pooled[m] for m in MODALITIES])
-
-
-def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column over the samples that have it."""
-    # A modality that no sample has leaves 0 / 0: its features are then 0 whatever mean and scale.
-    with np.errstate(invalid="ignore"):
-        scaler = StandardScaler().fit(features)
-    return np.nan_to_num(scaler.mean_), np.nan_to_num(scaler.scale_, nan=1.0)
-
-
-def _standardise(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.nan_to_num((features - mean) / scale)
-
-
-def _regress(
-    features: np.ndarray, truth: np.ndarray, groups: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """Weights and intercept of one label."""
-    if truth.all() or not truth.any():
-        smoothed = (truth.sum(dtype=np.int64) + 1) / (len(truth) + 2)
-        return np.zeros(features.shape[1]), float(logit(smoothed))
-    penalty = _best_penalty(features, truth, groups)
-    model = LogisticRegression(C=penalty, max_iter=_ITERATIONS).fit(features, truth)
-    return model.coef_[0], float(model.intercept_[0])
-
-
-def _best_penalty(features: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> float:
-    """The C of `_PENALTIES` with the least log loss on groups held out in turn.
-
-    The strongest penalty where a label is too rare for every part to have both classes.
-    """
-    if len(np.unique(groups)) < _PARTS:
-        return _PENALTIES[0]
-    parts = list(GroupKFold(_PARTS).split(features, truth, groups))
-    if any(len(np.unique(truth[fitted])) < 2 for fitted, _ in parts):
-        return _PENALTIES[0]
-    losses = []
-    for penalty in _PENALTIES:
-        model = LogisticRegression(C=penalty, max_iter=_ITERATIONS)
-        chances = cross_val_predict(model, features, truth, cv=parts, method="predict_proba")
-        losses.append(log_loss(truth, chances, labels=[0, 1]))
-    return _PENALTIES[int(np.argmin(losses))]

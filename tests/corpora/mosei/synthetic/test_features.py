@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mmer.corpora.synthetic.evidence import CUES, EmotionModel
-from mmer.corpora.synthetic.features import COVAREP, FACET, Vocabulary, cue_directions, frames
-from mmer.corpora.synthetic.timeline import CUE_COLUMNS, Timeline, draw_timeline
+from mmer.corpora.mosei.features import WIDTHS
+from mmer.corpora.mosei.synthetic.evidence import CUES, EmotionModel
+from mmer.corpora.mosei.synthetic.features import COVAREP, FACET, Vocabulary, cue_directions, frames
+from mmer.corpora.mosei.synthetic.timeline import CUE_COLUMNS, Timeline, draw_timeline
 
 VIDEOS = 30
 
@@ -29,7 +30,7 @@ def _word_means(rows: np.ndarray, intervals: np.ndarray, video: Timeline) -> np.
 def test_a_word_tells_a_cue_that_the_mean_of_a_segment_hides(videos, kind) -> None:
     rng = np.random.default_rng(1)
     columns = CUE_COLUMNS[kind.modality]
-    directions = cue_directions(rng, kind.modality, kind.width)
+    directions = cue_directions(rng, kind.modality)
     by_word, carried, by_segment, shown = [], [], [], []
     for video in videos:
         words = _word_means(*frames(rng, kind, directions, video), video)
@@ -47,11 +48,11 @@ def test_a_word_tells_a_cue_that_the_mean_of_a_segment_hides(videos, kind) -> No
 
 def test_frames_have_gaps_but_not_where_a_cue_is(videos) -> None:
     rng = np.random.default_rng(2)
-    directions = cue_directions(rng, "visual", FACET.width)
+    directions = cue_directions(rng, "visual")
     with_gap = 0
     for video in videos:
         rows, intervals = frames(rng, FACET, directions, video)
-        assert rows.shape == (len(intervals), FACET.width)
+        assert rows.shape == (len(intervals), WIDTHS["visual"])
         np.testing.assert_allclose(np.diff(intervals), 1 / FACET.rate)
         missing = np.setdiff1d(
             np.arange(int(video.segments[-1, 1] * FACET.rate)),
@@ -67,7 +68,7 @@ def test_infinite_values_are_in_covarep_alone(videos) -> None:
     rng = np.random.default_rng(4)
     counts = {}
     for kind in (FACET, COVAREP):
-        directions = cue_directions(rng, kind.modality, kind.width)
+        directions = cue_directions(rng, kind.modality)
         rows = np.concatenate([frames(rng, kind, directions, video)[0] for video in videos])
         assert not np.isnan(rows).any()
         assert not np.isposinf(rows).any()

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer.corpora.synthetic.evidence import EmotionModel
-from mmer.corpora.synthetic.timeline import Timeline, draw_timeline
+from mmer.corpora.mosei.synthetic.evidence import EmotionModel
+from mmer.corpora.mosei.synthetic.timeline import Timeline, draw_timeline
 
 
 def _draw(seed: int, segments: int = 6, words: int = 12) -> Timeline:

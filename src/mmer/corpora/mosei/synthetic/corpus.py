@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from mmer.corpora.formats.csd import write_csd
-from mmer.corpora.synthetic.evidence import EMOTIONS, EmotionModel
-from mmer.corpora.synthetic.features import (
+from mmer.corpora.mosei.csd import FILES, LABELS, WORDS
+from mmer.corpora.mosei.features import WIDTHS
+from mmer.corpora.mosei.labels import LABEL_COLUMNS
+from mmer.corpora.mosei.synthetic.evidence import EmotionModel
+from mmer.corpora.mosei.synthetic.features import (
     COVAREP,
     FACET,
-    GLOVE_WIDTH,
     FrameKind,
     Vocabulary,
     cue_directions,
     frames,
 )
-from mmer.corpora.synthetic.folder import appearing_whole
-from mmer.corpora.synthetic.timeline import FEWEST_WORDS, Timeline, draw_timeline
-from mmer.errors import InputError
+from mmer.corpora.mosei.synthetic.timeline import FEWEST_WORDS, Timeline, draw_timeline
+from mmer.formats.csd import write_csd
+from mmer.schema import Settings
 
-_GENERATOR_VERSION = 1
 _NOTE = "Synthetic stand-in for CMU-MOSEI: no recording stands behind these numbers."
 _PAUSE = b"sp"
 _STREAMS = ("timeline", "vocabulary", "text", "directions", "visual", "audio", "labels", "folds")
@@ -40,8 +40,7 @@ _WITHOUT_FACET, _WITHOUT_LABELS, _WITHOUT_FOLD = "synthetic_1", "synthetic_101",
 Entry = tuple[str, np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
-class SyntheticMosei:
+class SyntheticMosei(Settings):
     """Size and difficulty of the synthetic CMU-MOSEI.
 
     Attributes:
@@ -50,77 +49,37 @@ class SyntheticMosei:
             which lack FACET, labels or a fold, give none.
         segments_per_video: Labelled segments per video.
         words_per_segment: Mean number of words; two to four thirds of it occur.
-        noise: How far the cues miss and mislead: 0 not at all, 1 fully (see `ceiling`).
-
-    Raises:
-        InputError: A number is out of range.
+        noise: How far the cues miss and mislead: 0 not at all, 1 fully (see `EmotionModel`).
     """
 
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    seed: int = 1
-    train_videos: int = 240
-    valid_videos: int = 50
-    test_videos: int = 70
-    segments_per_video: int = 8
-    words_per_segment: int = 12
-    noise: float = 1.0
-
-    def __post_init__(self) -> None:
-        least = {
-            "seed": 0,
-            "train_videos": 1,
-            "valid_videos": 1,
-            "test_videos": 1,
-            "segments_per_video": 1,
-            "words_per_segment": 3 * FEWEST_WORDS // 2,
-        }
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if value < lowest:
-                raise InputError("synthetic MOSEI", name, f"at least {lowest}", value)
-        if not 0 <= self.noise <= 1:
-            raise InputError("synthetic MOSEI", "noise", "a number from 0 to 1", self.noise)
+    seed: NonNegativeInt = 1
+    train_videos: PositiveInt = 240
+    valid_videos: PositiveInt = 50
+    test_videos: PositiveInt = 70
+    segments_per_video: PositiveInt = 8
+    words_per_segment: int = Field(default=12, ge=3 * FEWEST_WORDS // 2)
+    noise: float = Field(default=1.0, ge=0, le=1)
 
 
-def ceiling(settings: SyntheticMosei) -> dict[str, float]:
-    """Micro- and macro-F1 that no system exceeds on this corpus, apart from chance."""
-    return EmotionModel(settings.noise).ceiling()
+def write_synthetic(folder: Path, settings: SyntheticMosei) -> dict[str, float]:
+    """Write five `.csd` files and `folds.json` into an empty folder.
 
-
-def write_synthetic_mosei(folder: Path, settings: SyntheticMosei) -> None:
-    """Write five `.csd` files, `folds.json` and `synthetic.json`, which says what they are.
-
-    The folder appears when it is whole, or not at all.
-
-    Raises:
-        InputError: The folder exists and is not empty; it is left as it is.
+    Returns:
+        The Bayes-optimal score: micro- and macro-F1 that no system exceeds but by chance.
     """
-    with appearing_whole(folder) as partial:
-        _write_files(partial, _Corpus(settings))
-
-
-def _write_files(folder: Path, corpus: _Corpus) -> None:
-    settings = corpus.settings
-    for name, root, entries, dimensions in (
-        ("TimestampedWords", "words", corpus.words(), ["word"]),
-        ("TimestampedWordVectors", "glove_vectors", corpus.word_vectors(), _numbered(GLOVE_WIDTH)),
-        ("COVAREP", "COVAREP", corpus.frames(COVAREP), _numbered(COVAREP.width)),
-        ("VisualFacet42", "FACET 4.2", corpus.frames(FACET), _numbered(FACET.width)),
-        ("Labels", "All Labels", corpus.labels(), ["sentiment", *EMOTIONS]),
+    corpus = _Corpus(settings)
+    for file, entries, dimensions in (
+        (WORDS, corpus.words(), ["word"]),
+        (FILES["text"], corpus.word_vectors(), _numbered(WIDTHS["text"])),
+        (FILES["audio"], corpus.frames(COVAREP), _numbered(WIDTHS["audio"])),
+        (FILES["visual"], corpus.frames(FACET), _numbered(WIDTHS["visual"])),
+        (LABELS, corpus.labels(), list(LABEL_COLUMNS)),
     ):
-        compression = "gzip" if name == "COVAREP" else None  # the others are small as they are
-        path = folder / f"CMU_MOSEI_{name}.csd"
-        write_csd(path, root, entries, _NOTE, dimensions, compression)
-    description = {
-        "synthetic": True,
-        "note": _NOTE,
-        "generator_version": _GENERATOR_VERSION,
-        "settings": asdict(settings),
-        "ceiling": ceiling(settings),
-    }
-    for name, record in (("folds.json", corpus.folds()), ("synthetic.json", description)):
-        (folder / name).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        compression = "gzip" if file is FILES["audio"] else None  # the others are small as they are
+        write_csd(file.path(folder), file.root_name, entries, _NOTE, dimensions, compression)
+    folds = json.dumps(corpus.folds(), indent=1) + "\n"
+    (folder / "folds.json").write_text(folds, encoding="utf-8")
+    return EmotionModel(settings.noise).bayes_optimal()
 
 
 def _numbered(width: int) -> list[str]:
@@ -187,7 +146,7 @@ class _Corpus:
             yield name, vectors, np.stack([video.starts, video.ends], axis=1)
 
     def frames(self, kind: FrameKind) -> Iterator[Entry]:
-        directions = cue_directions(self._random("directions"), kind.modality, kind.width)
+        directions = cue_directions(self._random("directions"), kind.modality)
         for index, name in enumerate(self._names):
             if not (kind is FACET and name == _WITHOUT_FACET):
                 rng = self._random(kind.modality, index)

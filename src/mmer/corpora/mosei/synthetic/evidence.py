@@ -15,9 +15,11 @@ from itertools import product
 
 import numpy as np
 
-EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
+from mmer.corpora.bayes_optimal import bayes_optimal_scores
+from mmer.corpora.mosei.labels import EMOTIONS, Emotion
+
 _RATES = np.array([0.53, 0.24, 0.23, 0.09, 0.17, 0.08])
-_COUPLINGS = {
+_COUPLINGS: dict[tuple[Emotion, Emotion], float] = {
     ("happy", "sad"): -0.8,
     ("happy", "anger"): -1.0,
     ("happy", "disgust"): -1.0,
@@ -90,21 +92,10 @@ class EmotionModel:
         joint = self._joint(cues)
         return joint @ _LABEL_SETS / joint.sum(axis=1, keepdims=True)
 
-    def ceiling(self) -> dict[str, float]:
-        """Micro- and macro-F1 of the best decisions on these probabilities, over many segments.
-
-        Both are ratios of linear functions of the decisions, so that cutting the probabilities at
-        one value (per label for macro-F1) is optimal and a scan over the cuts finds the optimum.
-        """
+    def bayes_optimal(self) -> dict[str, float]:
+        """Micro- and macro-F1 of the best decisions on these probabilities, over many segments."""
         cues = np.array(list(product((0, 1), repeat=len(CUES))))
-        weight = self._joint(cues).sum(axis=1)
-        probability = self.label_probabilities(cues)
-        weights = np.broadcast_to(weight[:, None], probability.shape)
-        per_label = [best_f1(column, weight) for column in probability.T]
-        return {
-            "micro_f1": best_f1(probability.ravel(), weights.ravel()),
-            "macro_f1": float(np.mean(per_label)),
-        }
+        return bayes_optimal_scores(self.label_probabilities(cues), self._joint(cues).sum(axis=1))
 
     @cached_property
     def _tables(self) -> list[np.ndarray]:
@@ -137,11 +128,3 @@ def _label_set_probabilities() -> np.ndarray:
         covariance = (_LABEL_SETS.T * probability) @ _LABEL_SETS - np.outer(rates, rates)
         bias += np.linalg.solve(covariance, _RATES - rates)
     return probability
-
-
-def best_f1(probability: np.ndarray, weight: np.ndarray) -> float:
-    """Expected F1 of the best cut: probabilities (N,) of as many decisions, each of a weight."""
-    order = np.argsort(-probability, kind="stable")
-    positive = (probability * weight)[order]
-    found, predicted = np.cumsum(positive), np.cumsum(weight[order])
-    return float(np.max(2 * found / (predicted + positive.sum())))

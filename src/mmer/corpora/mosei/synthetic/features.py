@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmer.corpora.synthetic.evidence import CUES
-from mmer.corpora.synthetic.timeline import CUE_COLUMNS, Timeline
+from mmer.corpora.mosei.features import WIDTHS, Modality
+from mmer.corpora.mosei.synthetic.evidence import CUES
+from mmer.corpora.mosei.synthetic.timeline import CUE_COLUMNS, Timeline
 
 # Lengths in one unit, before a word's magnitude multiplies them. Noise is given by its norm over
 # all features, so that it hides a cue equally in 35 and in 300 of them.
@@ -41,47 +42,44 @@ class FrameKind:
 
     Attributes:
         modality: "visual" or "audio".
-        width: Features per frame.
         rate: Frames per second.
         hold: Frames with the same noise: an analysis window may be longer than its step.
         gap_rate: Share of videos in which half a second or more of frames is missing.
         infinite_rate: Share of frames in which one value is -inf.
     """
 
-    modality: str
-    width: int
+    modality: Modality
     rate: int
     hold: int
     gap_rate: float
     infinite_rate: float
 
 
-FACET = FrameKind("visual", width=35, rate=30, hold=1, gap_rate=0.3, infinite_rate=0.0)
-COVAREP = FrameKind("audio", width=74, rate=100, hold=10, gap_rate=0.1, infinite_rate=1e-3)
-GLOVE_WIDTH = 300
+FACET = FrameKind("visual", rate=30, hold=1, gap_rate=0.3, infinite_rate=0.0)
+COVAREP = FrameKind("audio", rate=100, hold=10, gap_rate=0.1, infinite_rate=1e-3)
 
 
-def cue_directions(rng: np.random.Generator, modality: str, width: int) -> np.ndarray:
-    """Orthonormal directions of a modality's cues, (cues of the modality, width)."""
+def cue_directions(rng: np.random.Generator, modality: Modality) -> np.ndarray:
+    """Orthonormal directions of a modality's cues, (cues of the modality, D)."""
     count = len(CUE_COLUMNS[modality])
-    return np.linalg.qr(rng.standard_normal((width, count)))[0].T
+    return np.linalg.qr(rng.standard_normal((WIDTHS[modality], count)))[0].T
 
 
 def frames(
     rng: np.random.Generator, kind: FrameKind, directions: np.ndarray, video: Timeline
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, width) float32 and intervals (n, 2) of a video's frames, gaps left out."""
+    """Features (n, D) float32 and intervals (n, 2) of a video's frames, gaps left out."""
     count = int(video.segments[-1, 1] * kind.rate)
     times = np.arange(count) / kind.rate
     word = video.word_at(times)  # -1, so the last row of what follows, in a pause
     carries = video.carries[:, CUE_COLUMNS[kind.modality]]
-    noise = _noise(rng, _FRAME_NOISE, count // kind.hold + 1, kind.width)
+    noise = _noise(rng, _FRAME_NOISE, count // kind.hold + 1, WIDTHS[kind.modality])
     rows = _levels(rng, carries, directions)[word] + noise.repeat(kind.hold, axis=0)[:count]
     magnitude = np.append(_magnitudes(rng, len(carries)), _PAUSE_MAGNITUDE)
     rows = _rounded(rows * magnitude[word, None])
     infinite = np.flatnonzero(rng.random(count) < kind.infinite_rate)
-    rows[infinite, rng.integers(kind.width, size=len(infinite))] = -np.inf
-    # A cue in a gap would be lost, and the ceiling a bound that no system can reach.
+    rows[infinite, rng.integers(rows.shape[1], size=len(infinite))] = -np.inf
+    # A cue in a gap would be lost, and the Bayes-optimal score a bound that no system can reach.
     kept = ~_gap(rng, kind, times) | np.append(carries.any(axis=1), False)[word]
     intervals = np.stack([times, times + 1 / kind.rate], axis=1)
     return rows[kept], intervals[kept]
@@ -123,7 +121,7 @@ class Vocabulary:
     def draw(cls, rng: np.random.Generator) -> Vocabulary:
         """Draw the vectors, and names for the neutral words."""
         columns = CUE_COLUMNS["text"]
-        directions = cue_directions(rng, "text", GLOVE_WIDTH)
+        directions = cue_directions(rng, "text")
         cue_words = [_CUE_WORDS[CUES[column][0]].split() for column in columns]
         counts = [len(words) for words in cue_words]
         words = [word for words in cue_words for word in words]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmer.corpora.synthetic.evidence import CUES, EmotionModel
+from mmer.corpora.mosei.features import MODALITIES
+from mmer.corpora.mosei.synthetic.evidence import CUES, EmotionModel
 
-MODALITIES = ("text", "visual", "audio")
 CUE_COLUMNS = {m: [i for i, cue in enumerate(CUES) if cue[1] == m] for m in MODALITIES}
 FEWEST_WORDS = max(2 * len(columns) for columns in CUE_COLUMNS.values())
 """A segment must have room for two carriers of every cue of a modality."""

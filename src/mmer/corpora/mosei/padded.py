@@ -10,52 +10,43 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, PositiveInt
 
-from mmer.corpora.mosei_labels import EMOTIONS
-from mmer.corpora.source import CorpusSource, check_disjoint, file_digests, fingerprint
-from mmer.corpora.unpickled import as_float32
+from mmer.corpora.corpus import CorpusSource, LabelNames
+from mmer.corpora.mosei.features import MODALITIES, WIDTHS, Modality
+from mmer.corpora.mosei.labels import EMOTIONS
 from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, Features, Sample, TableInfo
-
-MOSEI_FEATURES = {"text": "GloVe 300", "visual": "FACET 4.2", "audio": "COVAREP"}
+from mmer.formats.plain import as_float32
+from mmer.samples.table import Features, Sample, Split
+from mmer.schema import Settings
 
 Span = tuple[int, int]
 Times = tuple[float | None, float | None]
+Widths = Annotated[dict[Modality, PositiveInt], Field(min_length=len(MODALITIES))]
+"""Modality -> width D of its features; of every modality."""
+
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class PaddedSettings:
-    """How a corpus of padded sequences is read.
+class PaddedOptions(Settings):
+    """How files of padded sequences are read.
 
     Attributes:
         labels: Emotion names in the order of the table's columns. Files that name the same
             emotions in another order are re-mapped; files that name others are refused.
         widths: Feature width of each modality in the file.
         keep_padding: True keeps all steps, as the published programs do, which attend to them.
-
-    Raises:
-        InputError: No labels, a label twice, a modality without a width.
     """
 
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    labels: tuple[str, ...] = EMOTIONS
-    widths: dict[str, int] = field(default_factory=lambda: {"text": 300, "visual": 35, "audio": 74})
+    labels: LabelNames[str] = EMOTIONS
+    widths: Widths = WIDTHS
     keep_padding: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.labels or len(set(self.labels)) < len(self.labels):
-            raise InputError("settings", "labels", "one or more names, each once", self.labels)
-        if set(self.widths) != set(MODALITIES) or min(self.widths.values()) < 1:
-            expected = f"a positive width for {', '.join(MODALITIES)}"
-            raise InputError("settings", "widths", expected, self.widths)
 
 
 @dataclass(frozen=True)
@@ -66,63 +57,56 @@ class PaddedSplit:
         features: modality -> n arrays (T, D).
         labels: (n, L), 0 or 1.
         sample_ids: n names, each once.
-        group_ids: n names of videos; the sample's own name where the file has none.
+        group_ids: n names of videos; None where the file has none.
         times: n pairs of start and end in seconds; None where unknown.
         lengths: modality -> (n,) number of true steps, if the file states it.
         spans: modality -> (n, 2) first true step and the one after the last, if the file tells.
     """
 
-    features: dict[str, list[np.ndarray]]
+    features: dict[Modality, list[np.ndarray]]
     labels: np.ndarray
     sample_ids: list[str]
-    group_ids: list[str]
+    group_ids: list[str] | None
     times: list[Times]
     lengths: dict[str, np.ndarray] = field(default_factory=dict)
     spans: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def groups(self) -> list[str]:
+        """What each sample belongs to; its own name where that is not known."""
+        return self.group_ids or self.sample_ids
+
 
 def padded_source(
-    corpus: str,
-    files: list[Path],
-    settings: PaddedSettings,
-    splits: dict[str, PaddedSplit],
-    features: dict[str, str],
+    files: tuple[Path, ...],
+    options: PaddedOptions,
+    splits: dict[Split, PaddedSplit],
+    extractors: dict[str, str],
     *,
     aligned: bool,
-    synthetic: bool,
 ) -> CorpusSource:
     """A corpus of padded splits, checked and ready to be streamed.
 
     Args:
-        corpus: Its name.
         files: What it was read from; messages name the first.
-        settings: As it was read.
+        options: As it was read.
         splits: Split name -> its samples.
-        features: modality -> name of the feature extractor.
+        extractors: modality -> name of what made its features.
         aligned: Whether the modalities share their steps.
-        synthetic: Whether mmer wrote the files itself.
 
     Raises:
-        InputError: The parts of a split differ in number, a sample's name stands twice, or two
-            splits share a video.
+        InputError: The parts of a split differ in number, or a sample's name stands twice.
     """
     for name, split in splits.items():
         _check_split(files[0], name, split, aligned)
-    check_disjoint(files[0], {name: split.group_ids for name, split in splits.items()})
-    sources = file_digests(files)
-    info = TableInfo(
-        corpus=corpus,
-        labels=settings.labels,
-        features={m: Features(features[m], settings.widths[m]) for m in MODALITIES},
-        alignment="word" if aligned else "none",
-        synthetic=synthetic,
-        sources=sources,
-        fingerprint=fingerprint(
-            sources, {"aligned": aligned, "synthetic": synthetic, **asdict(settings)}
-        ),
-    )
     return CorpusSource(
-        info, lambda name: padded_samples(splits[name], aligned, settings.keep_padding)
+        labels=options.labels,
+        features={m: Features(name=extractors[m], width=options.widths[m]) for m in MODALITIES},
+        alignment="word" if aligned else "none",
+        files=files,
+        groups={name: tuple(split.groups) for name, split in splits.items()},
+        read=lambda name: padded_samples(splits[name], aligned, options.keep_padding),
+        groups_known=all(split.group_ids is not None for split in splits.values()),
     )
 
 
@@ -148,20 +132,22 @@ def padded_samples(split: PaddedSplit, aligned: bool, keep_padding: bool) -> Ite
     """
     empty = 0
     for i, sample_id in enumerate(split.sample_ids):
-        padded = {m: as_float32(split.features[m][i]) for m in MODALITIES}
-        features = padded if keep_padding else _without_padding(split, i, padded, aligned)
+        features = _features(split, i, aligned, keep_padding)
         if all(rows is None for rows in features.values()):
             empty += 1
             continue
         start, end = split.times[i]
-        yield Sample(sample_id, split.group_ids[i], dict(features), split.labels[i], start, end)
+        yield Sample(sample_id, split.groups[i], features, split.labels[i], start, end)
     if empty:
         _log.warning("%d samples are zero throughout and were left out", empty)
 
 
-def _without_padding(
-    split: PaddedSplit, i: int, padded: Mapping[str, np.ndarray], aligned: bool
-) -> Mapping[str, np.ndarray | None]:
+def _features(
+    split: PaddedSplit, i: int, aligned: bool, keep_padding: bool
+) -> dict[str, np.ndarray | None]:
+    padded: dict[str, np.ndarray] = {m: as_float32(split.features[m][i]) for m in MODALITIES}
+    if keep_padding:
+        return {**padded}
     spans = {m: _true_span(split, i, m, rows) for m, rows in padded.items()}
     if aligned:
         used = [span for span in spans.values() if span[0] < span[1]] or [(0, 0)]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from mmer.corpora.padded import (
-    PaddedSettings,
+from mmer.corpora.mosei.padded import (
+    PaddedOptions,
     PaddedSplit,
     nonzero_span,
     padded_samples,
@@ -34,7 +35,7 @@ def _split(names: list[str] | None = None, groups: list[str] | None = None, **mo
         features={m: [r] * len(names) for m, r in rows.items()},
         labels=np.zeros((len(names), 2), np.uint8),
         sample_ids=names,
-        group_ids=groups or names,
+        group_ids=groups,
         times=[(None, None)] * len(names),
         **more,
     )
@@ -126,7 +127,6 @@ def test_double_precision_becomes_single_and_overflow_infinite() -> None:
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ({"train": _split(["a", "b"]), "test": _split(["b", "c"])}, "splits train and test"),
         ({"train": _split(["a", "a"])}, "each sample once, found a 2 times"),
         ({"train": _split(visual=_column(1, 2))}, "as many steps in each modality"),
     ],
@@ -135,9 +135,16 @@ def test_contradictions_are_refused(tmp_path, splits, message) -> None:
     path = tmp_path / "features"
     path.write_bytes(b"x")
     with pytest.raises(InputError, match=message):
-        padded_source(
-            "toy", [path], PaddedSettings(), splits, EXTRACTORS, aligned=True, synthetic=True
-        )
+        padded_source((path,), PaddedOptions(), splits, EXTRACTORS, aligned=True)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_samples_without_a_known_video_are_groups_of_their_own(tmp_path, known) -> None:
+    splits = {"train": _split(["a", "b"], ["video", "video"] if known else None)}
+    source = padded_source((tmp_path,), PaddedOptions(), splits, EXTRACTORS, aligned=True)
+    assert source.groups_known is known
+    assert source.groups["train"] == (("video", "video") if known else ("a", "b"))
+    assert [sample.group_id for sample in source.read("train")] == list(source.groups["train"])
 
 
 @pytest.mark.parametrize(
@@ -150,5 +157,5 @@ def test_contradictions_are_refused(tmp_path, splits, message) -> None:
     ],
 )
 def test_settings_that_cannot_be(settings) -> None:
-    with pytest.raises(InputError):
-        PaddedSettings(**settings)
+    with pytest.raises(ValidationError):
+        PaddedOptions(**settings)

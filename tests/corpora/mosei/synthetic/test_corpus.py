@@ -9,14 +9,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from mmer.corpora.mosei import FILES, LABELS, WORDS, MoseiSettings, read_mosei
-from mmer.corpora.synthetic import mosei
-from mmer.corpora.synthetic.mosei import SyntheticMosei, ceiling, write_synthetic_mosei
-from mmer.errors import InputError
-from mmer.samples.table import MODALITIES, SPLITS, Sample
+from mmer.corpora.mosei.csd import FILES, LABELS, WORDS, CsdOptions, read_csd
+from mmer.corpora.mosei.synthetic.corpus import SyntheticMosei, write_synthetic
+from mmer.corpora.mosei.synthetic.evidence import EmotionModel
+from mmer.samples.table import SPLITS, Sample
 
 SETTINGS = SyntheticMosei(seed=3, train_videos=14, valid_videos=3, test_videos=4)
 WITHOUT_FACET, WITHOUT_LABELS, WITHOUT_FOLD = "synthetic_1", "synthetic_101", "synthetic_102"
@@ -26,8 +26,9 @@ Content = dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("raw") / "mosei"
-    write_synthetic_mosei(path, SETTINGS)
+    path = tmp_path_factory.mktemp("mosei")
+    best = write_synthetic(path, SETTINGS)
+    assert best == EmotionModel(SETTINGS.noise).bayes_optimal()
     return path
 
 
@@ -47,7 +48,7 @@ def content(folder: Path) -> Content:
 
 @pytest.fixture(scope="module")
 def samples(folder: Path) -> dict[str, list[Sample]]:
-    source = read_mosei(folder, MoseiSettings(folds="folds.json"), synthetic=True)
+    source = read_csd(folder, CsdOptions(folds="folds.json"))
     return {split: list(source.read(split)) for split in SPLITS}
 
 
@@ -65,17 +66,13 @@ def test_files_are_named_and_shaped_as_the_official_ones(folder, content) -> Non
             assert rows.dtype == np.float32 or file is WORDS
 
 
-def test_everything_says_that_it_is_synthetic(folder) -> None:
+def test_every_sequence_says_that_it_is_synthetic(folder) -> None:
     for path in folder.glob("*.csd"):
         with h5py.File(path) as file:
             (root,) = file
             metadata = file[root]["metadata"]
             assert b"ynthetic" in metadata["computational sequence description"][0]
             assert json.loads(metadata["root name"][0]) == root
-    description = json.loads((folder / "synthetic.json").read_text())
-    assert description["synthetic"] is True
-    assert description["settings"]["seed"] == SETTINGS.seed
-    assert description["ceiling"] == ceiling(SETTINGS)
 
 
 def test_words_overlap_last_no_time_and_leave_pauses(content) -> None:
@@ -131,42 +128,27 @@ def test_the_reader_finds_every_segment_with_its_labels_and_words(content, sampl
 
 
 def test_frames_can_be_read_unaligned(folder) -> None:
-    source = read_mosei(folder, MoseiSettings(folds="folds.json", alignment="none"))
+    source = read_csd(folder, CsdOptions(folds="folds.json", alignment="none"))
     sample = next(iter(source.read("valid")))
     assert len(sample.features["audio"]) > len(sample.features["visual"]) > len(sample.words)
 
 
 def test_a_seed_gives_the_same_bytes_and_another_gives_others(folder, tmp_path) -> None:
-    write_synthetic_mosei(tmp_path / "again", SETTINGS)
-    assert _digests(tmp_path / "again") == _digests(folder)
-    other = SyntheticMosei(seed=4, train_videos=14, valid_videos=3, test_videos=4)
-    write_synthetic_mosei(tmp_path / "other", other)
-    differ = _digests(tmp_path / "other").items() - _digests(folder).items()
+    again, other = tmp_path / "again", tmp_path / "other"
+    for path, settings in ((again, SETTINGS), (other, SETTINGS.model_copy(update={"seed": 4}))):
+        path.mkdir()
+        write_synthetic(path, settings)
+    assert _digests(again) == _digests(folder)
+    differ = _digests(other).items() - _digests(folder).items()
     assert len(differ) == len(_digests(folder))
 
 
-def test_a_folder_in_use_is_left_alone(tmp_path) -> None:
-    (tmp_path / "mosei").mkdir()
-    (tmp_path / "mosei" / "mine.csd").write_text("precious")
-    with pytest.raises(InputError, match="an empty folder, or none"):
-        write_synthetic_mosei(tmp_path / "mosei", SETTINGS)
-    assert [p.name for p in tmp_path.rglob("*")] == ["mosei", "mine.csd"]
-
-
-def test_a_failure_on_the_way_leaves_nothing(tmp_path, monkeypatch) -> None:
-    write_csd, written = mosei.write_csd, []
-
-    def full_disk(path: Path, *args: object) -> None:
-        if len(written) == 2:
-            raise OSError("no space left on device")
-        written.append(path)
-        write_csd(path, *args)
-
-    monkeypatch.setattr(mosei, "write_csd", full_disk)
-    with pytest.raises(OSError, match="no space left"):
-        write_synthetic_mosei(tmp_path / "mosei", SETTINGS)
-    assert len(written) == 2
-    assert not list(tmp_path.iterdir())
+def test_a_seed_gives_what_it_always_gave(content) -> None:
+    digest = hashlib.sha256()
+    for root in ("FACET 4.2", "glove_vectors", "words", "All Labels"):
+        for video, arrays in content[root].items():
+            digest.update(video.encode() + b"".join(array.tobytes() for array in arrays))
+    assert digest.hexdigest() == "400f459f47cb42a3ea70e19f15380434ecf61b76d2a2c230baef186e49406ff7"
 
 
 @pytest.mark.parametrize(
@@ -180,23 +162,23 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path, monkeypatch) -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(wrong) -> None:
-    with pytest.raises(InputError, match=next(iter(wrong))):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
         SyntheticMosei(**wrong)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_means_over_words_fall_short_of_the_ceiling_but_not_of_chance(tmp_path, seed) -> None:
+def test_means_over_words_fall_short_of_the_best_but_not_of_chance(tmp_path, seed) -> None:
     settings = SyntheticMosei(seed=seed)
-    write_synthetic_mosei(tmp_path / "mosei", settings)
-    source = read_mosei(tmp_path / "mosei", MoseiSettings(folds="folds.json"))
+    best = write_synthetic(tmp_path, settings)["micro_f1"]
+    source = read_csd(tmp_path, CsdOptions(folds="folds.json"))
     inputs, truth = {}, {}
     for split in ("train", "test"):
         read = list(source.read(split))
         truth[split] = np.stack([sample.labels for sample in read])
         inputs[split] = np.nan_to_num(
             [
-                np.concatenate([sample.features[m].mean(axis=0) for m in MODALITIES])
+                np.concatenate([sample.features[m].mean(axis=0) for m in FILES])
                 for sample in read
             ],
             neginf=0,
@@ -211,7 +193,6 @@ def test_means_over_words_fall_short_of_the_ceiling_but_not_of_chance(tmp_path, 
         ]
     )
     always = np.broadcast_to(truth["train"].mean(axis=0), scores.shape)
-    best = ceiling(settings)["micro_f1"]
     assert _best_micro_f1(always, truth["test"]) + 0.03 < _best_micro_f1(scores, truth["test"])
     assert _best_micro_f1(scores, truth["test"]) < best - 0.15
 

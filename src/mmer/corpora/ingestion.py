@@ -1,0 +1,192 @@
+"""From a corpus's files to its sample tables, the same road for every corpus and reader.
+
+`open_corpus` finds out what the files are and which groups stand in which split; `aligned_table`
+makes a split's table from what it found, in the same process or in another one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from mmer.corpora import CORPORA
+from mmer.corpora.corpus import CorpusSource, Ingestion, Manifest, RawCorpus, ValidationSplit
+from mmer.errors import InputError
+from mmer.provenance import SourceFile, fingerprint
+from mmer.samples.table import SPLITS, Sample, SampleTable, Split, TableInfo, write_table
+
+_SHARED_CODE = (
+    "corpora/corpus.py",
+    "corpora/ingestion.py",
+    "alignment",
+    "formats",
+    "samples/table.py",
+)
+
+_log = logging.getLogger(__name__)
+
+
+def open_corpus(name: str, raw: RawCorpus, settings: Ingestion) -> Manifest:
+    """Open a corpus's files, check them, and note down what they are and which splits they have.
+
+    Args:
+        name: Key in CORPORA.
+        raw: Where the files lie.
+        settings: The corpus's own `Ingestion`.
+
+    Raises:
+        InputError: A file is missing or not what the chosen reader expects, two splits share a
+            group, or there are too few groups to draw a validation split.
+        UntrustedDataError: A file asks for code to be run.
+    """
+    source = CORPORA[name].readers[settings.reader](raw.path, settings.options)
+    splits = _splits(raw.path, source, settings.validation)
+    files = tuple(SourceFile.of(_folder(raw), path) for path in source.files)
+    return Manifest(
+        corpus=name,
+        raw=raw,
+        settings=settings.model_dump(mode="json"),
+        files=files,
+        splits=splits,
+        fingerprint=_fingerprint(name, raw, settings, source, files),
+    )
+
+
+def aligned_table(manifest: Manifest, split: Split, folder: Path) -> SampleTable:
+    """The sample table of a split: made anew, or reused if it has been made before.
+
+    Args:
+        manifest: What `open_corpus` found; the files are opened again.
+        split: Which split.
+        folder: Tables stand under it as `<fingerprint>/<split>.arrow`.
+
+    Raises:
+        InputError: A file or the code has changed since the corpus was opened, even while it was
+            read; or a sample is not what the corpus's samples are.
+    """
+    path = folder / manifest.fingerprint / f"{split}.arrow"
+    _check_unchanged(manifest)
+    if table := _made_before(path, manifest.fingerprint):
+        _log.info("%s is up to date: reused", path)
+        return table
+    source = _open_again(manifest)
+    raw = manifest.raw
+    info = TableInfo(
+        corpus=manifest.corpus,
+        split=split,
+        labels=source.labels,
+        features=source.features,
+        alignment=source.alignment,
+        synthetic=raw.synthetic,
+        fingerprint=manifest.fingerprint,
+        groups_known=source.groups_known,
+        bayes_optimal=raw.bayes_optimal,
+        persons=source.persons,
+    )
+    table = write_table(path, info, _samples(manifest, source, split))
+    _log.info("%s: %d samples written", path, len(table))
+    return table
+
+
+def check_disjoint(where: object, groups: Mapping[Split, Iterable[str]]) -> None:
+    """Refuse splits that share a group (a video, a dialogue).
+
+    Raises:
+        InputError: Names the splits and the first groups that they share.
+    """
+    for first, second in combinations(groups, 2):
+        if shared := sorted(set(groups[first]) & set(groups[second])):
+            raise InputError(
+                where,
+                f"splits {first} and {second}",
+                "no group in both",
+                f"{len(shared)} shared, such as {', '.join(shared[:3])}",
+            )
+
+
+def _folder(raw: RawCorpus) -> Path:
+    return raw.path if raw.path.is_dir() else raw.path.parent
+
+
+def _splits(
+    where: Path, source: CorpusSource, validation: ValidationSplit
+) -> dict[Split, tuple[str, ...]]:
+    """Split -> its groups, each once; validation is drawn if the source has none."""
+    groups = {split: tuple(dict.fromkeys(members)) for split, members in source.groups.items()}
+    check_disjoint(where, groups)
+    if "valid" not in groups:
+        train = groups["train"]
+        chosen = _draw(where, train, validation)
+        groups["valid"] = tuple(group for group in train if group in chosen)
+        groups["train"] = tuple(group for group in train if group not in chosen)
+    return {split: groups[split] for split in SPLITS}
+
+
+def _draw(where: Path, groups: tuple[str, ...], validation: ValidationSplit) -> set[str]:
+    """The groups that validation takes: the seed's share of them, at least one and not all."""
+    if len(groups) < 2:
+        expected = "at least 2 groups, of which validation takes some"
+        raise InputError(where, "train", expected, len(groups))
+    count = min(max(round(validation.share * len(groups)), 1), len(groups) - 1)
+    shuffled = np.random.default_rng(validation.seed).permutation(sorted(groups))
+    _log.info("%s: %d of %d training groups are drawn for validation", where, count, len(groups))
+    return set(shuffled[:count].tolist())
+
+
+def _fingerprint(
+    name: str,
+    raw: RawCorpus,
+    settings: Ingestion,
+    source: CorpusSource,
+    files: tuple[SourceFile, ...],
+) -> str:
+    decisive = {
+        "corpus": name,
+        "synthetic": raw.synthetic,
+        "options": settings.decisive,
+        "source": source.decides,
+        "validation": None if "valid" in source.groups else settings.validation.model_dump(),
+    }
+    return fingerprint(files, decisive, (*CORPORA[name].code, *_SHARED_CODE))
+
+
+def _check_unchanged(manifest: Manifest) -> None:
+    for file in manifest.files:
+        file.check(_folder(manifest.raw))
+
+
+def _made_before(path: Path, fingerprint: str) -> SampleTable | None:
+    """The table at `path` if it is there, whole and of this fingerprint."""
+    try:
+        table = SampleTable(path)
+    except InputError:
+        return None
+    return table if table.info.fingerprint == fingerprint else None
+
+
+def _open_again(manifest: Manifest) -> CorpusSource:
+    """The source that the manifest was made from.
+
+    Raises:
+        InputError: What it would be made of now is something else.
+    """
+    name, raw = manifest.corpus, manifest.raw
+    settings = CORPORA[name].ingestion.model_validate(manifest.settings)
+    source = CORPORA[name].readers[settings.reader](raw.path, settings.options)
+    found = _fingerprint(name, raw, settings, source, manifest.files)
+    if found != manifest.fingerprint:
+        expected = f"the fingerprint {manifest.fingerprint} that it was opened with"
+        raise InputError(raw.path, "", expected, found, "Run the ingestion stage again.")
+    return source
+
+
+def _samples(manifest: Manifest, source: CorpusSource, split: Split) -> Iterator[Sample]:
+    """The samples of a split, to the end of which the files must not have changed."""
+    groups = set(manifest.splits[split])
+    read_from: Split = split if split in source.groups else "train"
+    yield from (sample for sample in source.read(read_from) if sample.group_id in groups)
+    _check_unchanged(manifest)

@@ -1,0 +1,173 @@
+"""What one system is worth, and how it stands against others on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from mmer.calibration.calibration import Calibration
+from mmer.calibration.conformal import Coverage, coverage
+from mmer.errors import InputError
+from mmer.metrics.counts import Counts
+from mmer.metrics.intervals import Differences, Intervals, bootstrap_intervals, compare
+from mmer.metrics.metrics import HEADLINE, Metrics, evaluate, number
+from mmer.metrics.scores import Scores, ScoresInfo
+from mmer.schema import Record, Settings
+
+
+class EvaluationSettings(Settings):
+    """How systems are evaluated.
+
+    Attributes:
+        resamples: Of every bootstrap.
+        seed: Of the bootstraps and of the draws of hidden modalities.
+        missing_rates: Probabilities with which a modality of a sample is hidden.
+        repeats: Draws per missing rate, of which the mean is reported.
+    """
+
+    resamples: int = Field(10_000, ge=1)
+    seed: int = Field(0, ge=0)
+    missing_rates: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.2, 0.4, 0.6, 0.8)
+    repeats: int = Field(2, ge=1)
+
+
+class Headline(Record):
+    """The figures by which parts of the samples, or settings of a system, are told apart."""
+
+    micro_f1: float | None
+    macro_f1: float | None
+    accuracy: float | None
+
+
+class Assessment(Record):
+    """All figures of one system on one split.
+
+    Attributes:
+        info: What was scored, and by which model.
+        thresholds: L, one per label.
+        metrics: Every metric.
+        intervals: Of the headline metrics and of each label's F1.
+        coverage: For each conformal threshold of the calibration, what its sets missed.
+    """
+
+    info: ScoresInfo
+    thresholds: tuple[float, ...]
+    metrics: Metrics
+    intervals: Intervals
+    coverage: tuple[Coverage, ...]
+
+
+class Comparison(Record):
+    """Several systems on the same samples.
+
+    Attributes:
+        assessments: Of each system; the first is the one that the others are compared with.
+        differences: The first minus each of the others, in their order.
+    """
+
+    assessments: tuple[Assessment, ...]
+    differences: tuple[Differences, ...]
+
+
+def assess(scores: Scores, calibration: Calibration, settings: EvaluationSettings) -> Assessment:
+    """Metrics, intervals and coverage of one system.
+
+    Raises:
+        InputError: The calibration belongs to another model or to other tables; there are fewer
+            than two groups to draw from.
+    """
+    calibration.check(scores.info.model, scores.info.fingerprint)
+    thresholds = np.array(calibration.thresholds)
+    return Assessment(
+        info=scores.info,
+        thresholds=calibration.thresholds,
+        metrics=evaluate(scores, thresholds),
+        intervals=bootstrap_intervals(
+            scores, thresholds, resamples=settings.resamples, seed=settings.seed
+        ),
+        coverage=tuple(
+            coverage(scores.scores, scores.truth, scores.group_ids, threshold)
+            for threshold in calibration.conformal
+        ),
+    )
+
+
+def compare_systems(
+    systems: Sequence[tuple[Scores, Calibration, Assessment]], settings: EvaluationSettings
+) -> Comparison:
+    """The first system beside each of the others.
+
+    Args:
+        systems: Scores on the same samples, with what was chosen and measured for each.
+        settings: Of the bootstrap.
+
+    Raises:
+        InputError: Scores are of other samples, another split or other tables than the first ones;
+            a calibration or an assessment belongs to other scores.
+    """
+    for scores, calibration, assessment in systems:
+        calibration.check(scores.info.model, scores.info.fingerprint)
+        _check_alike(systems[0][0].info, scores.info)
+        if (assessment.info, assessment.thresholds) != (scores.info, calibration.thresholds):
+            raise InputError(
+                f"assessment of {assessment.info.title}",
+                "model, tables and thresholds",
+                f"those of the scores and the calibration of {scores.info.title}",
+                f"those of model {assessment.info.model}",
+                "Assess it again (--tags=evaluation).",
+            )
+    (first, chosen, _), *others = systems
+    return Comparison(
+        assessments=tuple(assessment for _, _, assessment in systems),
+        differences=tuple(
+            compare(
+                first,
+                np.array(chosen.thresholds),
+                scores,
+                np.array(calibration.thresholds),
+                resamples=settings.resamples,
+                seed=settings.seed,
+            )
+            for scores, calibration, _ in others
+        ),
+    )
+
+
+def check_model(model: str, **parts: str) -> None:
+    """Refuse what was made from another model.
+
+    Args:
+        model: Digest of the model that is shown.
+        parts: What is shown of it -> digest of the model that it was made from.
+
+    Raises:
+        InputError: One of them is another.
+    """
+    for name, found in parts.items():
+        if found != model:
+            remedy = "Evaluate again (--tags=evaluation)."
+            raise InputError(name, "model", f"the model that is shown, {model}", found, remedy)
+
+
+def headlines(present: np.ndarray, truth: np.ndarray, parts: np.ndarray) -> list[Headline]:
+    """Headline figures of each part of the samples.
+
+    Args:
+        present: (N, L) bool decisions.
+        truth: (N, L) of 0 and 1.
+        parts: (N,) numbers 0 .. P-1 of the parts, each of which occurs.
+    """
+    counts = Counts.by_group(present, truth > 0, parts)
+    columns = [map(number, getattr(counts, name)()) for name in HEADLINE]
+    return [Headline(**dict(zip(HEADLINE, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def _check_alike(first: ScoresInfo, other: ScoresInfo) -> None:
+    for name in ("corpus", "fingerprint", "split"):
+        expected, found = getattr(first, name), getattr(other, name)
+        if expected != found:
+            where = f"comparison of {first.title} and {other.title}"
+            raise InputError(where, name, f"scores on the same samples, {expected}", found)

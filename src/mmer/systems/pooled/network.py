@@ -1,0 +1,75 @@
+"""A small network that looks at each step by itself and pools over time.
+
+Shapes: B samples, T steps, D raw features, W step width, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmer.samples.batches import Batch
+from mmer.systems.layers.feature_input import InputNorm
+from mmer.systems.pooled.settings import PooledNetworkSettings
+from mmer.training.network import Losses, Network
+
+
+class PooledNetwork(Network):
+    """Mean and maximum over time of each modality's encoded steps, then one hidden layer.
+
+    Args:
+        settings: Sizes.
+        widths: Modality -> D.
+        num_labels: L.
+    """
+
+    def __init__(
+        self, settings: PooledNetworkSettings, widths: Mapping[str, int], num_labels: int
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(
+            {m: _PooledSteps(width, settings.step_width) for m, width in widths.items()}
+        )
+        self.classifier = nn.Sequential(
+            nn.Dropout(settings.dropout),
+            nn.Linear(len(widths) * (2 * settings.step_width + 1), settings.hidden),
+            nn.GELU(),
+            nn.Dropout(settings.dropout),
+            nn.Linear(settings.hidden, num_labels),
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, L) logits."""
+        pooled = [encode(batch.features[m], batch.masks[m]) for m, encode in self.encoders.items()]
+        return self.classifier(torch.cat(pooled, dim=1))
+
+    def losses(self, batch: Batch) -> Losses:
+        return Losses({"total": F.binary_cross_entropy_with_logits(self(batch), batch.labels)})
+
+    def scores(self, batch: Batch) -> Tensor:
+        return self(batch).sigmoid()
+
+    def set_input_statistics(self, mean: Mapping[str, Tensor], scale: Mapping[str, Tensor]) -> None:
+        for modality, encoder in self.encoders.items():
+            encoder.norm.standardise(mean[modality], scale[modality])
+
+
+class _PooledSteps(nn.Module):
+    """One modality: mean and maximum of its encoded steps, and whether it is there at all."""
+
+    def __init__(self, width: int, step_width: int) -> None:
+        super().__init__()
+        self.norm = InputNorm(width)
+        self.linear = nn.Linear(width, step_width)
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        """(B, 2 W + 1); zeros where the modality is absent."""
+        encoded_BTW = F.gelu(self.linear(self.norm(x_BTD)))
+        mask_BT1, present_B1 = mask_BT[:, :, None], mask_BT.any(dim=1, keepdim=True)
+        mean_BW = (encoded_BTW * mask_BT1).sum(dim=1) / mask_BT1.sum(dim=1).clamp(min=1)
+        maximum_BW = encoded_BTW.masked_fill(~mask_BT1, -torch.inf).amax(dim=1)
+        maximum_BW = maximum_BW.where(present_B1, 0)
+        return torch.cat([mean_BW, maximum_BW, present_B1], dim=1)

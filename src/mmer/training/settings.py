@@ -1,0 +1,88 @@
+"""How a network is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from mmer.errors import InputError
+from mmer.schema import Settings
+
+# Up to here beta^count vanishes at the step count that stands for "endless" (`BertAdam`).
+Beta = Annotated[float, Field(ge=0, le=0.99999)]
+
+
+class OptimiserSettings(Settings):
+    """Constants of the optimisation; the defaults are the ones that this line of work publishes.
+
+    Attributes:
+        learning_rate: Peak, reached at the end of the warm-up.
+        warmup: Share of all steps over which the rate rises linearly; it then falls to 0 linearly.
+        weight_decay: Decoupled, per step times the learning rate.
+        betas: Decay of the running means of the gradient and of its square.
+        eps: Added to the root of the latter.
+        gradient_norm: The gradient of all parameters together is clipped to this norm.
+        parameter_gradient_norm: Then that of each parameter to this.
+    """
+
+    learning_rate: float = Field(default=5e-5, gt=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: float = Field(default=1e-6, gt=0)
+    gradient_norm: float = Field(default=1.0, gt=0)
+    parameter_gradient_norm: float = Field(default=1.0, gt=0)
+
+
+class TrainingSettings(Settings):
+    """How a network is trained; the defaults are the published sizes.
+
+    Attributes:
+        epochs: Passes over the training samples.
+        batch_size: Samples in a step.
+        optimiser: Learning rate, its schedule, and the optimiser's constants.
+        seed: Of parameters, shuffles and dropout.
+        device: "auto" takes CUDA where there is one.
+        precision: "auto" is bfloat16 autocast on CUDA and float32 elsewhere.
+        compile: Run the losses through `torch.compile`.
+        standardise: Tell the network each feature's mean and deviation over the training steps.
+        selection_threshold: The epoch kept is the one with the best validation micro-F1 at this
+            threshold, or at the best shared threshold if None.
+        batching: "length_aware" puts samples of like length together, so that little is padded;
+            "shuffled" does not look at lengths, as the published programs do.
+        drop_last_validation_batch: Validation skips what does not fill a batch, another part of the
+            samples in each epoch, as the published programs do.
+    """
+
+    epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    optimiser: OptimiserSettings = OptimiserSettings()
+    seed: int = Field(default=1, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    standardise: bool = True
+    selection_threshold: float | None = Field(default=None, ge=0, lt=1)
+    batching: Literal["length_aware", "shuffled"] = "length_aware"
+    drop_last_validation_batch: bool = False
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that the settings come to on this machine.
+
+        Raises:
+            InputError: There is no such device.
+        """
+        available = torch.cuda.is_available()
+        if self.device == "cuda" and not available:
+            raise InputError("training settings", "device", "a CUDA device", "none on this machine")
+        return torch.device("cuda" if available and self.device != "cpu" else "cpu")
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether a step runs under bfloat16 autocast on this machine."""
+        if self.precision == "auto":
+            return self.torch_device.type == "cuda"
+        return self.precision == "bfloat16"

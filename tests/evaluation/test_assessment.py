@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from mmer.calibration.conformal import coverage
+from mmer.errors import InputError
+from mmer.evaluation.assessment import (
+    Assessment,
+    Comparison,
+    EvaluationSettings,
+    assess,
+    check_model,
+    compare_systems,
+    headlines,
+)
+from mmer.metrics.intervals import bootstrap_intervals, compare
+from mmer.metrics.metrics import evaluate
+
+HALF = np.array([0.5, 0.5, 0.5])
+SETTINGS = EvaluationSettings(resamples=200)
+
+
+@pytest.fixture
+def systems(noisy_scores, thresholds_for):
+    """A system, its equal and one that guesses, each with its calibration and assessment."""
+    first = noisy_scores(200, signal=0.6)
+    all_scores = [first]
+    for seed, signal, title in ((1, 0.6, "twin"), (2, 0.0, "guess")):
+        told = {"title": title, "model": f"digest-of-{title}"}
+        all_scores.append(noisy_scores(seed=seed, signal=signal, truth=first.truth, **told))
+    found = []
+    for scores in all_scores:
+        calibration = thresholds_for(scores)
+        found.append((scores, calibration, assess(scores, calibration, SETTINGS)))
+    return found
+
+
+def test_an_assessment_has_all_figures_of_a_system(systems):
+    scores, calibration, assessment = systems[0]
+    assert assessment.info == scores.info
+    assert assessment.thresholds == tuple(HALF)
+    assert assessment.metrics == evaluate(scores, HALF)
+    assert assessment.intervals == bootstrap_intervals(scores, HALF, resamples=200)
+    (threshold,) = calibration.conformal
+    expected = coverage(scores.scores, scores.truth, scores.group_ids, threshold)
+    assert assessment.coverage == (expected,)
+    assert Assessment.from_json(assessment.to_json(), "here") == assessment
+
+
+def test_the_first_system_is_compared_with_each_of_the_others(systems):
+    comparison = compare_systems(systems, SETTINGS)
+    assert comparison.assessments == tuple(assessment for _, _, assessment in systems)
+    first, guess = systems[0][0], systems[2][0]
+    assert [found.second for found in comparison.differences] == ["twin", "guess"]
+    assert comparison.differences[1] == compare(first, HALF, guess, HALF, resamples=200)
+    assert Comparison.from_json(comparison.to_json(), "here") == comparison
+
+
+def test_one_system_alone_is_compared_with_none(systems):
+    assert compare_systems(systems[:1], SETTINGS).differences == ()
+
+
+@pytest.mark.parametrize("changed", ["model", "fingerprint"])
+def test_a_calibration_of_something_else_is_refused(systems, changed):
+    scores, calibration, _ = systems[0]
+    other = calibration.model_copy(update={changed: "another"})
+    with pytest.raises(InputError, match=changed):
+        assess(scores, other, SETTINGS)
+
+
+@pytest.mark.parametrize("changed", ["fingerprint", "split", "corpus"])
+def test_systems_on_other_samples_are_refused(systems, changed):
+    scores, calibration, assessment = systems[1]
+    info = scores.info.model_copy(update={changed: "valid" if changed == "split" else "another"})
+    other = (
+        replace(scores, info=info),
+        calibration.model_copy(update={"fingerprint": info.fingerprint}),
+        assessment.model_copy(update={"info": info}),
+    )
+    with pytest.raises(InputError, match=changed):
+        compare_systems([systems[0], other], SETTINGS)
+
+
+@pytest.mark.parametrize("changed", ["sample_ids", "group_ids"])
+def test_systems_on_samples_of_other_names_are_refused(systems, changed):
+    scores, calibration, assessment = systems[1]
+    other = replace(scores, **{changed: getattr(scores, changed)[::-1]})
+    with pytest.raises(InputError, match=changed):
+        compare_systems([systems[0], (other, calibration, assessment)], SETTINGS)
+
+
+def test_an_assessment_of_other_scores_is_refused(systems):
+    (scores, calibration, _), (_, _, other) = systems[:2]
+    with pytest.raises(InputError, match="Assess it again"):
+        compare_systems([(scores, calibration, other)], SETTINGS)
+    again = calibration.model_copy(update={"thresholds": (0.5, 0.5, 0.6)})
+    with pytest.raises(InputError, match="Assess it again"):
+        compare_systems([(scores, again, systems[0][2])], SETTINGS)
+
+
+def test_headlines_are_those_of_each_part_alone(noisy_scores):
+    scores = noisy_scores(90)
+    parts = np.arange(90) % 3
+    for part, figures in enumerate(headlines(scores.scores > 0.5, scores.truth, parts)):
+        inside = parts == part
+        alone = replace(
+            scores,
+            scores=scores.scores[inside],
+            truth=scores.truth[inside],
+            sample_ids=tuple(np.array(scores.sample_ids)[inside]),
+            group_ids=tuple(np.array(scores.group_ids)[inside]),
+        )
+        expected = evaluate(alone, HALF)
+        for name, value in figures:
+            assert value == pytest.approx(getattr(expected, name)), name
+
+
+def test_what_is_of_another_model_is_refused_by_name():
+    check_model("mine", failures="mine")
+    with pytest.raises(InputError, match="robustness"):
+        check_model("mine", failures="mine", robustness="another")
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+def test_a_missing_rate_outside_0_and_1_is_refused(rate):
+    with pytest.raises(ValidationError, match="missing_rates"):
+        EvaluationSettings(missing_rates=(rate,))

@@ -1,0 +1,53 @@
+"""Fingerprints: equal for equal things, other for anything that decides what comes out."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmer import provenance
+from mmer.errors import InputError
+from mmer.provenance import SourceFile, fingerprint
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "clip1.pt").write_text("content")
+    return SourceFile.of(tmp_path, tmp_path / "sub" / "clip1.pt")
+
+
+def test_a_file_is_known_by_its_relative_path_and_bytes(source, tmp_path):
+    assert source.name == "sub/clip1.pt"
+    assert source.size == 7
+    source.check(tmp_path)
+
+
+def test_a_file_that_changed_or_went_is_refused(source, tmp_path):
+    (tmp_path / "sub" / "clip1.pt").write_text("CONTENT!")
+    with pytest.raises(InputError, match="another size or time"):
+        source.check(tmp_path)
+    (tmp_path / "sub" / "clip1.pt").unlink()
+    with pytest.raises(InputError, match="nothing"):
+        source.check(tmp_path)
+
+
+def test_files_settings_and_code_all_count(source):
+    made = fingerprint([source], {"a": 1}, ("files.py",))
+    assert made == fingerprint([source], {"a": 1}, ("files.py",))
+    renamed = source.model_copy(update={"name": "other.pt"})
+    assert made != fingerprint([renamed], {"a": 1}, ("files.py",))
+    assert made != fingerprint([source], {"a": 2}, ("files.py",))
+    assert made != fingerprint([source], {"a": 1}, ("schema.py",))
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("def f(x):\n    return x  # a remark\n", True),
+        ('def f(x):\n    """What it does."""\n\n    return x\n', True),
+        ("def f(x):\n    return x + 1\n", False),
+    ],
+)
+def test_only_statements_of_the_code_count(other, same):
+    one = provenance._statements("def f(x):\n    return x\n")
+    assert (provenance._statements(other) == one) is same
