@@ -27,19 +27,7 @@ from mmer.errors import InputError
 from mmer.registry import tracking
 from mmer.schema import Settings
 
-_NOTED = (
-    "run_id",
-    "env",
-    "from_nodes",
-    "to_nodes",
-    "from_inputs",
-    "to_outputs",
-    "node_names",
-    "tags",
-    "namespaces",
-    "load_versions",
-    "runtime_params",
-)
+_NOT_NOTED = ("project_path", "pipeline_names", "runner")
 _KINDS = ("artifact", "metrics", "history")
 _PARAMS = "params:"
 
@@ -95,11 +83,12 @@ class MlflowTracking:
         """
         kinds = {name: _kind(name, catalog) for name in sorted(pipeline.all_outputs())}
         pipelines = _joined(run_params["pipeline_names"] or ["__default__"])
-        tags = {f"kedro.{key}": _joined(run_params[key]) for key in _NOTED if run_params.get(key)}
+        noted = {key: value for key, value in run_params.items() if value and key not in _NOT_NOTED}
+        called = {"pipelines": pipelines, "env": "base", **noted}
         run = tracking.open_run(
             Path(run_params["project_path"]),
             f"{pipelines} {run_params['run_id']}",
-            {"kedro.pipelines": pipelines, "kedro.env": "base", **tags},
+            {f"kedro.{key}": _joined(value) for key, value in called.items()},
         )
         self._sessions.append(_Session(run, _Saved(pipeline, catalog), kinds))
         run.log_params(_parameters(pipeline, catalog))
@@ -124,7 +113,7 @@ class MlflowTracking:
     def _close(self, status: str, data: set[str]) -> None:
         session = self._sessions.pop()
         run = session.run
-        if session.close(status, data):
+        if session.end(status, data):
             where = run.uri if run.is_remote else "`make ui`"
             logger.info("MLflow run '%s': %s. Look at it: %s", run.name, status, where)
 
@@ -217,26 +206,37 @@ class _Saved:
         return {**tags, "synthetic": str(any(synthetic)).lower()} if synthetic else tags
 
 
-class _Session:
-    """What the hook knows of one `kedro run`."""
+class _Session(logging.Handler):
+    """What the hook knows of one `kedro run`; it forwards what trainings in it log."""
 
     def __init__(
         self, run: tracking.TrackedRun, saved: _Saved, kinds: dict[str, str | None]
     ) -> None:
+        super().__init__()
         self.run, self._saved, self._kinds = run, saved, kinds
-        self._live = _LiveMetrics(run)
+        self._node = threading.local()  # a thread runs one node at a time
+        self._told: set[tuple[str, int]] = set()  # histories and epochs
         # Metrics must arrive however quiet the console is told to be.
         progress.setLevel(logging.INFO)
-        progress.addHandler(self._live)
+        progress.addHandler(self)
         atexit.register(self._log_outputs)
 
     def enter(self, node: Node) -> None:
+        """Note whose training the next metrics in this thread are of."""
         histories = [name for name in node.outputs if self._kinds.get(name) == "history"]
-        self._live.history.name = histories[0] if histories else None
+        self._node.history = histories[0] if histories else None
 
-    def close(self, status: str, data: set[str]) -> bool:
+    def emit(self, record: logging.LogRecord) -> None:
+        metrics, step = getattr(record, "metrics", None), getattr(record, "step", 0)
+        name = getattr(self._node, "history", None)
+        if metrics and name and self.run.is_own and tracking.current_run() is self.run:
+            self._told.add((name, step))
+            self.run.log_metrics({_owner(name): metrics}, step)
+
+    def end(self, status: str, data: set[str]) -> bool:
+        """Log what was saved and name the data; say whether MLflow has all of it."""
         atexit.unregister(self._log_outputs)
-        progress.removeHandler(self._live)
+        progress.removeHandler(self)
         self._log_outputs()
         with _reading_back():
             self.run.set_tags(self._saved.provenance(data | set(self._saved.now())))
@@ -261,29 +261,8 @@ class _Session:
 
     def _log_history(self, name: str) -> None:
         for epoch in self._saved.load(name).epochs:
-            if (name, epoch.epoch) not in self._live.seen:
+            if (name, epoch.epoch) not in self._told:
                 self.run.log_metrics({_owner(name): epoch.metrics}, epoch.epoch)
-
-
-class _LiveMetrics(logging.Handler):
-    """Forwards a training's metrics, epoch by epoch, to the run that it belongs to.
-
-    Attributes:
-        history: Its `name` is that of the history which the node of this thread will save.
-        seen: Name of a history and step, for all that has been forwarded.
-    """
-
-    def __init__(self, run: tracking.TrackedRun) -> None:
-        super().__init__()
-        self._run = run
-        self.history, self.seen = threading.local(), set[tuple[str, int]]()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        metrics, step = getattr(record, "metrics", None), getattr(record, "step", 0)
-        name = getattr(self.history, "name", None)
-        if metrics and name and self._run.is_own and tracking.current_run() is self._run:
-            self.seen.add((name, step))
-            self._run.log_metrics({_owner(name): metrics}, step)
 
 
 def _parameters(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, object]:

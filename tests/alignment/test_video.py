@@ -75,9 +75,7 @@ def test_modalities_in_step_are_the_sdks_wherever_it_keeps_them_in_step(golden, 
     in_step = 0
     for video in {segment.rsplit("[", 1)[0] for segment in golden}:
         sequences = {m: videos[m][video] for m in ("text", "visual", "audio")}
-        aligned = align_words(
-            sequences, videos["labels"][video].intervals, reference="text"
-        )
+        aligned = align_words(sequences, videos["labels"][video].intervals, reference="text")
         for number in range(len(videos["labels"][video].intervals)):
             rows = aligned.segment(number, in_step=True)
             theirs = aligned.segment(number, in_step=False)

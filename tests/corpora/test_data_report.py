@@ -96,7 +96,7 @@ def test_a_clean_corpus_has_no_finding(splits, report):
     for samples in splits.values():
         samples[0].labels[:] = 0
         samples[1].labels[:] = 1
-    assert report().findings == []
+    assert report().findings == ()
 
 
 def test_missing_cleaned_and_constant_values_are_counted(splits, report):
@@ -179,14 +179,13 @@ def test_what_two_splits_share_is_found(splits, report):
 
 def test_splits_that_share_a_group_are_refused(splits, report):
     splits["test"][0].group_id = splits["train"][0].group_id
-    with pytest.raises(InputError, match="splits train and test.*1 shared, such as train-video0"):
+    with pytest.raises(InputError, match=r"splits train and test.*1 shared, such as train-video0"):
         report()
 
 
 def test_unknown_groups_are_said(report):
-    assert report().findings == ()
-    [finding] = report(groups_known=False).findings
-    assert "group of its own" in finding
+    assert not any("group of its own" in finding for finding in report().findings)
+    assert "group of its own" in report(groups_known=False).findings[0]
 
 
 def test_constant_labels_are_found(splits, report):

@@ -55,6 +55,12 @@ def test_an_alias_of_ones_own(registry):
     assert list(registry) == [("mmer_mosei", "champion")]
 
 
+def test_environments_other_than_base_have_names_of_their_own(registry):
+    for environment in ("base", "paper"):
+        RegisteredModel(name="mmer_mosei", environment=environment).save(SimpleNamespace())
+    assert list(registry) == [("mmer_mosei", "candidate"), ("mmer_mosei-paper", "candidate")]
+
+
 def test_a_refusal_keeps_its_cause(registry):
     with pytest.raises(DatasetError, match="a registry that takes the model") as caught:
         RegisteredModel(name="mmer_mosei").save("refused")

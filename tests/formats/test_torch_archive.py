@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,16 @@ LAYOUTS = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"]
 def _saved(path: Path, value: object, legacy: bool = False) -> Path:
     torch.save(value, path, _use_new_zipfile_serialization=not legacy)
     return path
+
+
+class Bytes:
+    """Pickles as bytes, as those of arrays do: as a call that makes them from text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __reduce__(self) -> tuple:
+        return codecs.encode, (self.text, "latin1")
 
 
 @LAYOUTS
@@ -60,6 +72,38 @@ def test_many_parts_of_one_large_tensor(tmp_path, legacy) -> None:
     whole = torch.arange(3_000_000.0).reshape(1000, 3000)
     found = read_torch(_saved(tmp_path / "file.pt", list(whole), legacy))
     np.testing.assert_array_equal(np.stack(found), whole.numpy())
+
+
+def _allocated(path: Path) -> int:
+    tracemalloc.start()
+    _ = read_torch(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_tensors_are_views_of_the_file(tmp_path) -> None:
+    path = _saved(tmp_path / "file.pt", [torch.ones(100, 1000) for _ in range(10)])
+    assert _allocated(path) < path.stat().st_size / 10
+
+
+@LAYOUTS
+def test_arrays_are_in_memory_once(tmp_path, legacy) -> None:
+    """`torch.save` writes their bytes as text."""
+    arrays = [np.random.default_rng(0).normal(size=(100, 100)) for _ in range(50)]
+    path = _saved(tmp_path / "file.pt", arrays, legacy)
+    assert _allocated(path) < 1.2 * sum(array.nbytes for array in arrays)
+
+
+@LAYOUTS
+def test_text_that_became_bytes_is_text_where_it_is_repeated(tmp_path, legacy) -> None:
+    text = "é" * 3000
+    content = [Bytes(text), text, (text,)]
+    assert read_torch(_saved(tmp_path / "file.pt", content, legacy)) == [
+        text.encode("latin-1"),
+        text,
+        (text,),
+    ]
 
 
 @LAYOUTS

@@ -1,51 +1,24 @@
-"""A small CMU-MOSEI in computational sequences, and ways to break such a file."""
+"""Ways to break a file of computational sequences, among others that are whole."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import look_alikes
 import mutations
 import numpy as np
 
-from mmer.formats.csd import write_csd
-from mmer.corpora.mosei import FILES, LABELS, WORDS, MoseiSettings, read_mosei
-from mmer.corpora.source import CorpusSource
-
-FOLDS = "folds.json"
-_VIDEOS = {"train": ["2869", "286943"], "valid": ["b"], "test": ["c"]}
-
-
-def write_mosei(folder: Path, rng: np.random.Generator, compression: str | None) -> None:
-    """Four videos of two segments of three words, at few frames a second."""
-    (folder / FOLDS).write_text(json.dumps(_VIDEOS))
-    videos = [video for split in _VIDEOS.values() for video in split]
-    spans = {"text": (6, 1.0), "visual": (18, 1 / 3), "audio": (30, 0.2)}
-    times = {}
-    for modality, (count, step) in spans.items():
-        begins = step * np.arange(count)[:, None]
-        times[modality] = np.hstack([begins, begins + step])
-    for modality, file in FILES.items():
-        entries = []
-        for video in videos:
-            rows = rng.normal(size=(len(times[modality]), file.width)).astype(np.float32)
-            rows[0, 0] = -np.inf if modality == "audio" else 1
-            entries.append((video, rows, times[modality]))
-        write_csd(folder / file.name, file.root_name, entries, "", None, compression)
-    segments = np.array([[3.0, 6.0], [0.0, 3.0]])
-    labels = [(v, rng.integers(0, 4, (2, 7)).astype(np.float32), segments) for v in videos]
-    write_csd(folder / LABELS.name, LABELS.root_name, labels, "", None, compression)
-    words = np.array([[b"one"], [b"sp"], [b"two"], [b"three"], [b"sp"], [b"four"]])
-    entries = [(video, words, times["text"]) for video in videos]
-    write_csd(folder / WORDS.name, WORDS.root_name, entries, "", None, compression)
+from mmer.corpora import CORPORA
+from mmer.corpora.corpus import CorpusSource
+from mmer.corpora.mosei.csd import FILES, LABELS, WORDS
 
 
 def _entry(file: h5py.File) -> tuple[h5py.Group, str, np.ndarray]:
-    """A group of a video, its first dataset's name and content."""
+    """The group of a video, its first dataset's name and content."""
     data = file[next(iter(file))]["data"]
     group = data["2869"]
     return group, "features", group["features"][()]
@@ -147,7 +120,8 @@ class CsdFormat:
     def __post_init__(self) -> None:
         for part in ("good", "broken"):
             (self.folder / part).mkdir(parents=True)
-        write_mosei(self.folder / "good", np.random.default_rng(0), self.compression)
+        rng = np.random.default_rng(0)
+        look_alikes.write_csd_folder(self.folder / "good", rng, self.compression)
 
     def make(self, rng: np.random.Generator, number: int, path: Path) -> bool:
         """Write the broken file of this number; the first numbers go through `FAULTS`."""
@@ -166,8 +140,8 @@ class CsdFormat:
     def read(self, path: Path) -> CorpusSource:
         shutil.copytree(self.folder / "good", self.folder / "broken", dirs_exist_ok=True)
         shutil.copy(path, self.folder / "broken" / path.with_name("place").read_text())
-        settings = MoseiSettings(folds=FOLDS, alignment="word")
-        return read_mosei(self.folder / "broken", settings)
+        options = look_alikes.options("mosei", "csd")
+        return CORPORA["mosei"].readers["csd"](self.folder / "broken", options)
 
     def compare(self, path: Path) -> str:
         fault = path.with_name("fault").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,34 +15,14 @@ import mutations
 import numpy as np
 import oracle
 
+from mmer.corpora import CORPORA
+from mmer.corpora.corpus import CorpusSource
+from mmer.corpora.mosei.csd import WORDS
 from mmer.formats.restricted_pickle import read_pickles
 from mmer.formats.torch_archive import read_torch
-from mmer.corpora.m3ed import M3edSettings, read_m3ed
-from mmer.corpora.mmsa import MmsaSettings, read_mmsa
-from mmer.corpora.noalign import read_noalign
-from mmer.corpora.padded import PaddedSettings
-from mmer.corpora.source import CorpusSource
-from mmer.corpora.tailor import read_tailor
+from mmer.schema import Settings
 
 _PLACE = "put it here"
-_PADDED = PaddedSettings(widths=look_alikes.WIDTHS)
-_MMSA = MmsaSettings(widths=look_alikes.WIDTHS)
-_MMSA_WITHOUT_WORDS = MmsaSettings(widths=look_alikes.WIDTHS, most_unjoined=0.9)
-
-
-class Corpora:
-    """The good files, and the content that each is made from."""
-
-    def __init__(self, folder: Path) -> None:
-        rng = np.random.default_rng(0)
-        words, videos = look_alikes.word_vectors(rng), look_alikes.labelled_videos(rng)
-        self.m3ed = look_alikes.m3ed_content(rng)
-        self.tailor = look_alikes.tailor_content(rng, words)
-        self.noalign = look_alikes.noalign_content(rng, words)
-        self.mmsa_aligned = look_alikes.mmsa_content(rng, videos, aligned=True)
-        self.mmsa_unaligned = look_alikes.mmsa_content(rng, videos, aligned=False)
-        self.emotions = look_alikes.write_torch(folder / "train_valid_test.pt", self.tailor)
-        self.labels, self.words = look_alikes.write_label_files(folder, videos)
 
 
 @dataclass(frozen=True)
@@ -49,16 +30,22 @@ class ObjectFormat:
     """A format whose files hold objects.
 
     Attributes:
-        content: The objects of a good file.
+        path: Where a broken file takes a good one's place, among the others that it needs.
+        content: The objects of the good file.
+        corpus: Whose reader opens its folder.
+        reader: Which.
+        options: The reader's.
         write: Writes objects to a path.
-        read: Opens a file as a corpus.
         contents: The objects of a file as the readers get them.
         expected: The objects of a file as the library has them whose format it is.
     """
 
+    path: Path
     content: object
+    corpus: str
+    reader: str
+    options: Settings
     write: Callable[[Path, object], Path]
-    read: Callable[[Path], CorpusSource]
     contents: Callable[[Path], object]
     expected: Callable[[Path], object]
 
@@ -82,6 +69,10 @@ class ObjectFormat:
             self.write(path, self.content)
             _change(path, partial(mutations.break_bytes, rng), rng.random() < 0.5)
         return number >= len(written)
+
+    def read(self, path: Path) -> CorpusSource:
+        shutil.copy(path, self.path)
+        return CORPORA[self.corpus].readers[self.reader](self.path.parent, self.options)
 
     def compare(self, path: Path) -> str:
         """What the library makes of a file that was read."""
@@ -120,37 +111,30 @@ def _change(path: Path, change: Callable[[bytes], bytes], inside: bool) -> None:
             archive.writestr(name, change(content) if name.endswith("data.pkl") else content)
 
 
-def object_formats(corpora: Corpora) -> dict[str, ObjectFormat]:
-    pickled = {
-        "m3ed": (corpora.m3ed, lambda p: read_m3ed(p, M3edSettings(), corpus="m3ed")),
-        "noalign": (
-            corpora.noalign,
-            lambda p: read_noalign(p, corpora.emotions, _PADDED, corpus="mosei"),
-        ),
-        "mmsa_aligned": (
-            corpora.mmsa_aligned,
-            lambda p: read_mmsa(p, corpora.labels, _MMSA, corpus="mosei", words=corpora.words),
-        ),
-        "mmsa_unaligned": (
-            corpora.mmsa_unaligned,
-            lambda p: read_mmsa(p, corpora.labels, _MMSA_WITHOUT_WORDS, corpus="mosei"),
-        ),
-    }
-    found = {
-        name: ObjectFormat(
-            content, _write_pickle, read, partial(read_pickles, most=10), oracle.read_pickles
-        )
-        for name, (content, read) in pickled.items()
-    }
-    for name, legacy in (("tailor", False), ("tailor_legacy", True)):
-        found[name] = ObjectFormat(
-            corpora.tailor,
-            partial(look_alikes.write_torch, legacy=legacy),
-            lambda p: read_tailor(p, _PADDED, corpus="mosei"),
-            read_torch,
-            oracle.read_torch,
-        )
-    return found
+OBJECT_FILES = {
+    "m3ed": ("m3ed", "pkl", "A_audio-V_visual-L_text.pkl"),
+    "noalign": ("mosei", "noalign_pkl", "mosei_senti_data_noalign.pkl"),
+    "mmsa_aligned": ("mosei", "mmsa_aligned", "aligned_50.pkl"),
+    "mmsa_unaligned": ("mosei", "mmsa_unaligned", "unaligned_50.pkl"),
+    "tailor": ("mosei", "tailor_pt", "train_valid_test.pt"),
+    "tailor_legacy": ("mosei", "tailor_pt", "train_valid_test.pt"),
+}
+
+
+def object_format(name: str, folder: Path) -> ObjectFormat:
+    """The format of this name; its good files are written to `folder`."""
+    corpus, reader, file = OBJECT_FILES[name]
+    content = look_alikes.FOLDERS[corpus, reader](folder, np.random.default_rng(0))
+    options = look_alikes.options(corpus, reader)
+    if name == "mmsa_unaligned":  # without words, more than one segment can be a clip's
+        WORDS.path(folder).unlink()
+        options = options.model_copy(update={"most_unjoined": 0.9})
+    if file.endswith(".pkl"):
+        how = (_write_pickle, partial(read_pickles, most=10), oracle.read_pickles)
+    else:
+        write = partial(look_alikes.write_torch, legacy=name == "tailor_legacy")
+        how = (write, read_torch, oracle.read_torch)
+    return ObjectFormat(folder / file, content, corpus, reader, options, *how)
 
 
 def _write_pickle(path: Path, content: object) -> Path:

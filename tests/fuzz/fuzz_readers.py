@@ -24,21 +24,27 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from broken_csd import CsdFormat
-from broken_objects import Corpora, object_formats
+from broken_objects import OBJECT_FILES, object_format
 
-from mmer.corpora.source import CorpusSource, check_disjoint
+from mmer.corpora.corpus import CorpusSource
+from mmer.corpora.ingestion import check_disjoint
 from mmer.errors import InputError, UntrustedDataError
-from mmer.samples.table import MODALITIES, SPLITS, open_table, write_table
+from mmer.samples.table import TableInfo, write_table
 
 _SECONDS_PER_FILE = 20
 _MEGABYTES_PER_FILE = 300
 _BYTES_OF_ADDRESSES = 12 << 30
 _FILES_PER_WORKER = 250
+_FINE = ("read", "read by us alone", "refused", "untrusted")
+
+Case = tuple[str, int]
+"""Format and number."""
 
 
 class Format(Protocol):
@@ -54,19 +60,24 @@ class Format(Protocol):
         """What is to be said of a file that was read: "read", or a finding."""
 
 
-def formats(folder: Path) -> dict[str, Format]:
-    """Every format; their good files are written to `folder`."""
-    return {
-        **object_formats(Corpora(folder)),
-        "csd": CsdFormat(folder / "plain", None),
-        "csd_gzip": CsdFormat(folder / "gzip", "gzip"),
-    }
+FORMATS = (*OBJECT_FILES, "csd", "csd_gzip")
 
 
-def make_case(form: Format, name: str, seed: int, number: int, folder: Path) -> tuple[Path, bool]:
+@cache
+def good_files(name: str, folder: Path) -> Format:
+    """The format of this name; its good files are written to a folder in `folder`."""
+    folder = folder / name
+    folder.mkdir()
+    if name in OBJECT_FILES:
+        return object_format(name, folder)
+    return CsdFormat(folder, "gzip" if name == "csd_gzip" else None)
+
+
+def make_case(case: Case, seed: int, folder: Path) -> tuple[Path, bool]:
+    name, number = case
     path = folder / f"{number}.broken"
     rng = np.random.default_rng([seed, *name.encode(), number])
-    return path, form.make(rng, number, path)
+    return path, good_files(name, folder).make(rng, number, path)
 
 
 def run_case(form: Format, path: Path) -> str:
@@ -97,29 +108,38 @@ def _peak_megabytes() -> float:
 def _contradiction(source: CorpusSource, folder: Path) -> str:
     """Write the tables; say what is wrong with them."""
     groups = {}
-    for split in SPLITS:
-        path = folder / f"{split}.arrow"
-        rows = write_table(path, source.info, source.read(split))
-        table = open_table(path)
+    for split in source.groups:
+        info = TableInfo(
+            corpus="broken",
+            split=split,
+            labels=source.labels,
+            features=source.features,
+            alignment=source.alignment,
+            synthetic=True,
+            fingerprint="broken",
+        )
+        table = write_table(folder / f"{split}.arrow", info, source.read(split)).arrow()
         groups[split] = table["group_id"].to_pylist()
-        if len(set(table["sample_id"].to_pylist())) < rows:
+        if not set(groups[split]) <= set(source.groups[split]):
+            return f"{split}: groups that the source did not announce"
+        if len(set(table["sample_id"].to_pylist())) < len(table):
             return f"{split}: one sample twice"
         for row in table.to_pylist():
-            if problem := _row_problem(row, source.info.alignment):
+            if problem := _row_problem(row, info):
                 return f"{split}, {row['sample_id']}: {problem}"
     check_disjoint("tables", groups)
     return ""
 
 
-def _row_problem(row: dict, alignment: str) -> str:
-    present = [row[m] for m in MODALITIES if row[m] is not None]
+def _row_problem(row: dict, info: TableInfo) -> str:
+    present = [row[m] for m in info.modalities if row[m] is not None]
     if not present or any(len(steps) == 0 for steps in present):
         return "no features"
     if not all(np.isfinite(steps).all() for steps in present):
         return "features that are not finite"
     if not any(np.any(steps) for steps in present):
         return "nothing but zeros"
-    if alignment != "none" and len({len(steps) for steps in present}) > 1:
+    if info.alignment != "none" and len({len(steps) for steps in present}) > 1:
         return "aligned modalities of different length"
     if (
         row["words"] is not None
@@ -130,72 +150,74 @@ def _row_problem(row: dict, alignment: str) -> str:
     return ""
 
 
-def work(name: str, seed: int, numbers: range, folder: Path) -> None:
+def work(cases: list[Case], seed: int, folder: Path) -> None:
     """Run cases and print a line for each before and after it, so that a crash names its case."""
     logging.disable()
     resource.setrlimit(resource.RLIMIT_AS, (_BYTES_OF_ADDRESSES, _BYTES_OF_ADDRESSES))
-    form = formats(folder)[name]
-    for number in numbers:
-        print(json.dumps([number, "started"]), flush=True)
-        path, comparable = make_case(form, name, seed, number, folder)
+    for case in cases:
+        print(json.dumps([case, "started"]), flush=True)
+        path, comparable = make_case(case, seed, folder)
+        form = good_files(case[0], folder)
         signal.alarm(_SECONDS_PER_FILE)  # ends the process, whatever it is doing
         outcome = run_case(form, path)
         if outcome == "read" and comparable:
             outcome = form.compare(path)
         signal.alarm(0)
-        print(json.dumps([number, outcome]), flush=True)
+        print(json.dumps([case, outcome]), flush=True)
         path.unlink()
 
 
-def keep(name: str, seed: int, number: int) -> None:
+def keep(case: Case, seed: int) -> None:
     """Write the file of one case to the current folder."""
     with tempfile.TemporaryDirectory() as folder:
-        form = formats(Path(folder))[name]
-        path, _ = make_case(form, name, seed, number, Path(folder))
+        path, _ = make_case(case, seed, Path(folder))
         shutil.copy(path, path.name)
 
 
-def outcomes(name: str, seed: int, files: int) -> Iterator[tuple[int, str]]:
+def outcomes(cases: list[Case], seed: int) -> Iterator[tuple[Case, str]]:
     """Every case's outcome, from workers that are replaced when they end."""
-    begin = 0
-    while begin < files:
-        end = min(begin + _FILES_PER_WORKER, files)
+    while cases:
+        now = cases[:_FILES_PER_WORKER]
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, __file__, "--work", name, folder, str(begin), str(end)]
-            command += ["--seed", str(seed)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
-        yield from ((number, outcome) for number, outcome in lines if outcome != "started")
-        begin = end
+            command = [sys.executable, __file__, "--seed", str(seed), "--work", folder]
+            done = subprocess.run(
+                command, input=json.dumps(now), capture_output=True, text=True, check=False
+            )
+        lines = [
+            ((name, n), outcome) for (name, n), outcome in map(json.loads, done.stdout.splitlines())
+        ]
+        yield from (line for line in lines if line[1] != "started")
         if done.returncode != 0:
-            crashed = lines[-1][0] if lines else end
+            crashed = lines[-1][0] if lines else now[-1]
             yield crashed, f"the process ended with {done.returncode}: {done.stderr[-1500:]}"
-            begin = crashed + 1
+            now = now[: now.index(crashed) + 1]
+        cases = cases[len(now) :]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--files", type=int, default=1000, help="files of each format")
-    parser.add_argument("--formats", nargs="*", help="only these")
+    parser.add_argument("--every", type=int, default=1, help="only every so many of them")
+    parser.add_argument("--formats", nargs="*", default=FORMATS, choices=FORMATS)
     parser.add_argument("--only", help="<format>:<number>, one case, its file kept")
-    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        name, folder, begin, end = options.work
-        return work(name, options.seed, range(int(begin), int(end)), Path(folder))
+        cases = [(name, number) for name, number in json.load(sys.stdin)]
+        return work(cases, options.seed, Path(options.work))
     if options.only:
         name, number = options.only.split(":")
-        return keep(name, options.seed, int(number))
-    with tempfile.TemporaryDirectory() as folder:
-        names = options.formats or sorted(formats(Path(folder)))
-    report: dict[str, object] = {"seed": options.seed, "files of each format": options.files}
-    for name in names:
-        results = list(outcomes(name, options.seed, options.files))
-        fine = ("read", "read by us alone", "refused", "untrusted")
+        return keep((name, int(number)), options.seed)
+    numbers = range(0, options.files, options.every)
+    cases = [(name, number) for name in options.formats for number in numbers]
+    results = list(outcomes(cases, options.seed))
+    report: dict[str, object] = {"seed": options.seed, "files of each format": len(numbers)}
+    for name in options.formats:
+        found = {case[1]: outcome for case, outcome in results if case[0] == name}
         report[name] = {
-            **Counter(outcome for _, outcome in results if outcome in fine),
-            "findings": {f"{name}:{n}": outcome for n, outcome in results if outcome not in fine},
+            **Counter(outcome for outcome in found.values() if outcome in _FINE),
+            "findings": {f"{name}:{n}": o for n, o in found.items() if o not in _FINE},
         }
     print(json.dumps(report, indent=2))
     return None

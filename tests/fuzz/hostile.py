@@ -112,6 +112,8 @@ def that_ask_for_too_much() -> dict[str, bytes]:
         many(number(1)), dtype("O8"), pickle.EMPTY_LIST + b"@" + pickle.APPEND
     ).split(b"@")
     long_list = pickle.EMPTY_LIST + pickle.MARK + number(1) * 100_000 + pickle.APPENDS + put(1)
+    narrow = many(number(20_000), *[number(1)] * 399)
+    nothing = pickle.EMPTY_LIST + pickle.MARK + pickle.NONE * 20_000 + pickle.APPENDS
     megabyte = array(many(number(1 << 20)), dtype("u1"), raw(bytes(1 << 20))) + put(1)
     return {
         "bytes of an exabyte": pickle.BINBYTES8 + struct.pack("<Q", 1 << 60),
@@ -131,6 +133,11 @@ def that_ask_for_too_much() -> dict[str, bytes]:
         "type of many bytes": dtype("S999999999"),
         "objects instead of numbers": array(many(number(1)), dtype("O8"), raw(b"12345678")),
         "numbers instead of objects": array(many(number(1)), dtype("f8"), pickle.EMPTY_LIST),
+        "objects in many dimensions": array(narrow, dtype("O8"), nothing),
+        "text in many dimensions": array(
+            many(number(20_000), *[number(1)] * 50), dtype("S1"), raw(b"a" * 20_000)
+        ),
+        "empty sets": pickle.MARK + pickle.EMPTY_SET * 1_000_000 + pickle.LIST,
         "text beyond Unicode": array(many(number(1)), dtype("U1"), raw(b"\xff\xff\xff\xff")),
         "doubled tuples": doubled + get(60),
         "doubled tuples as a key": doubled

@@ -8,14 +8,20 @@ that changing a byte more often changes the structure than a feature.
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from mmer.corpora import CORPORA
+from mmer.corpora.mosei.csd import FILES, LABELS, WORDS
 from mmer.formats.csd import write_csd
+from mmer.schema import Settings
 
 WIDTHS = {"text": 4, "visual": 3, "audio": 2}
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
@@ -114,7 +120,7 @@ def labelled_videos(rng: np.random.Generator) -> dict[str, list[dict]]:
 
 def write_label_files(folder: Path, videos: dict[str, list[dict]]) -> tuple[Path, Path]:
     """The label file, its segments out of order, and the file of words."""
-    labels, words = folder / "CMU_MOSEI_Labels.csd", folder / "CMU_MOSEI_TimestampedWords.csd"
+    labels, words = LABELS.path(folder), WORDS.path(folder)
     every = [video for split in videos.values() for video in split]
     order = [2, 0, 1]
     entries = [(v["id"], v["labels"][order], v["intervals"][order]) for v in every]
@@ -182,6 +188,82 @@ def m3ed_content(rng: np.random.Generator) -> list:
         names[4:6],
         names[6:],
     ]
+
+
+VIDEOS = {"train": ["2869", "286943"], "valid": ["b"], "test": ["c"]}
+
+
+def write_csd_folder(
+    folder: Path, rng: np.random.Generator, compression: str | None = None
+) -> None:
+    """Four videos of two segments of three words, at few frames a second; widths are official."""
+    (folder / "folds.json").write_text(json.dumps(VIDEOS))
+    videos = [video for split in VIDEOS.values() for video in split]
+    spans = {"text": (6, 1.0), "visual": (18, 1 / 3), "audio": (30, 0.2)}
+    times = {}
+    for modality, (count, step) in spans.items():
+        begins = step * np.arange(count)[:, None]
+        times[modality] = np.hstack([begins, begins + step])
+    for modality, file in FILES.items():
+        entries = []
+        for video in videos:
+            rows = rng.normal(size=(len(times[modality]), file.width)).astype(np.float32)
+            rows[0, 0] = -np.inf if modality == "audio" else 1
+            entries.append((video, rows, times[modality]))
+        write_csd(file.path(folder), file.root_name, entries, "", None, compression)
+    segments = np.array([[3.0, 6.0], [0.0, 3.0]])
+    labels = [(v, rng.integers(0, 4, (2, 7)).astype(np.float32), segments) for v in videos]
+    write_csd(LABELS.path(folder), LABELS.root_name, labels, "", None, compression)
+    words = np.array([[b"one"], [b"sp"], [b"two"], [b"three"], [b"sp"], [b"four"]])
+    entries = [(video, words, times["text"]) for video in videos]
+    write_csd(WORDS.path(folder), WORDS.root_name, entries, "", None, compression)
+
+
+def write_tailor_folder(folder: Path, rng: np.random.Generator, legacy: bool = False) -> dict:
+    """Returns the file's content, as do the next three."""
+    content = tailor_content(rng, word_vectors(rng))
+    write_torch(folder / "train_valid_test.pt", content, legacy)
+    return content
+
+
+def write_noalign_folder(folder: Path, rng: np.random.Generator) -> dict:
+    words = word_vectors(rng)
+    write_torch(folder / "train_valid_test.pt", tailor_content(rng, words))
+    content = noalign_content(rng, words)
+    write_pickle(folder / "mosei_senti_data_noalign.pkl", content)
+    return content
+
+
+def write_mmsa_folder(folder: Path, rng: np.random.Generator, aligned: bool = True) -> dict:
+    videos = labelled_videos(rng)
+    write_label_files(folder, videos)
+    content = mmsa_content(rng, videos, aligned)
+    write_pickle(folder / ("aligned_50.pkl" if aligned else "unaligned_50.pkl"), content)
+    return content
+
+
+def write_m3ed_folder(folder: Path, rng: np.random.Generator) -> list:
+    content = m3ed_content(rng)
+    write_pickle(folder / "A_audio-V_visual-L_text.pkl", content)
+    return content
+
+
+FOLDERS: dict[tuple[str, str], Callable[[Path, np.random.Generator], object]] = {
+    ("mosei", "csd"): write_csd_folder,
+    ("mosei", "tailor_pt"): write_tailor_folder,
+    ("mosei", "noalign_pkl"): write_noalign_folder,
+    ("mosei", "mmsa_aligned"): write_mmsa_folder,
+    ("mosei", "mmsa_unaligned"): partial(write_mmsa_folder, aligned=False),
+    ("m3ed", "pkl"): write_m3ed_folder,
+}
+"""Corpus and reader -> writes a whole small corpus in its layout into a folder."""
+
+
+def options(corpus: str, reader: str) -> Settings:
+    """The reader's, as these folders need them."""
+    known = CORPORA[corpus].ingestion().model_copy(update={"reader": reader}).options
+    given = {"folds": "folds.json", "widths": WIDTHS}
+    return type(known)(**{k: v for k, v in given.items() if k in type(known).model_fields})
 
 
 def write_pickle(path: Path, content: object, protocol: int = 4) -> Path:

@@ -46,8 +46,10 @@ def test_the_whole_pipeline_runs_with_both(toy_project):
 
 def test_every_other_system_learns_from_the_corpus_too(toy_project, run_in, monkeypatch):
     monkeypatch.chdir(toy_project)
-    network = {"layers": {"pulse": 1, "skin": 1}}
-    run_in(toy_project, "train_toy", params={"toy": {next(iter(SYSTEMS)): {"network": network}}})
+    network = {"layers": {"pulse": 1, "skin": 1}, "hidden": 16, "queue": 64}
+    short = {"training": {"epochs": 1}}
+    main = {next(iter(SYSTEMS)): {"network": network, **short}, "pooled": short}
+    run_in(toy_project, "train_toy", params={"toy": main})
     assert list(toy_project.glob(f"data/06_models/test/toy/{next(iter(SYSTEMS))}/**/*.safetensors"))
 
 

@@ -1,12 +1,13 @@
-"""Every pipeline in every environment, tiny; and every reader and runner, through `kedro run`."""
+"""Every pipeline in every environment, tiny; and every reader and runner: all through Kedro."""
 
 from __future__ import annotations
 
-import shutil
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
+from kedro.runner import ParallelRunner, ThreadRunner
 
 from mmer.corpora import CORPORA
 from mmer.pipeline_registry import register_pipelines
@@ -14,8 +15,11 @@ from mmer.samples.table import SampleTable
 from mmer.systems import SYSTEMS
 from mmer.systems.storage import load_fitted
 
-# What is left of the environments of official files when they are to be tiny.
-TINY_NETWORK = {
+sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
+import look_alikes
+
+# The environments of official files have the papers' sizes: this makes them tiny.
+NETWORK = {
     "hidden": 16,
     "latent": 8,
     "heads": 2,
@@ -23,3 +27,87 @@ TINY_NETWORK = {
     "layers": {"text": 1, "visual": 1, "audio": 1},
     "queue": 64,
 }
+TINY = {"network": NETWORK, "training": {"epochs": 1}}
+FILES = {"mosei": "mosei_files", "mosei_unaligned": "mosei_files", "m3ed": "m3ed_file"}
+
+
+def saved(project: Path, env: str, corpus: str, name: str) -> list[Path]:
+    return sorted(project.glob(f"data/0*/{env}/{corpus}/{name}/*/*"))
+
+
+@pytest.mark.parametrize("pipeline", sorted(set(register_pipelines()) - {"__default__"}))
+def test_every_pipeline_runs(project, run, pipeline):
+    run(pipeline)
+    corpus = max((c for c in CORPORA if pipeline.startswith(f"train_{c}")), key=len)
+    system = pipeline.removeprefix(f"train_{corpus}").strip("_") or next(iter(SYSTEMS))
+    assert SYSTEMS[system].title in saved(project, "test", corpus, f"{system}/report.html")[
+        -1
+    ].read_text(encoding="utf-8")
+
+
+def official_files(corpus: str, reader: str, folder: Path) -> Path:
+    """A few samples in the layout of one of the corpus's official releases."""
+    folder.mkdir()
+    name = "mosei" if corpus.startswith("mosei") else corpus
+    look_alikes.FOLDERS[name, reader](folder, np.random.default_rng(1))
+    return folder
+
+
+@pytest.mark.parametrize("corpus", list(CORPORA))
+def test_the_default_environment_runs(project, run, corpus):
+    """On the files of the test environment, and with one epoch; all else is as it is."""
+    (files,) = (project / f"data/01_raw/tiny_{corpus.split('_')[0]}").iterdir()
+    main = next(iter(SYSTEMS))
+    short = {main: {"training": {"epochs": 1}}, "pooled": {"training": {"epochs": 1}}}
+    run(f"train_{corpus}", env="base", params={FILES[corpus]: str(files), corpus: short})
+    assert saved(project, "base", corpus, f"{main}/report.html")
+
+
+@pytest.mark.parametrize("env", ["paper", "reproduction"])
+@pytest.mark.parametrize("corpus", list(CORPORA))
+def test_the_environments_of_official_files_run(project, run, tmp_path, env, corpus):
+    reader = {"mosei": "tailor_pt", "mosei_unaligned": "noalign_pkl", "m3ed": "pkl"}[corpus]
+    reader = reader if env == "reproduction" or corpus == "m3ed" else "csd"
+    if reader == "csd":
+        (files,) = (project / "data/01_raw/tiny_mosei").iterdir()
+    else:
+        files = official_files(corpus, reader, tmp_path / "files")
+    settings = {
+        next(iter(SYSTEMS)): TINY,
+        "pooled": {"training": {"epochs": 1}},
+        "ingestion": {reader: {"folds": "folds.json"}} if reader == "csd" else {},
+    }
+    if reader in ("tailor_pt", "noalign_pkl"):
+        settings["ingestion"] = {reader: {"widths": look_alikes.WIDTHS}}
+    run(f"train_{corpus}", env=env, params={FILES[corpus]: str(files), corpus: settings})
+    (model,) = saved(project, env, corpus, f"{next(iter(SYSTEMS))}/model.safetensors")
+    network = load_fitted(model).info.settings["network"]
+    assert network["reference"] is (env == "reproduction")
+
+
+@pytest.mark.parametrize(("corpus", "reader"), list(look_alikes.FOLDERS))
+def test_every_reader_can_be_chosen(project, run, tmp_path, corpus, reader):
+    """Whatever the parameter files say of the reader that they choose."""
+    files = official_files(corpus, reader, tmp_path / "files")
+    options = look_alikes.options(corpus, reader).model_dump(mode="json", exclude_unset=True)
+    ingestion = {"reader": reader, reader: options}
+    try:
+        run(
+            f"train_{corpus}",
+            params={FILES[corpus]: str(files), corpus: {"ingestion": ingestion}},
+            tags=["ingestion", "alignment"],
+        )
+        table = SampleTable(project / f"data/03_primary/test/{corpus}/train.arrow")
+        assert len(table) > 0
+        assert not table.info.synthetic
+    finally:
+        run(f"train_{corpus}", tags=["ingestion", "alignment"])
+
+
+@pytest.mark.parametrize("runner", [ThreadRunner, ParallelRunner])
+def test_other_runners_give_the_same_model(project, run, runner):
+    before = saved(project, "test", "mosei", "linear/model.safetensors")
+    run("train_mosei_linear", runner=runner())
+    after = saved(project, "test", "mosei", "linear/model.safetensors")
+    assert len(after) == len(before) + 1
+    assert load_fitted(after[-1]).digest == load_fitted(before[-1]).digest

@@ -1,10 +1,9 @@
-"""`kedro run` as a whole, on a corpus of a few synthetic videos: what it leaves, what it refuses."""
+"""`kedro run` on a corpus of a few synthetic videos: what it leaves, and what it refuses."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 
@@ -211,4 +210,4 @@ def test_another_corpus_makes_other_tables(project, run, tmp_path):
 
 def test_a_table_takes_no_second_place(project):
     path = table(project, "train").path
-    assert os.stat(path).st_nlink == 2
+    assert path.stat().st_nlink == 2

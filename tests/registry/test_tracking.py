@@ -41,7 +41,7 @@ def test_database_in_the_project_unless_the_environment_names_another(tmp_path, 
     assert tracking.tracking_uri(tmp_path) == "http://somewhere:5000"
 
 
-def test_flatten_mappings_dataclasses_and_pydantic_models():
+def test_flatten_mappings_and_pydantic_models():
     nested = {"training": Outer(), "seed": 7, "empty": {}, "none": None}
     assert dict(tracking.flatten(nested, ".")) == {
         "training.model.rate": 0.1,
@@ -103,6 +103,25 @@ def test_nested_runs_know_their_parent_and_end_separately(project):
     assert seen.data.tags["mlflow.parentRunId"] == outer.run_id
     assert seen.info.status == "FAILED"
     assert outer.client.get_run(outer.run_id).info.status == "FINISHED"
+
+
+def test_another_process_finds_the_run_by_the_environment(project, monkeypatch):
+    run = tracking.open_run(project, "of the parent")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(tracking, "_open_runs", [])
+        found = tracking.current_run()
+        assert found is not None
+        assert found is not run
+        found.log_metrics({"registered": 1})
+        nested = tracking.open_run(project, "of the child")
+        nested.close("FINISHED")
+        assert tracking.current_run().run_id == run.run_id
+    assert tracking.current_run() is run
+    run.close("FINISHED")
+    assert tracking.current_run() is None
+    assert run.client.get_run(run.run_id).data.metrics == {"registered": 1.0}
+    tags = run.client.get_run(nested.run_id).data.tags
+    assert tags["mlflow.parentRunId"] == run.run_id
 
 
 def test_commit_and_dirty_flag(project, tmp_path):

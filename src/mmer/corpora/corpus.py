@@ -19,7 +19,6 @@ from mmer.schema import Record, Settings
 LEAVES_NO_TRACE = "leaves no trace"
 """Marks options on which no sample depends: `Annotated[int, LEAVES_NO_TRACE]`."""
 
-
 _Name = TypeVar("_Name", bound=str)
 
 
@@ -94,8 +93,8 @@ class CorpusSource:
         features: Modality -> what its steps are, in the order in which modalities stand everywhere.
         alignment: "word", "utterance" or "none" (see `TableInfo`).
         files: Paths of all files that decide what the samples are.
-        decides: What else does, besides files and settings, as JSON holds it.
         groups: Split -> the groups in it, in the order of their samples; "valid" may be missing.
+            With files and settings they decide what the samples are.
         read: Split -> iterator over its samples. Nothing is read before it is iterated.
         groups_known: False if the files do not say which samples belong together.
         persons: Of corpora with several persons.
@@ -107,7 +106,6 @@ class CorpusSource:
     files: tuple[Path, ...]
     groups: dict[Split, tuple[str, ...]]
     read: Callable[[Split], Iterator[Sample]]
-    decides: Any = None
     groups_known: bool = True
     persons: Persons | None = None
 

@@ -105,12 +105,7 @@ class Shared(Record):
 
 
 class CountBesidePublished(Record):
-    """A count of ours beside the published one.
-
-    Attributes:
-        what: "samples", "groups" or "samples with <label>".
-        split: Of which split, or "all".
-    """
+    """A count of ours beside the published one; see `Published`."""
 
     what: str
     split: str

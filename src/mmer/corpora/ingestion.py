@@ -74,17 +74,16 @@ def aligned_table(manifest: Manifest, split: Split, folder: Path) -> SampleTable
         _log.info("%s is up to date: reused", path)
         return table
     source = _open_again(manifest)
-    raw = manifest.raw
     info = TableInfo(
         corpus=manifest.corpus,
         split=split,
         labels=source.labels,
         features=source.features,
         alignment=source.alignment,
-        synthetic=raw.synthetic,
+        synthetic=manifest.raw.synthetic,
         fingerprint=manifest.fingerprint,
         groups_known=source.groups_known,
-        bayes_optimal=raw.bayes_optimal,
+        bayes_optimal=manifest.raw.bayes_optimal,
         persons=source.persons,
     )
     table = write_table(path, info, _samples(manifest, source, split))
@@ -148,7 +147,7 @@ def _fingerprint(
         "corpus": name,
         "synthetic": raw.synthetic,
         "options": settings.decisive,
-        "source": source.decides,
+        "groups": source.groups,
         "validation": None if "valid" in source.groups else settings.validation.model_dump(),
     }
     return fingerprint(files, decisive, (*CORPORA[name].code, *_SHARED_CODE))

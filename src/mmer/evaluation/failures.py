@@ -118,15 +118,14 @@ def check_samples(scores: Scores, samples: Samples) -> None:
     Raises:
         InputError: They come from another table, or stand in another order.
     """
-    where = f"{samples.info.corpus} {samples.info.split} samples"
-    for name, expected, found in (
-        ("fingerprint", scores.info.fingerprint, samples.info.fingerprint),
-        ("split", scores.info.split, samples.info.split),
+    expected = (scores.info.fingerprint, scores.info.split, scores.sample_ids)
+    found = (samples.info.fingerprint, samples.info.split, samples.sample_ids)
+    for name, ours, theirs in zip(
+        ("fingerprint", "split", "sample_id"), expected, found, strict=True
     ):
-        if expected != found:
-            raise InputError(where, name, f"that of the scores, {expected}", found)
-    if scores.sample_ids != samples.sample_ids:
-        raise InputError(where, "sample_id", "those of the scores", "others, or another order")
+        if ours != theirs:
+            where = f"{samples.info.corpus} {samples.info.split} samples"
+            raise InputError(where, name, f"that of the scores of {scores.info.title}", "another")
 
 
 def by_length(

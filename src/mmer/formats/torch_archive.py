@@ -97,15 +97,13 @@ class _Zip:
         behind = struct.unpack_from("<HH", self.content, entry.header_offset + 26)
         begin = entry.header_offset + 30 + sum(behind)
         end = begin + entry.file_size
-        if end > len(self.content) or zlib.crc32(self.view(begin, end)) != entry.CRC:
+        if end > len(self.content) or zlib.crc32(memoryview(self.content)[begin:end]) != entry.CRC:
             raise InputError(self.path, name, "the bytes that were written", "another CRC")
         return begin, end
 
-    def view(self, begin: int, end: int) -> memoryview:
-        return memoryview(self.content)[begin:end]
-
     def entry(self, name: str) -> memoryview:
-        return self.view(*self.place(name))
+        begin, end = self.place(name)
+        return memoryview(self.content)[begin:end]
 
     def storage(self, identity: object) -> np.ndarray:
         dtype, key, count = _storage_identity(identity)

@@ -225,8 +225,10 @@ def modality_robustness(robustness: Robustness, synthetic: bool) -> go.Figure:
         values = [getattr(row.figures, metric) for row in robustness.by_missing_rate]
         line = {"color": colour, "width": 3}
         figure.add_scatter(x=hidden, y=values, mode="lines+markers", line=line, col=2, **look)
-        if values:
-            _note(figure, hidden[-1], values[-1], title, colour, 2)
+        if values and values[-1] is not None:
+            font, place = {"color": colour, "size": 13}, {"xanchor": "left", "xshift": 8}
+            look = {"text": title, "font": font, "showarrow": False, "row": 1, "col": 2, **place}
+            figure.add_annotation(x=hidden[-1], y=values[-1], **look)
     figure.update_xaxes(title="share hidden", tickformat=".0%", row=1, col=2)
     figure.update_yaxes(rangemode="tozero")
     figure.update_layout(showlegend=False)
@@ -424,16 +426,6 @@ def _mark_threshold(
         name="threshold",
         **cell,
     )
-
-
-def _note(
-    figure: go.Figure, x: float, y: float | None, text: str, colour: str, column: int
-) -> None:
-    """Name a line at its right end."""
-    if y is not None:
-        font = {"color": colour, "size": 13}
-        place = {"xanchor": "left", "xshift": 8, "showarrow": False}
-        figure.add_annotation(x=x, y=y, text=text, font=font, row=1, col=column, **place)
 
 
 def _error_bars(intervals: list[Interval]) -> dict:

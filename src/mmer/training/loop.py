@@ -48,10 +48,10 @@ def train(
         settings: How it is trained.
 
     Raises:
-        InputError: There are too few samples, the device is not there, or the loss stops being
-            finite.
+        InputError: The device is not there, a loss is not finite, or no batch of validation
+            samples is whole although others do not count.
     """
-    _check_sizes(train_samples, valid_samples, settings)
+    _check_whole_batch(valid_samples, settings)
     device = settings.torch_device
     with repeatable(device):
         state = start(build, train_samples, settings)
@@ -155,12 +155,11 @@ def input_statistics(samples: Samples) -> tuple[dict[str, Tensor], dict[str, Ten
     return mean, scale
 
 
-def _check_sizes(train: Samples, valid: Samples, settings: TrainingSettings) -> None:
-    smallest = settings.batch_size if settings.drop_last_validation_batch else 1
-    for samples, least in ((train, 1), (valid, smallest)):
-        if len(samples) < least:
-            where = f"{samples.info.corpus} {samples.info.split} samples"
-            raise InputError(where, "", f"at least {least} to train with", len(samples))
+def _check_whole_batch(valid: Samples, settings: TrainingSettings) -> None:
+    if settings.drop_last_validation_batch and len(valid) < settings.batch_size:
+        where = f"{valid.info.corpus} {valid.info.split} samples"
+        expected = f"at least {settings.batch_size}, one whole batch"
+        raise InputError(where, "drop_last_validation_batch", expected, len(valid))
 
 
 def _batches(

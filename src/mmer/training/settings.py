@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from mmer.errors import InputError
 from mmer.schema import Settings
@@ -27,13 +27,13 @@ class OptimiserSettings(Settings):
         parameter_gradient_norm: Then that of each parameter to this.
     """
 
-    learning_rate: float = Field(default=5e-5, gt=0)
+    learning_rate: PositiveFloat = 5e-5
     warmup: float = Field(default=0.1, ge=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: NonNegativeFloat = 0.01
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: float = Field(default=1e-6, gt=0)
-    gradient_norm: float = Field(default=1.0, gt=0)
-    parameter_gradient_norm: float = Field(default=1.0, gt=0)
+    eps: PositiveFloat = 1e-6
+    gradient_norm: PositiveFloat = 1.0
+    parameter_gradient_norm: PositiveFloat = 1.0
 
 
 class TrainingSettings(Settings):
@@ -56,10 +56,10 @@ class TrainingSettings(Settings):
             samples in each epoch, as the published programs do.
     """
 
-    epochs: int = Field(default=20, ge=1)
-    batch_size: int = Field(default=64, ge=1)
+    epochs: PositiveInt = 20
+    batch_size: PositiveInt = 64
     optimiser: OptimiserSettings = OptimiserSettings()
-    seed: int = Field(default=1, ge=0)
+    seed: NonNegativeInt = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False

@@ -69,7 +69,7 @@ class TrainingState:
         """Count a step and its losses."""
         self.step += 1
         for name, value in losses.terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()
+            self.sums[name] = self.sums.get(name, 0) + value.detach().float()
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Record an epoch, and keep the network if it was the best so far."""

@@ -301,9 +301,9 @@ def _folds(content: object) -> Callable[[Path], object]:
     [
         (_truncated, "damaged or cut off"),
         (_folds("{"), "JSON object"),
-        (_folds([]), "a list"),
+        (_folds([]), "should be an object"),
         (_folds({"train": ["2869"], "test": ["t"]}), "the keys train, test"),
-        (_folds(FOLDS | {"valid": "v"}), "a list of video ids"),
+        (_folds(FOLDS | {"valid": "v"}), r"\[valid\]: expected a JSON object .* list"),
         (_folds(FOLDS | {"valid": ["286"]}), "fold valid.*none"),
         (lambda folder: (folder / "folds.json").unlink(), "No such file"),
     ],

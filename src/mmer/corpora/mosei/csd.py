@@ -6,7 +6,6 @@ dynamic fusion graph".
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import joblib
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from mmer.alignment.video import TimedFeatures, align_frames, align_words
 from mmer.corpora.corpus import LEAVES_NO_TRACE, CorpusSource
@@ -109,56 +108,49 @@ def read_csd(folder: Path, options: CsdOptions) -> CorpusSource:
         InputError: Files are missing, damaged or of another width, share no video, name labels
             that are not known or are out of range; a fold is empty.
     """
-    words = _check_present(folder)
+    files = _check_present(folder)
     folds = _read_folds(folder, options.folds)
-    labels = read_segment_labels(
-        LABELS.path(folder), options.label_columns, options.emotion_threshold
-    )
+    threshold = options.emotion_threshold
+    labels = read_segment_labels(LABELS.path(folder), options.label_columns, threshold)
     splits = _splits(folder, folds, labels, _shared_videos(folder, labels))
-    reader = _VideoReader(folder, options, bool(words))
+    reader = _VideoReader(folder, options, WORDS.path(folder) in files)
     return CorpusSource(
         labels=EMOTIONS,
         features={m: Features(name=EXTRACTORS[m], width=WIDTHS[m]) for m in MODALITIES},
         alignment=options.alignment,
-        files=tuple(file.path(folder) for file in (*FILES.values(), LABELS, *words)),
+        files=files,
         groups={split: tuple(videos) for split, videos in splits.items()},
         read=lambda split: _stream(f"{folder}, {split}", reader, splits[split]),
-        decides={"folds": folds},
     )
 
 
-def _check_present(folder: Path) -> list[SequenceFile]:
-    """The optional file, if it is there."""
-    needed = [file.name for file in (*FILES.values(), LABELS)]
-    if missing := [name for name in needed if not (folder / name).is_file()]:
-        raise InputError(
-            folder,
-            "",
-            f"the {len(needed)} files {', '.join(needed)}",
-            f"no {', '.join(missing)}",
-            "The CMU-MultimodalSDK (CMU-MultiComp-Lab on GitHub) fetches them; the MultiComp Lab's "
-            "page on CMU-MOSEI says how else they can be had.",
-        )
-    return [WORDS] if WORDS.path(folder).is_file() else []
+def _check_present(folder: Path) -> tuple[Path, ...]:
+    """Paths of the files, that of words with them if it is there."""
+    needed = [file.path(folder) for file in (*FILES.values(), LABELS)]
+    if missing := [path.name for path in needed if not path.is_file()]:
+        expected = f"the {len(needed)} files {', '.join(path.name for path in needed)}"
+        remedy = "The CMU-MultimodalSDK (CMU-MultiComp-Lab on GitHub) downloads them."
+        raise InputError(folder, "", expected, f"no {', '.join(missing)}", remedy)
+    words = WORDS.path(folder)
+    return (*needed, words) if words.is_file() else tuple(needed)
 
 
 def _read_folds(folder: Path, folds: str) -> dict[Split, list[str]]:
     path = _STANDARD_FOLDS if folds == "standard" else folder / folds
     expected = "a JSON object of three lists of video ids: train, valid, test"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = TypeAdapter(dict[str, list[str]]).validate_json(path.read_bytes())
+    except OSError as error:
         raise InputError(path, "", expected, error) from error
-    if not isinstance(content, dict):
-        raise InputError(path, "", expected, f"a {type(content).__name__}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(path, place, expected, first["msg"]) from error
     # The SDK calls them standard_train_fold and so on.
-    content = {re.sub("^standard_|_fold$", "", key): videos for key, videos in content.items()}
-    if set(content) != set(SPLITS):
-        raise InputError(path, "", expected, f"the keys {', '.join(content)}")
-    for split, videos in content.items():
-        if not isinstance(videos, list) or not all(isinstance(video, str) for video in videos):
-            raise InputError(path, split, "a list of video ids", type(videos).__name__)
-    return content
+    named = {re.sub("^standard_|_fold$", "", key): videos for key, videos in content.items()}
+    if set(named) != set(SPLITS):
+        raise InputError(path, "", expected, f"the keys {', '.join(named)}")
+    return {split: named[split] for split in SPLITS}
 
 
 def _shared_videos(folder: Path, labels: dict[str, SegmentLabels]) -> set[str]:

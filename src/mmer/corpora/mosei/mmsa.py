@@ -30,7 +30,14 @@ from mmer.corpora.mosei.labels import (
     read_segment_labels,
 )
 from mmer.corpora.mosei.noalign import FIELDS
-from mmer.corpora.mosei.padded import PaddedOptions, PaddedSplit, Times, Widths, padded_source
+from mmer.corpora.mosei.padded import (
+    PaddedOptions,
+    PaddedSplit,
+    Times,
+    Widths,
+    padded_source,
+    split_features,
+)
 from mmer.errors import InputError
 from mmer.formats import plain
 from mmer.formats.csd import ComputationalSequence
@@ -134,12 +141,7 @@ def _split(
     where: Path, content: object, split: str, options: MmsaOptions, segments: _SegmentReader
 ) -> PaddedSplit:
     record = plain.field(where, content, split)
-    features = {
-        m: plain.sequences(
-            where, f"{split}/{name}", plain.field(where, record, name), options.widths[m]
-        )
-        for m, name in FIELDS.items()
-    }
+    features = split_features(where, content, split, FIELDS, options)
     count = len(features["text"])
     if {len(rows) for rows in features.values()} != {count}:
         found = {m: len(rows) for m, rows in features.items()}

@@ -17,7 +17,13 @@ import numpy as np
 from mmer.corpora.corpus import CorpusSource
 from mmer.corpora.mosei import tailor
 from mmer.corpora.mosei.features import EXTRACTORS, Modality
-from mmer.corpora.mosei.padded import PaddedOptions, PaddedSplit, Times, padded_source
+from mmer.corpora.mosei.padded import (
+    PaddedOptions,
+    PaddedSplit,
+    Times,
+    padded_source,
+    split_features,
+)
 from mmer.errors import InputError
 from mmer.formats.plain import as_float32, describe, field, sequences, text
 from mmer.formats.restricted_pickle import read_pickle
@@ -50,19 +56,10 @@ def read_noalign(folder: Path, options: PaddedOptions) -> CorpusSource:
     sets = tailor.label_sets(labels, label_content, options.labels)
     splits: dict[Split, PaddedSplit] = {}
     for split in SPLITS:
-        rows = {
-            m: sequences(
-                features,
-                f"{split}/{name}",
-                field(features, content, split, name),
-                options.widths[m],
-            )
-            for m, name in FIELDS.items()
-        }
-        count = len(rows["text"])
-        words = sequences(
-            labels, f"{split}/src-text", field(labels, label_content, split, "src-text")
-        )
+        rows = split_features(features, content, split, FIELDS, options)
+        count, name = len(rows["text"]), tailor.FIELDS["text"]
+        texts = field(labels, label_content, split, name)
+        words = sequences(labels, f"{split}/{name}", texts)
         if {count, len(words)} != {len(sets[split])}:
             expected = f"as many samples as sets of emotions in {labels.name}, {len(sets[split])}"
             raise InputError(features, split, expected, f"{count}, and {len(words)} texts there")

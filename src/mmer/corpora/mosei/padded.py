@@ -22,7 +22,7 @@ from mmer.corpora.corpus import CorpusSource, LabelNames
 from mmer.corpora.mosei.features import MODALITIES, WIDTHS, Modality
 from mmer.corpora.mosei.labels import EMOTIONS
 from mmer.errors import InputError
-from mmer.formats.plain import as_float32
+from mmer.formats import plain
 from mmer.samples.table import Features, Sample, Split
 from mmer.schema import Settings
 
@@ -75,6 +75,22 @@ class PaddedSplit:
     def groups(self) -> list[str]:
         """What each sample belongs to; its own name where that is not known."""
         return self.group_ids or self.sample_ids
+
+
+def split_features(
+    where: Path, content: object, split: str, names: dict[Modality, str], options: PaddedOptions
+) -> dict[Modality, list[np.ndarray]]:
+    """Each modality's sequences, which stand under its name in a split of a file's content.
+
+    Raises:
+        InputError: A field is missing, or not sequences of the options' width.
+    """
+    return {
+        m: plain.sequences(
+            where, f"{split}/{name}", plain.field(where, content, split, name), options.widths[m]
+        )
+        for m, name in names.items()
+    }
 
 
 def padded_source(
@@ -145,7 +161,7 @@ def padded_samples(split: PaddedSplit, aligned: bool, keep_padding: bool) -> Ite
 def _features(
     split: PaddedSplit, i: int, aligned: bool, keep_padding: bool
 ) -> dict[str, np.ndarray | None]:
-    padded: dict[str, np.ndarray] = {m: as_float32(split.features[m][i]) for m in MODALITIES}
+    padded: dict[str, np.ndarray] = {m: plain.as_float32(split.features[m][i]) for m in MODALITIES}
     if keep_padding:
         return {**padded}
     spans = {m: _true_span(split, i, m, rows) for m, rows in padded.items()}

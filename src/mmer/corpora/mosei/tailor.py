@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from mmer.corpora.corpus import CorpusSource
-from mmer.corpora.mosei.features import EXTRACTORS, MODALITIES
-from mmer.corpora.mosei.padded import PaddedOptions, PaddedSplit, padded_source
+from mmer.corpora.mosei.features import EXTRACTORS, MODALITIES, Modality
+from mmer.corpora.mosei.padded import PaddedOptions, PaddedSplit, padded_source, split_features
 from mmer.errors import InputError
-from mmer.formats.plain import describe, field, sequences
+from mmer.formats.plain import describe, field
 from mmer.formats.torch_archive import read_torch
 from mmer.samples.table import SPLITS, Split
 
 FILE = "train_valid_test.pt"
+FIELDS: dict[Modality, str] = {m: f"src-{m}" for m in MODALITIES}
 _FIRST_EMOTION = 4
 _BEGIN, _END = 2, 3
 
@@ -38,12 +39,8 @@ def read_tailor(path: Path, options: PaddedOptions) -> CorpusSource:
     splits: dict[Split, PaddedSplit] = {}
     for split in SPLITS:
         count = len(labels[split])
-        rows = {m: field(path, content, split, f"src-{m}") for m in MODALITIES}
         splits[split] = PaddedSplit(
-            features={
-                m: sequences(path, f"{split}/src-{m}", rows[m], options.widths[m])
-                for m in MODALITIES
-            },
+            features=split_features(path, content, split, FIELDS, options),
             labels=labels[split],
             sample_ids=[f"{split}[{i}]" for i in range(count)],
             group_ids=None,

@@ -66,13 +66,6 @@ def write_report(
     """
     fitted.check_gave(comparison.assessments[0].info)
     corpus = CORPORA[manifest.corpus]
-    facts = {
-        "Corpus": manifest.corpus,
-        "Sample tables": manifest.fingerprint,
-        "System": fitted.info.system,
-        "Kept epoch": str(fitted.info.kept_epoch or "not trained in epochs"),
-        "Settings": str(fitted.info.settings),
-    }
     return render_report(
         ReportInput(
             corpus=corpus.title,
@@ -85,6 +78,6 @@ def write_report(
             learning_curves=learning_curves,
             published_scores=corpus.published_scores,
             caveats=corpus.caveats,
-            facts=facts,
+            facts={"Settings": str(fitted.info.settings)},
         )
     )

@@ -55,6 +55,6 @@ def examine_system(
     words = test.arrow()["words"].to_pylist()
     return (
         find_failures(scores, calibration, samples),
-        measure_robustness(score_shown, scores, calibration, settings),
+        measure_robustness(score_shown, scores, calibration, settings, samples.modalities),
         explain(scorer, samples, words, scores, calibration),
     )

@@ -66,7 +66,7 @@ class LossWeights(Settings):
 
 
 class CaratNetwork(Settings):
-    """Sizes and constants of the network; the defaults are the paper's for aligned CMU-MOSEI.
+    """Sizes and constants of the network; the defaults are the paper's, for word-aligned features.
 
     Attributes:
         hidden: Width d of the encoders.

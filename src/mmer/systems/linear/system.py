@@ -30,6 +30,7 @@ Pooling = Literal["mean", "max", "mean and max"]
 logger = logging.getLogger(__name__)
 
 _ITERATIONS = 1000
+_TOLERANCE = 1e-5  # probabilities to about 1e-3
 
 
 class LinearSettings(Settings):
@@ -67,20 +68,18 @@ class LogisticRegressionSystem(System):
         Raises:
             InputError: There is only one training group.
         """
-        regressions = [_regress(train, pooling, settings) for pooling in settings.poolings]
-        # max() keeps the first of equals
-        chosen = max(range(len(regressions)), key=lambda k: regressions[k].held_out)
-        best = regressions[chosen]
+        tried = [_regress(train, pooling, settings) for pooling in settings.poolings]
+        best = max(tried, key=lambda one: one.held_out)  # the first of equals
+        learned = best.scorer
         named = zip(train.info.labels, best.penalties, strict=True)
         penalties = ", ".join(f"{label} {penalty:g}" for label, penalty in named)
-        pooling = settings.poolings[chosen]
-        logger.info("%s: %s over time; penalties %s", self.title, pooling, penalties)
+        logger.info("%s: %s over time; penalties %s", self.title, learned.pooling, penalties)
         arrays = {
-            "pooling": torch.tensor(chosen),  # of settings.poolings
-            "mean": torch.from_numpy(best.mean),
-            "scale": torch.from_numpy(best.scale),
-            "weights": torch.from_numpy(best.weights),
-            "intercepts": torch.from_numpy(best.intercepts),
+            "pooling": torch.tensor(settings.poolings.index(learned.pooling)),
+            "mean": torch.from_numpy(learned.mean),
+            "scale": torch.from_numpy(learned.scale),
+            "weights": torch.from_numpy(learned.weights),
+            "intercepts": torch.from_numpy(learned.intercepts),
         }
         return Fit(FittedSystem(self.info(train, settings), arrays), History())
 
@@ -154,23 +153,21 @@ def pooled_features(
     return np.hstack(blocks)
 
 
-class _Regression(NamedTuple):
-    """Logistic regressions of all labels on one pooling's features; see `LinearScorer`."""
+class _Tried(NamedTuple):
+    """What one pooling gives: (L,) penalties, and minus the mean log loss on groups held out."""
 
-    mean: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-    intercepts: np.ndarray
-    penalties: np.ndarray  # (L,)
-    held_out: float  # negative log loss on groups held out, mean over labels
+    scorer: LinearScorer
+    penalties: np.ndarray
+    held_out: float
 
 
-def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Regression:
+def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Tried:
     features, truth = pooled_features(train, pooling), train.truth
+    samples, labels = truth.shape
     both = truth.any(axis=0) & ~truth.all(axis=0)  # (L,) whether there is something to regress
-    smoothed = (truth.sum(axis=0, dtype=np.int64) + 1) / (len(truth) + 2)
-    weights, intercepts = np.zeros((features.shape[1], len(both))), logit(smoothed)
-    penalties, held_out = np.zeros(len(both)), np.zeros(len(both))
+    smoothed = (truth.sum(axis=0, dtype=np.int64) + 1) / (samples + 2)
+    weights, intercepts = np.zeros((features.shape[1], labels)), logit(smoothed)
+    penalties, held_out = np.zeros(labels), np.zeros(labels)
     scaler = StandardScaler()
     absent_as_mean = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
     # One thread: the products are small, and threads that wait for each other take many times as
@@ -185,7 +182,8 @@ def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Reg
             penalties[both] = [1 / one.C_ for one in fitted]
             held_out[both] = [one.scores_.mean(axis=0).max() for one in fitted]
     mean, scale = np.nan_to_num(scaler.mean_), np.nan_to_num(scaler.scale_, nan=1.0)
-    return _Regression(mean, scale, weights, intercepts, penalties, float(held_out.mean()))
+    scorer = LinearScorer(pooling, mean, scale, weights, intercepts)
+    return _Tried(scorer, penalties, float(held_out.mean()))
 
 
 def _penalised_regression(train: Samples, settings: LinearSettings) -> LogisticRegressionCV:
@@ -203,5 +201,6 @@ def _penalised_regression(train: Samples, settings: LinearSettings) -> LogisticR
         l1_ratios=(0,),
         scoring="neg_log_loss",
         max_iter=_ITERATIONS,
+        tol=_TOLERANCE,
         use_legacy_attributes=False,
     )

@@ -54,6 +54,7 @@ class PooledNetwork(Network):
 
     def set_input_statistics(self, mean: Mapping[str, Tensor], scale: Mapping[str, Tensor]) -> None:
         for modality, encoder in self.encoders.items():
+            assert isinstance(encoder, _PooledSteps)
             encoder.norm.standardise(mean[modality], scale[modality])
 
 

@@ -177,10 +177,7 @@ def test_means_over_words_fall_short_of_the_best_but_not_of_chance(tmp_path, see
         read = list(source.read(split))
         truth[split] = np.stack([sample.labels for sample in read])
         inputs[split] = np.nan_to_num(
-            [
-                np.concatenate([sample.features[m].mean(axis=0) for m in FILES])
-                for sample in read
-            ],
+            [np.concatenate([sample.features[m].mean(axis=0) for m in FILES]) for sample in read],
             neginf=0,
         )
     scale = StandardScaler().fit(inputs["train"])
