@@ -12,11 +12,10 @@ import argparse
 import json
 
 import torch
-from cases import added_memory_mb, in_own_process
-from measure import best_of, machine
+from measure import added_memory_mb, in_own_process, show, spread, timed
 from torch import Tensor
 
-from mmer.models.contrast import supervised_contrast
+from mmer.systems.layers.contrast import supervised_contrast
 
 CURRENT, QUEUE, WIDTH, CLASSES, TEMPERATURE = 64 * 6 * 9, 8192, 64, 36, 0.07
 QUEUES = (2048, 4096, 8192, 16384, 32768, 65536)
@@ -56,16 +55,18 @@ def value_and_gradient(formula: str, inputs: tuple) -> tuple[Tensor, Tensor]:
     return value.detach(), inputs[0].grad
 
 
-def compare(device: str) -> dict[str, float]:
+def compare(device: str) -> dict[str, object]:
     """Times in one process, and how far the results lie from the formula in float64."""
     inputs = contrast_inputs(CURRENT, QUEUE, device)
     results = {name: value_and_gradient(name, inputs) for name in FORMULAS}
-    ours = best_of(lambda: value_and_gradient("blockwise", inputs), 7)
-    plain = best_of(lambda: value_and_gradient("materialised", inputs), 2)
+    times = {
+        name: timed(lambda name=name: value_and_gradient(name, inputs), 10) for name in FORMULAS
+    }
     precise = [x.detach().double() if x.is_floating_point() else x for x in inputs[:4]]
     precise[0].requires_grad_()
     value, gradient = value_and_gradient("blockwise", (*precise, TEMPERATURE))
-    report = {"materialised_s": plain, "blockwise_s": ours, "times_faster": plain / ours}
+    report: dict[str, object] = {name: spread(measured) for name, measured in times.items()}
+    report["times_faster"] = times["materialised"].median / times["blockwise"].median
     for name, (result, its_gradient) in results.items():
         report[f"{name}_value_error"] = float((result - value).abs() / value)
         report[f"{name}_gradient_error"] = float((its_gradient - gradient).norm() / gradient.norm())
@@ -74,15 +75,16 @@ def compare(device: str) -> dict[str, float]:
     return report
 
 
-def cost(formula: str, queue: int, device: str) -> dict[str, float]:
+def cost(device: str, formula: str, queue: int) -> dict[str, float]:
     """Time of a call and the memory that it adds, to be measured in a process of its own."""
     value_and_gradient(formula, contrast_inputs(64, 64, device))  # start-up of the libraries
     inputs = contrast_inputs(CURRENT, queue, device)
     memory = added_memory_mb(lambda: value_and_gradient(formula, inputs), device)
-    return {"seconds": best_of(lambda: value_and_gradient(formula, inputs), 3), "memory_mb": memory}
+    measured = timed(lambda: value_and_gradient(formula, inputs))
+    return {**spread(measured), "memory_mb": memory}
 
 
-def growth(device: str) -> list[dict[str, float]]:
+def growth(device: str) -> list[dict[str, object]]:
     """Cost of the blockwise contrast per queue size; N counts current vectors and the queue."""
     rows = []
     for queue in QUEUES:
@@ -90,14 +92,16 @@ def growth(device: str) -> list[dict[str, float]]:
         count = CURRENT + queue
         # Each pair once for the denominators, a current vector's pairs once more for the gradient.
         scores = count * (count + 1) / 2 + CURRENT * count
-        case |= {
-            "queue": queue,
-            "n": count,
-            "ns_per_n_squared": case["seconds"] * 1e9 / count**2,
-            "ns_per_score": case["seconds"] * 1e9 / scores,
-            "memory_bytes_per_n": case["memory_mb"] * 1e6 / count,
-        }
-        rows.append(case)
+        rows.append(
+            {
+                "queue": queue,
+                "n": count,
+                **case,
+                "ns_per_n_squared": case["median_s"] * 1e9 / count**2,
+                "ns_per_score": case["median_s"] * 1e9 / scores,
+                "memory_bytes_per_n": case["memory_mb"] * 1e6 / count,
+            }
+        )
     return rows
 
 
@@ -106,25 +110,22 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--case", type=json.loads, help="measure one case only, a JSON object")
     arguments = parser.parse_args()
+    device = arguments.device
     if arguments.case:
-        print(json.dumps(cost(device=arguments.device, **arguments.case)))
+        print(json.dumps(cost(device, **arguments.case)))
         return
-    sizes = {"current": CURRENT, "queue": QUEUE, "width": WIDTH, "classes": CLASSES}
-    report = {
-        "benchmark": "contrast",
-        "machine": machine(),
-        "device": arguments.device,
-        "sizes": sizes,
-        "comparison": compare(arguments.device),
-        "memory_mb": {
-            formula: in_own_process(
-                __file__, arguments.device, {"formula": formula, "queue": QUEUE}
-            )["memory_mb"]
-            for formula in FORMULAS
-        },
-        "cost_by_queue": growth(arguments.device),
+    at_paper = {
+        name: in_own_process(__file__, device, {"formula": name, "queue": QUEUE})
+        for name in FORMULAS
     }
-    print(json.dumps(report, indent=2))
+    show(
+        "contrast",
+        device=device,
+        sizes={"current": CURRENT, "queue": QUEUE, "width": WIDTH, "classes": CLASSES},
+        comparison=compare(device),
+        memory_mb={name: case["memory_mb"] for name, case in at_paper.items()},
+        cost_by_queue=growth(device),
+    )
 
 
 if __name__ == "__main__":

@@ -1,94 +1,102 @@
 """What evaluation costs at the size of CMU-MOSEI's test split: 4,659 samples in 678 videos.
 
-Run: python benchmarks/evaluation.py
+Run with `python benchmarks/evaluation.py`; prints one JSON object.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from measure import best_of, machine, peak_memory_mb
+from measure import peak_memory_mb, show, spread, timed
+from workload import LABELS, RATES, TEST_SAMPLES, WIDTHS, scores_info, table_info
 
-from mmer.evaluation.baselines import fit_baselines
-from mmer.evaluation.data_report import data_report
-from mmer.evaluation.intervals import bootstrap_intervals, compare
-from mmer.evaluation.metrics import evaluate
-from mmer.evaluation.pooling import pooled_features
-from mmer.samples.scores import Scores
-from mmer.samples.table import MODALITIES, Features, Sample, TableInfo, open_table, write_table
+from mmer.corpora import CORPORA
+from mmer.corpora.data_report import data_report
+from mmer.metrics.intervals import RESAMPLES, bootstrap_intervals, compare
+from mmer.metrics.metrics import evaluate
+from mmer.metrics.scores import Scores
+from mmer.samples.batches import pack
+from mmer.samples.table import SPLITS, Sample, SampleTable, Split, write_table
+from mmer.systems.linear.system import LinearSettings, LogisticRegressionSystem, pooled_features
 
-SAMPLES, VIDEOS, RESAMPLES = 4659, 678, 10_000
-LABELS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
-RATES = np.array([0.54, 0.24, 0.23, 0.09, 0.17, 0.08])
-WIDTHS = {"text": 300, "visual": 35, "audio": 74}
-MEAN_STEPS = 20
+VIDEOS, MEAN_STEPS = 678, 20
 
 
-def make_scores(generator: np.random.Generator) -> Scores:
-    truth = (generator.random((SAMPLES, len(LABELS))) < RATES).astype(np.uint8)
+def make_scores(title: str, truth: np.ndarray, generator: np.random.Generator) -> Scores:
     values = 0.3 * truth + 0.7 * generator.random(truth.shape)
-    names = tuple(f"sample{i}" for i in range(SAMPLES))
-    videos = tuple(f"video{i % VIDEOS}" for i in range(SAMPLES))
-    return Scores(values, truth, names, videos, LABELS, "test", "weights", True)
+    names = tuple(f"sample{i}" for i in range(TEST_SAMPLES))
+    videos = tuple(f"video{i % VIDEOS}" for i in range(TEST_SAMPLES))
+    return Scores(scores_info("test", title), values, truth, names, videos)
 
 
-def make_samples(scores: Scores, generator: np.random.Generator) -> Iterator[Sample]:
-    for i, name in enumerate(scores.sample_ids):
+def make_samples(
+    split: Split, truth: np.ndarray, generator: np.random.Generator
+) -> Iterator[Sample]:
+    for i, labels in enumerate(truth):
         steps = 1 + generator.poisson(MEAN_STEPS - 1)
         features: dict[str, np.ndarray | None] = {
             m: generator.standard_normal((steps, width), dtype=np.float32)
             for m, width in WIDTHS.items()
         }
-        yield Sample(name, scores.group_ids[i], features, scores.truth[i])
+        yield Sample(f"{split}{i}", f"{split} video{i % VIDEOS}", features, labels)
 
 
-def make_table(folder: Path, scores: Scores, generator: np.random.Generator) -> pa.Table:
-    features = {m: Features(m, WIDTHS[m]) for m in MODALITIES}
-    info = TableInfo("benchmark", LABELS, features, "word", True)
-    path = folder / "samples.arrow"
-    write_table(path, info, make_samples(scores, generator))
-    return open_table(path)
+def bootstrap(truth: np.ndarray, generator: np.random.Generator) -> dict[str, object]:
+    """Times of metrics, intervals and comparison."""
+    first, second = (make_scores(title, truth, generator) for title in ("one", "other"))
+    single = replace(first, group_ids=first.sample_ids)
+    half = np.full(len(LABELS), 0.5)
+    calls = {
+        "metrics": lambda: evaluate(first, half),
+        "intervals": lambda: bootstrap_intervals(first, half),
+        "comparison": lambda: compare(first, half, second, half),
+        "intervals, each sample its own group": lambda: bootstrap_intervals(single, half),
+    }
+    return {name: spread(timed(call)) for name, call in calls.items()}
+
+
+def on_tables(tables: dict[Split, SampleTable]) -> dict[str, object]:
+    """Times of what is done with sample tables of as many samples each."""
+    samples, system = pack(tables["train"]), LogisticRegressionSystem()
+    corpus = next(iter(CORPORA.values()))
+    calls = {
+        "packing of a table": lambda: pack(tables["train"]),
+        "mean pooling of a table": lambda: pooled_features(samples, "mean"),
+        "logistic regression on a table": lambda: system.fit(samples, samples, LinearSettings()),
+        "data report of three tables": lambda: data_report(tables, corpus),
+    }
+    return {name: spread(timed(call)) for name, call in calls.items()}
 
 
 def main() -> None:
     generator = np.random.default_rng(0)
-    first, second = make_scores(generator), make_scores(generator)
-    second = replace(second, truth=first.truth, system="other")
-    single = replace(first, group_ids=first.sample_ids)
-    half = np.full(len(LABELS), 0.5)
-    seconds = {
-        "metrics": best_of(lambda: evaluate(first, half), 3),
-        "intervals": best_of(lambda: bootstrap_intervals(first, half, resamples=RESAMPLES), 3),
-        "comparison": best_of(lambda: compare(first, half, second, half, resamples=RESAMPLES), 3),
-        "intervals, each sample its own group": best_of(
-            lambda: bootstrap_intervals(single, half, resamples=RESAMPLES), 1
-        ),
-    }
+    truth = (generator.random((TEST_SAMPLES, len(LABELS))) < RATES).astype(np.uint8)
+    times = bootstrap(truth, generator)
     peak_of_bootstrap = peak_memory_mb()
     with tempfile.TemporaryDirectory() as folder:
-        table = make_table(Path(folder), first, generator)
-        seconds["mean pooling of the table"] = best_of(lambda: pooled_features(table), 3)
-        seconds["fitting the baselines"] = best_of(lambda: fit_baselines(table), 1)
-        tables = dict.fromkeys(("train", "valid", "test"), table)
-        seconds["data report, per table"] = best_of(lambda: data_report(tables), 1) / 3
-    report = {
-        "machine": machine(),
-        "samples": SAMPLES,
-        "groups": VIDEOS,
-        "labels": len(LABELS),
-        "resamples": RESAMPLES,
-        "table_mb": table.nbytes / 1e6,
-        "seconds": {name: round(value, 4) for name, value in seconds.items()},
-        "peak_memory_mb_up_to_bootstrap": round(peak_of_bootstrap, 1),
-        "peak_memory_mb": round(peak_memory_mb(), 1),
-    }
-    print(json.dumps(report, indent=2))
+        tables = {
+            split: write_table(
+                Path(folder, split), table_info(split), make_samples(split, truth, generator)
+            )
+            for split in SPLITS
+        }
+        times |= on_tables(tables)
+        table_mb = tables["train"].arrow().nbytes / 1e6
+    show(
+        "evaluation",
+        samples=TEST_SAMPLES,
+        groups=VIDEOS,
+        labels=len(LABELS),
+        resamples=RESAMPLES,
+        table_mb=table_mb,
+        times=times,
+        peak_memory_mb_up_to_bootstrap=peak_of_bootstrap,
+        peak_memory_mb=peak_memory_mb(),
+    )
 
 
 if __name__ == "__main__":

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import platform
+import subprocess
+import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
+from torch.utils.benchmark import Measurement, Timer
+
+
+def show(benchmark: str, **figures: object) -> None:
+    """Print what a benchmark found as one JSON object that names the machine."""
+    print(json.dumps({"benchmark": benchmark, "machine": machine(), **figures}, indent=2))
 
 
 def machine() -> dict[str, object]:
     """Name of the processor and accelerator, threads in use, versions."""
     cpuinfo = Path("/proc/cpuinfo")
-    names = (
-        [
-            line.split(":", 1)[1].strip()
-            for line in cpuinfo.read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        if cpuinfo.exists()
-        else []
-    )
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
@@ -33,22 +38,81 @@ def machine() -> dict[str, object]:
     }
 
 
-def best_of(function: Callable[[], object], repeats: int = 5) -> float:
-    """Least wall time in seconds of `repeats` calls; waits for the accelerator if there is one."""
-    return min(_seconds(function) for _ in range(repeats))
+def timed(function: Callable[[], object], seconds: float = 2.0) -> Measurement:
+    """Time a function, after a call to warm up, for `seconds` and at least four measurements.
+
+    Waits for an accelerator at the end of each.
+    """
+    threads = torch.get_num_threads()
+    timer = Timer("function()", globals={"function": function}, num_threads=threads)
+    # No spread is too large to stop at: how large it is stands in the report.
+    return timer.adaptive_autorange(math.inf, min_run_time=seconds, max_run_time=None)
 
 
-def _seconds(function: Callable[[], object]) -> float:
-    _wait()
-    start = time.perf_counter()
+def spread(measured: Measurement) -> dict[str, float]:
+    """Seconds of a call: the median, the extremes, and of how many measurements."""
+    times = measured.times
+    return {
+        "median_s": measured.median,
+        "least_s": min(times),
+        "most_s": max(times),
+        "measurements": len(times),
+    }
+
+
+class Clock:
+    """Divides what runs into parts that lie end to end, so that they add up to the whole.
+
+    On CUDA the time is the device's, by events in its queue: nothing waits for the device.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, device: str) -> None:
+        self._cuda = device == "cuda"
+        self._marks: list[tuple[str | None, float | torch.cuda.Event]] = []
+
+    def mark(self, part: str | None) -> None:
+        """What ran since the last mark was of this part; None leaves it out."""
+        if self._cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._marks.append((part, event))
+        else:
+            self._marks.append((part, time.perf_counter()))
+
+    def seconds(self) -> dict[str, float]:
+        """Part -> its seconds, all times that it ran together."""
+        if self._cuda:
+            torch.cuda.synchronize()
+        sums: dict[str, float] = defaultdict(float)
+        for (_, begin), (part, end) in pairwise(self._marks):
+            if part is not None:
+                sums[part] += begin.elapsed_time(end) / 1e3 if self._cuda else end - begin
+        return dict(sums)
+
+
+def in_own_process(script: str, device: str, case: dict[str, object]) -> dict[str, object]:
+    """Run `script --device DEVICE --case JSON`, which prints one JSON object, and return that.
+
+    A peak of memory is only true of a process that has done nothing else.
+    """
+    command = [sys.executable, script, "--device", device, "--case", json.dumps(case)]
+    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(finished.stdout)
+
+
+def added_memory_mb(function: Callable[[], object], device: str) -> float:
+    """Peak memory in MB (10^6 bytes) that a call adds to what is in use before it."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        # Linux then takes the memory in use now as the peak, not what start-up took for a moment.
+        Path("/proc/self/clear_refs").write_text("5")
+    before = peak_memory_mb(device)
     function()
-    _wait()
-    return time.perf_counter() - start
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    return peak_memory_mb(device) - before
 
 
 def peak_memory_mb(device: str = "cpu") -> float:

@@ -2,7 +2,7 @@
 
 Run with `python benchmarks/ragged_epoch.py --device cpu|cuda`; prints one JSON object. Lengths are
 log-normal with a median of 20 words, cut at 60 as published. Each way runs the same
-samples once through the whole training step, gathering included:
+samples through the whole training step, gathering included:
 
 - length_aware: samples of like length together, padded to the longest in the batch;
 - shuffled: plain shuffling, padded to the longest in the batch;
@@ -12,49 +12,45 @@ samples once through the whole training step, gathering included:
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
-from measure import best_of, machine
+from measure import Clock, show, spread, timed
 from torch.nn.functional import pad
-from workload import BATCH, LABELS, LENGTH, WIDTHS, TrainingStep, paper_network
+from torch.utils.benchmark import Measurement
+from workload import BATCH, LABELS, LENGTH, WIDTHS, TrainingStep, paper_network, table_info
 
-from mmer.models.settings import MODALITIES
-from mmer.samples.batches import Batch, PackedSamples, length_aware_batches
+from mmer.samples.batches import Batch, Samples, length_aware_batches, samples_of
+from mmer.training.loop import repeatable
 
 SAMPLES = {"cpu": 1024, "cuda": 16384}
 MEDIAN_LENGTH, SPREAD = 20, 0.6
 
 
-def ragged_samples(count: int) -> PackedSamples:
+def ragged_samples(count: int) -> Samples:
     """Random features; the modalities share their lengths, as in a word-aligned corpus."""
     rng = np.random.default_rng(0)
     drawn = rng.lognormal(np.log(MEDIAN_LENGTH), SPREAD, count)
     lengths = np.clip(drawn.round(), 1, LENGTH).astype(np.int64)
-    starts = torch.from_numpy(np.cumsum(lengths) - lengths)
-    generator = torch.Generator().manual_seed(0)
-    rows = int(lengths.sum())
-    return PackedSamples(
-        {m: torch.randn(rows, WIDTHS[m], generator=generator) for m in MODALITIES},
-        dict.fromkeys(MODALITIES, starts),
-        dict.fromkeys(MODALITIES, torch.from_numpy(lengths)),
-        (torch.rand(count, LABELS, generator=generator) < 0.25).float(),
-        dict.fromkeys(MODALITIES, lengths),
-    )
+    features = {
+        m: [rng.standard_normal((length, width), np.float32) for length in lengths]
+        for m, width in WIDTHS.items()
+    }
+    samples = samples_of(table_info("train"), features, tuple(map(str, range(count))))
+    labels = torch.from_numpy(rng.random((count, len(LABELS))) < 0.25)
+    return replace(samples, labels=labels.float())
 
 
 def padded_to(batch: Batch, length: int) -> Batch:
-    missing = length - batch.masks["text"].shape[1]
-    return Batch(
-        {m: pad(x, (0, 0, 0, missing)) for m, x in batch.features.items()},
-        {m: pad(x, (0, missing)) for m, x in batch.masks.items()},
-        batch.labels,
+    return replace(
+        batch,
+        features={m: pad(x, (0, 0, 0, length - x.shape[1])) for m, x in batch.features.items()},
+        masks={m: pad(x, (0, length - x.shape[1])) for m, x in batch.masks.items()},
     )
 
 
-def epochs(samples: PackedSamples) -> dict[str, Iterable[np.ndarray]]:
+def ways_to_batch(samples: Samples) -> dict[str, list[np.ndarray]]:
     rng = np.random.default_rng(1)
     order = rng.permutation(len(samples))
     shuffled = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
@@ -62,24 +58,33 @@ def epochs(samples: PackedSamples) -> dict[str, Iterable[np.ndarray]]:
     return {"length_aware": aware, "shuffled": shuffled, "fixed": shuffled}
 
 
-def measure_way(step: TrainingStep, samples: PackedSamples, way: str, batches: list) -> dict:
-    def gather(index: np.ndarray) -> Batch:
-        batch = samples.gather(index)
-        return padded_to(batch, LENGTH) if way == "fixed" else batch
+def measure_way(
+    step: TrainingStep, samples: Samples, way: str, batches: list[np.ndarray]
+) -> tuple[Measurement, dict[str, object]]:
+    """Epochs' times, and what is said of them; gathering is timed inside them."""
+    clock = Clock(samples.device.type)
 
     def epoch() -> None:
+        clock.mark(None)
         for index in batches:
-            step(gather(index))
+            batch = samples.gather(index)
+            if way == "fixed":
+                batch = padded_to(batch, LENGTH)
+            clock.mark("gathering")
+            step(batch)
+            clock.mark("step")
 
-    step(gather(batches[0]))
-    seconds = best_of(epoch, 1)
-    gather_s = best_of(lambda: [gather(index) for index in batches], 1)
-    steps_computed = sum(gather(index).masks["text"].numel() for index in batches)
-    return {
-        "steps_per_s": len(batches) / seconds,
-        "samples_per_s": len(samples) / seconds,
-        "share_of_gathering": gather_s / seconds,
-        "share_of_padding": 1 - int(samples.host_lengths["text"].sum()) / steps_computed,
+    measured, parts = timed(epoch, 30), clock.seconds()
+    lengths = samples.longest
+    computed = sum(
+        len(index) * (LENGTH if way == "fixed" else lengths[index].max()) for index in batches
+    )
+    return measured, {
+        "epoch": spread(measured),
+        "steps_per_s": len(batches) / measured.median,
+        "samples_per_s": len(samples) / measured.median,
+        "share_of_gathering": parts["gathering"] / sum(parts.values()),
+        "share_of_padding": 1 - int(lengths.sum()) / int(computed),
     }
 
 
@@ -89,24 +94,23 @@ def main() -> None:
     device = parser.parse_args().device
     samples = ragged_samples(SAMPLES[device]).to(torch.device(device))
     step = TrainingStep(paper_network(device))
-    ways = {
-        way: measure_way(step, samples, way, list(batches))
-        for way, batches in epochs(samples).items()
-    }
-    aware = ways["length_aware"]["steps_per_s"]
-    report = {
-        "benchmark": "ragged_epoch",
-        "machine": machine(),
-        "device": device,
-        "samples": len(samples),
-        "batch": BATCH,
-        "mean_length": float(samples.longest.mean()),
-        "ways": ways,
-        "length_aware_times_faster": {
-            way: aware / ways[way]["steps_per_s"] for way in ("shuffled", "fixed")
+    with repeatable(torch.device(device)):
+        found = {
+            way: measure_way(step, samples, way, batches)
+            for way, batches in ways_to_batch(samples).items()
+        }
+    times = {way: measured.median for way, (measured, _) in found.items()}
+    show(
+        "ragged_epoch",
+        device=device,
+        samples=len(samples),
+        batch=BATCH,
+        mean_length=float(samples.longest.mean()),
+        ways={way: said for way, (_, said) in found.items()},
+        length_aware_times_faster={
+            way: times[way] / times["length_aware"] for way in ("shuffled", "fixed")
         },
-    }
-    print(json.dumps(report, indent=2))
+    )
 
 
 if __name__ == "__main__":

@@ -1,29 +1,30 @@
 """Threshold search, whole calibration, and two simulations of what calibration promises.
 
-Prints JSON. `--draws` sets how many draws the simulations take; 0 leaves them out.
+Run with `python benchmarks/thresholds.py`; prints one JSON object. `--draws` sets how many draws
+the simulations take; 0 leaves them out.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 
 import numpy as np
-from measure import best_of, machine, peak_memory_mb
+from measure import peak_memory_mb, show, spread, timed
 from sklearn.metrics import f1_score
+from workload import LABELS, RATES, TEST_SAMPLES, scores_info
 
 from mmer.calibration.calibration import calibrate
-from mmer.calibration.conformal import conformal_cut, coverage
+from mmer.calibration.conformal import conformal_threshold, coverage
 from mmer.calibration.folds import group_folds
 from mmer.calibration.selection import select_thresholds
 from mmer.calibration.settings import CalibrationSettings
 from mmer.calibration.targets import Target
 from mmer.calibration.thresholds import label_thresholds, shared_threshold
-from mmer.samples.scores import Scores
+from mmer.metrics.counts import micro_f1
+from mmer.metrics.decisions import decide
+from mmer.metrics.scores import Scores
 
-SAMPLES, SAMPLES_PER_VIDEO = 4659, 7
-LABELS = ("happy", "sad", "anger", "disgust", "surprise", "fear")
-RATES = np.array([0.53, 0.24, 0.23, 0.17, 0.09, 0.08])
+SAMPLES_PER_VIDEO = 7
 TARGETS = (
     Target("micro_f1"),
     Target("macro_f1"),
@@ -47,37 +48,36 @@ def draw(rng: np.random.Generator, samples: int, bias: np.ndarray | float = 0.0)
 
 
 def search(scores: np.ndarray, truth: np.ndarray) -> dict[str, object]:
-    """Milliseconds of every search, and those of the usual grid of 99 thresholds."""
+    """Times of every search, and those of the usual grid of 99 thresholds."""
 
     def grid() -> float:
         levels = np.arange(0.01, 1, 0.01)
-        return max(f1_score(truth, scores > level, average="micro") for level in levels)
+        return max(f1_score(truth, decide(scores, level), average="micro") for level in levels)
 
-    milliseconds = {
-        f"{target.name}, {name}": 1e3 * best_of(lambda s=find, t=target: s(scores, truth, t), 10)
+    times = {
+        f"{target.name}, {name}": spread(timed(lambda s=find, t=target: s(scores, truth, t), 1))
         for target in TARGETS
         for name, find in (("shared", shared_threshold), ("per label", label_thresholds))
     }
-    exact = shared_threshold(scores, truth, Target())
+    exact = shared_threshold(scores, truth, Target("micro_f1"))
     return {
         "samples": len(scores),
-        "labels": scores.shape[1],
-        "milliseconds": milliseconds,
+        "labels": len(LABELS),
+        "times": times,
         "scikit_learn_grid_of_99": {
-            "milliseconds": 1e3 * best_of(grid, 1),
+            **spread(timed(grid)),
             "micro_f1": grid(),
-            "micro_f1_of_exact_search": f1_score(truth, scores > exact, average="micro"),
+            "micro_f1_of_exact_search": micro_f1(decide(scores, exact), truth),
         },
     }
 
 
-def whole_calibration(drawn: Drawn) -> float:
-    """Seconds for thresholds with their cross-fitting, probabilities and a conformal cut."""
+def whole_calibration(drawn: Drawn) -> dict[str, float]:
+    """Time of thresholds with their cross-fitting, probabilities and a conformal threshold."""
     scores, truth, videos = drawn
-    ids = tuple(map(str, range(len(scores))))
-    groups = tuple(map(str, videos))
-    record = Scores(scores, truth, ids, groups, LABELS, "valid", "none", True)
-    return best_of(lambda: calibrate(record, CalibrationSettings()), 3)
+    ids, groups = tuple(map(str, range(len(scores)))), tuple(map(str, videos))
+    record = Scores(scores_info("valid"), scores, truth, ids, groups)
+    return spread(timed(lambda: calibrate(record, CalibrationSettings())))
 
 
 def automatic_against_fixed(draws: int) -> list[dict[str, object]]:
@@ -100,7 +100,7 @@ def automatic_against_fixed(draws: int) -> list[dict[str, object]]:
             selection = select_thresholds(scores, truth, videos, folds, settings)
             scores, truth, _ = draw(rng, 2000, bias)
             automatic, fixed = (
-                f1_score(truth, scores > thresholds, average="micro")
+                micro_f1(decide(scores, thresholds), truth)
                 for thresholds in (selection.thresholds, settings.fixed)
             )
             gains.append(automatic - fixed)
@@ -119,18 +119,20 @@ def automatic_against_fixed(draws: int) -> list[dict[str, object]]:
 
 
 def conformal_risk(draws: int) -> list[dict[str, object]]:
-    """Risk on 200 test videos of a cut made from 100 calibration videos."""
+    """Risk on 200 test videos of a threshold made from 100 calibration videos."""
     calibration = 100 * SAMPLES_PER_VIDEO
     rows = []
     for alpha in (0.05, 0.1, 0.2):
         risks, sizes = [], []
         for seed in range(draws):
             scores, truth, videos = draw(np.random.default_rng(seed), 3 * calibration)
-            groups = tuple(videos.tolist())
-            cut = conformal_cut(
+            groups = tuple(map(str, videos))
+            threshold = conformal_threshold(
                 scores[:calibration], truth[:calibration], groups[:calibration], alpha
             )
-            found = coverage(scores[calibration:], truth[calibration:], groups[calibration:], cut)
+            found = coverage(
+                scores[calibration:], truth[calibration:], groups[calibration:], threshold
+            )
             risks.append(found.false_negative_rate)
             sizes.append(found.mean_set_size)
         rows.append(
@@ -150,16 +152,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000, help="of the conformal simulation")
     draws = parser.parse_args().draws
-    drawn = draw(np.random.default_rng(0), SAMPLES)
-    report = {
-        "machine": machine(),
-        "search": search(*drawn[:2]),
-        "whole_calibration_seconds": whole_calibration(drawn),
-    }
+    drawn = draw(np.random.default_rng(0), TEST_SAMPLES)
+    figures = {"search": search(*drawn[:2]), "whole_calibration": whole_calibration(drawn)}
     if draws:
-        report["automatic_against_fixed"] = automatic_against_fixed(max(draws // 10, 1))
-        report["conformal_risk_control"] = conformal_risk(draws)
-    print(json.dumps({**report, "peak_memory_mb": peak_memory_mb()}, indent=2))
+        figures["automatic_against_fixed"] = automatic_against_fixed(max(draws // 10, 1))
+        figures["conformal_risk_control"] = conformal_risk(draws)
+    show("thresholds", **figures, peak_memory_mb=peak_memory_mb())
 
 
 if __name__ == "__main__":

@@ -1,97 +1,127 @@
 """One training step of CARAT at the paper's sizes: time, what it divides into, memory.
 
-Run with `python benchmarks/training_step.py --device cpu|cuda`; prints one JSON object. The
-contrast by the formula with materialised masks is timed in the same process, as the yardstick.
-Each row of the cost by batch size and length comes from a process of its own, so that its peak of
-memory is its own; on CUDA so do the rows of bfloat16 and `torch.compile`.
+Run with `python benchmarks/training_step.py --device cpu|cuda`; prints one JSON object. Everything
+runs as training does, with repeatable algorithms. The parts are timed inside the steps that they
+are parts of. Each row of the cost by batch size and length comes from a process of its own, so that
+its peak of memory is its own; on CUDA so do the rows of bfloat16 and `torch.compile`.
+
+`--against PATH` instead times the step of another checkout in turn with this one's, each time in a
+new process: is the step slower than it was?
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from statistics import median
+from unittest.mock import patch
 
 import torch
-from cases import in_own_process
-from contrast import TEMPERATURE, contrast_inputs, value_and_gradient
-from measure import best_of, machine, peak_memory_mb
+from measure import Clock, in_own_process, peak_memory_mb, show, spread, timed
 from torch.utils.flop_counter import FlopCounterMode
-from workload import BATCH, LABELS, LENGTH, TrainingStep, paper_network, random_batch
+from workload import BATCH, LENGTH, TrainingStep, paper_network, random_batch
 
-from mmer.models.settings import MODALITIES
 from mmer.samples.batches import Batch
+from mmer.systems.carat import network as carat
+from mmer.training.loop import repeatable
 
 BATCHES = (16, 32, 64, 128, 256)
 LENGTHS = (10, 30, 60, 120, 250, 500)
 # Attention over 500 steps with dropout is materialised on a CPU: 64 samples would not fit.
 BATCH_OF_LENGTHS = 16
-REPEATS = 5
+STEPS, ROUNDS = 10, 4
+ENCODERS, CONTRAST, OTHERS = "forward: encoders", "forward: contrast", "forward: others"
+
+# The same lines for both checkouts. Each checkout's own `workload` says how its step is called.
+_TIME_STEPS = """
+import json, sys, torch, mmer
+from torch.utils.benchmark import Timer
+from workload import BATCH, LENGTH, TrainingStep, paper_network, random_batch
+torch.use_deterministic_algorithms(True, warn_only=True)
+device = sys.argv[1]
+step, batch = TrainingStep(paper_network(device)), random_batch(BATCH, LENGTH, device)
+timer = Timer("step(batch)", globals=globals(), num_threads=torch.get_num_threads())
+times = timer.blocked_autorange(min_run_time=10).times
+print(json.dumps({"source": mmer.__file__, "times": times}))
+"""
 
 
-def divide(device: str) -> dict[str, object]:
-    """The step's parts, its arithmetic, and the yardstick, all in this process."""
+def at_paper_sizes(device: str) -> dict[str, object]:
+    """The step, its parts, and the least time that its arithmetic takes on this machine."""
     batch, step = random_batch(BATCH, LENGTH, device), TrainingStep(paper_network(device))
-    step(batch)
-    phases = [
-        {
-            "forward": best_of(lambda: step.forward(batch), 1),
-            "backward": best_of(step.backward, 1),
-            "optimiser": best_of(step.optimise, 1),
-        }
-        for _ in range(REPEATS)
-    ]
-    phase_s = {name: min(phase[name] for phase in phases) for name in phases[0]}
-    total = min(sum(phase.values()) for phase in phases)
-
-    vectors = BATCH * LABELS * 3 * len(MODALITIES)
-    slots = step.network.settings.queue
-    inputs = contrast_inputs(vectors, slots, device)
-    part_s = {
-        "encoders": best_of(lambda: _encode(step, batch), REPEATS),
-        "contrast": best_of(lambda: value_and_gradient("blockwise", inputs), REPEATS),
-        "optimiser": phase_s["optimiser"],
-    }
-    part_s["rest"] = total - sum(part_s.values())
-    plain = best_of(lambda: value_and_gradient("materialised", inputs), 2)
-    peak, products = _product_peak(device), _products(step, batch, vectors, slots)
+    measured = timed(lambda: step(batch), 10)
+    products, peak = _products(step, batch), _product_peak(device)
     return {
-        "step_s": total,
-        "phase_s": phase_s,
-        "part_s": part_s,
-        "materialised_contrast_s": plain,
-        "step_to_materialised_contrast": total / plain,
+        "step": spread(measured),
         "gflop_of_matrix_products": products / 1e9,
         "measured_peak_gflop_per_s": peak / 1e9,
         "arithmetic_floor_s": products / peak,
-        "step_to_floor": total * peak / products,
+        "step_to_floor": measured.median * peak / products,
+        "parts": parts(device, step, batch),
     }
 
 
-def _encode(step: TrainingStep, batch: Batch) -> None:
-    """The modalities' encoders with label attention, forward and backward."""
-    for modality, encoder in step.network.label_specific.items():
-        found, _ = encoder(batch.features[modality], batch.masks[modality])
-        found.sum().backward()
-    step.optimiser.zero_grad()
+def parts(device: str, step: TrainingStep, batch: Batch) -> dict[str, object]:
+    """Means over steps of the parts' times, which add up to the mean step.
+
+    The contrast finds its gradient together with its value: both are its part of the forward pass.
+    The optimiser's part holds clipping and the learning rate's schedule.
+    """
+    clock, state = Clock(device), step.state
+
+    def marked(function: Callable, before: str, after: str) -> Callable:
+        def call(*inputs):
+            clock.mark(before)
+            result = function(*inputs)
+            clock.mark(after)
+            return result
+
+        return call
+
+    for branch in state.network.label_specific.values():
+        branch.register_forward_pre_hook(lambda *_: clock.mark(OTHERS))
+        branch.register_forward_hook(lambda *_: clock.mark(ENCODERS))
+    state.optimiser.register_step_pre_hook(lambda *_: clock.mark("backward"))
+    contrast = marked(carat.supervised_contrast, OTHERS, CONTRAST)
+    after_step = marked(state.network.after_step, "optimiser", "after_step")
+    with (
+        patch.object(carat, "supervised_contrast", contrast),
+        patch.object(state, "losses", marked(state.losses, OTHERS, OTHERS)),
+        patch.object(state.network, "after_step", after_step),
+    ):
+        for _ in range(STEPS):
+            clock.mark(None)
+            step(batch)
+    seconds = clock.seconds()
+    total = sum(seconds.values())
+    return {
+        "steps": STEPS,
+        "mean_step_s": total / STEPS,
+        "mean_s": {part: value / STEPS for part, value in seconds.items()},
+        "share": {part: value / total for part, value in seconds.items()},
+    }
 
 
-def _products(step: TrainingStep, batch: Batch, vectors: int, slots: int) -> float:
+def _products(step: TrainingStep, batch: Batch) -> int:
     """Floating-point operations of the step's matrix products."""
-    with FlopCounterMode(display=False) as counter:
-        step.forward(batch)
-        step.backward()
-    step.optimiser.zero_grad()
-    # The counter does not know the in-place product that gathers the contrast's gradient.
-    uncounted = 2 * step.network.settings.latent * vectors * (vectors + slots)
-    return counter.get_total_flops() + uncounted
+    # The counter does not know the product in place: (n, k) times (k, m), added to (n, m).
+    in_place = {torch.ops.aten.addmm_: lambda _, a, b, **more: 2 * a[0] * a[1] * b[1]}
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        step(batch)
+    return counter.get_total_flops()
 
 
 def _product_peak(device: str) -> float:
     """Operations per second of a large square float32 matrix product."""
     size = 2048 if device == "cpu" else 8192
     a, b = (torch.randn(size, size, device=device) for _ in range(2))
-    a @ b
-    return 2 * size**3 / best_of(lambda: a @ b, REPEATS)
+    return 2 * size**3 / min(timed(lambda: a @ b).times)
 
 
 def cost(
@@ -103,10 +133,10 @@ def cost(
     step = TrainingStep(network, bfloat16=bfloat16, compiled=compiled)
     for _ in range(3 if compiled else 1):
         step(samples)
-    seconds = best_of(lambda: step(samples), 3)
+    measured = timed(lambda: step(samples), 3)
     return {
-        "step_s": seconds,
-        "samples_per_s": batch / seconds,
+        **spread(measured),
+        "samples_per_s": batch / measured.median,
         "peak_memory_mb": peak_memory_mb(device),
     }
 
@@ -124,29 +154,68 @@ def variants() -> list[dict[str, object]]:
     ]
 
 
+def against(device: str, there: Path) -> dict[str, object]:
+    """Steps of this checkout and of another, in turn: here, there, here, there.
+
+    A ratio below 1 says that the step is faster here; how far the rounds' ratios lie apart says
+    what such a ratio is worth.
+    """
+    checkouts = {"here": Path(__file__).parents[1], "there": there.resolve()}
+    times: dict[str, list[list[float]]] = {name: [] for name in checkouts}
+    for _ in range(ROUNDS):
+        for name, root in checkouts.items():
+            times[name].append(_times_of_steps(device, root))
+    medians = {name: [median(found) for found in rounds] for name, rounds in times.items()}
+    together = {name: list(chain(*rounds)) for name, rounds in times.items()}
+    middle = {name: median(found) for name, found in together.items()}
+    return {
+        "checkouts": {name: str(root) for name, root in checkouts.items()},
+        "median_s": middle,
+        "least_s": {name: min(found) for name, found in together.items()},
+        "median_s_by_round": medians,
+        "here_to_there": middle["here"] / middle["there"],
+        "here_to_there_by_round": [a / b for a, b in zip(*medians.values(), strict=True)],
+    }
+
+
+def _times_of_steps(device: str, root: Path) -> list[float]:
+    path = os.pathsep.join([str(root / "src"), str(root / "benchmarks")])
+    environment = {**os.environ, "PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    command = [sys.executable, "-c", _TIME_STEPS, device]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, cwd=root, env=environment
+    )
+    found = json.loads(done.stdout)
+    if not Path(found["source"]).is_relative_to(root):
+        raise RuntimeError(f"{found['source']} was timed instead of {root}")
+    return found["times"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--case", type=json.loads, help="measure one case only, a JSON object")
+    parser.add_argument("--against", type=Path, help="another checkout, to compare the step with")
     arguments = parser.parse_args()
-    device = arguments.device
-    if arguments.case:
-        print(json.dumps(cost(device, **arguments.case)))
+    device, sizes = arguments.device, {"batch": BATCH, "length": LENGTH}
+    if arguments.against:
+        found = against(device, arguments.against)
+        show("training_step against another checkout", device=device, sizes=sizes, **found)
         return
-    by_batch = [{"batch": batch, "length": LENGTH} for batch in BATCHES]
-    by_length = [{"batch": BATCH_OF_LENGTHS, "length": length} for length in LENGTHS]
-    report = {
-        "benchmark": "training_step",
-        "machine": machine(),
-        "device": device,
-        "sizes": {"batch": BATCH, "length": LENGTH, "temperature": TEMPERATURE},
-        "paper_sizes": divide(device),
-        "cost_by_batch": costs(device, by_batch),
-        "cost_by_length": costs(device, by_length),
-    }
-    if device == "cuda":
-        report["precision_and_compilation"] = costs(device, variants())
-    print(json.dumps(report, indent=2))
+    with repeatable(torch.device(device)):
+        if arguments.case:
+            print(json.dumps(cost(device, **arguments.case)))
+            return
+        figures = {
+            "paper_sizes": at_paper_sizes(device),
+            "cost_by_batch": costs(device, [{"batch": n, "length": LENGTH} for n in BATCHES]),
+            "cost_by_length": costs(
+                device, [{"batch": BATCH_OF_LENGTHS, "length": length} for length in LENGTHS]
+            ),
+        }
+        if device == "cuda":
+            figures["precision_and_compilation"] = costs(device, variants())
+    show("training_step", device=device, sizes=sizes, **figures)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Threads of several tests on few cores would wait for each other; before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from pathlib import Path
 

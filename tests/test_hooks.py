@@ -271,11 +271,11 @@ def test_every_epoch_is_logged_once_whether_it_was_told_or_only_saved(run, tmp_p
     entries = {"toy.best.history": entry(tmp_path, "a", History, metadata=HISTORY)}
     seen = run([node(lambda: train(3, told), None, "toy.best.history")], catalog_of(entries))
     assert history_of(seen, "best/train/total") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert history_of(seen, "best/valid/selection") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert history_of(seen, "best/valid/micro_f1") == [(1, 0.1), (2, 0.2), (3, 0.3)]
     assert set(seen.data.metrics) == {
         "best/train/total",
-        "best/train/seconds",
-        "best/valid/selection",
+        "best/epoch_seconds",
+        "best/valid/micro_f1",
     }
 
 

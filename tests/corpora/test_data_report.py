@@ -121,17 +121,26 @@ def test_duplicates_inside_a_split_are_found(splits, report):
     samples = splits["train"]
     samples[7].features = samples[2].features
     samples[9].sample_id = samples[4].sample_id
-    found = report().splits["train"]
-    assert found.repeated_features.count == 1
-    assert found.repeated_features.examples == ((samples[2].sample_id, samples[7].sample_id),)
-    assert found.repeated_ids.count == 1
+    found = report()
+    twins, repeated = (samples[2].sample_id, samples[7].sample_id), samples[4].sample_id
+    assert _duplicates(found) == {
+        ("train", "train", "features"): (twins,),
+        ("train", "train", "id"): ((repeated, repeated),),
+    }
+    assert f"train: 1 samples repeat the id of another: {repeated}" in found.findings
+
+
+def _duplicates(found: DataReport) -> dict[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Splits and what they share -> the pairs, all of which are examples."""
+    assert all(row.count == len(row.examples) for row in found.duplicates)
+    return {(*row.splits, row.what): row.examples for row in found.duplicates}
 
 
 def test_samples_that_differ_in_one_value_are_no_duplicates(splits, report):
     first, second = splits["train"][2], splits["train"][7]
     second.features = {m: rows.copy() for m, rows in first.features.items()}
     second.features["audio"][-1, -1] += 1e-3
-    assert report().splits["train"].repeated_features.count == 0
+    assert report().duplicates == ()
 
 
 def test_rows_that_move_to_another_modality_are_no_duplicates(toy_info, splits, report):
@@ -142,8 +151,7 @@ def test_rows_that_move_to_another_modality_are_no_duplicates(toy_info, splits, 
             sample.features = dict.fromkeys(features, rows * (10 + i + 100 * at))
     splits["train"][0].features = {"text": rows, "visual": None, "audio": rows}
     splits["train"][1].features = {"text": rows, "visual": rows, "audio": None}
-    found = report(features=features)
-    assert found.splits["train"].repeated_features.count == 0
+    assert report(features=features).duplicates == ()
 
 
 def test_any_modalities_are_described(splits, report):
@@ -161,8 +169,7 @@ def test_samples_without_features_are_counted_and_equal_no_other(splits, report)
             sample.features = dict.fromkeys(sample.features)
     found = report()
     assert found.splits["train"].without_features == 2
-    assert found.splits["train"].repeated_features.count == 0
-    assert all(row.count == 0 for row in found.shared)
+    assert found.duplicates == ()
     assert "train: 2 samples have no feature at all" in found.findings
 
 
@@ -170,11 +177,14 @@ def test_what_two_splits_share_is_found(splits, report):
     splits["test"][1].sample_id = splits["valid"][3].sample_id
     splits["valid"][2].features = splits["train"][5].features
     found = report()
-    shared = {(*row.splits, row.what): row for row in found.shared if row.count}
-    assert set(shared) == {("valid", "test", "sample ids"), ("train", "valid", "features")}
-    twins = f"{splits['train'][5].sample_id} = {splits['valid'][2].sample_id}"
-    assert shared["train", "valid", "features"].examples == (twins,)
-    assert f"train and valid share 1 features: {twins}" in found.findings
+    same, twins = splits["valid"][3], (splits["train"][5], splits["valid"][2])
+    assert _duplicates(found) == {
+        ("valid", "test", "id"): ((same.sample_id, same.sample_id),),
+        ("train", "valid", "features"): (tuple(sample.sample_id for sample in twins),),
+    }
+    assert f"valid and test: 1 samples repeat the id of another: {same.sample_id}" in found.findings
+    names = " = ".join(sample.sample_id for sample in twins)
+    assert f"train and valid: 1 samples repeat the features of another: {names}" in found.findings
 
 
 def test_splits_that_share_a_group_are_refused(splits, report):

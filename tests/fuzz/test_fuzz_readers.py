@@ -24,7 +24,7 @@ def _findings(results: dict[str, dict]) -> dict[str, str]:
 
 
 def test_some_broken_files_are_refused_or_read_right() -> None:
-    results = _results(every=20)
+    results = _results(every=48)
     assert len(results) == 8
     assert _findings(results) == {}
     assert all(result["refused"] for result in results.values())

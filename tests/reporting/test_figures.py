@@ -11,7 +11,6 @@ from mmer.corpora.data_report import (
     CountBesidePublished,
     DataReport,
     Quantiles,
-    Repeated,
     SplitReport,
 )
 from mmer.errors import InputError
@@ -52,8 +51,6 @@ def make_report(synthetic: bool) -> DataReport:
         cleaned_values={"words": 0, "face": 0},
         cleaned_samples={"words": 0, "face": 0},
         constant_features={"words": (), "face": ()},
-        repeated_ids=Repeated(count=0, examples=()),
-        repeated_features=Repeated(count=0, examples=()),
     )
     widths = {"words": 3, "face": 2}
     info = TableInfo(
@@ -68,7 +65,7 @@ def make_report(synthetic: bool) -> DataReport:
     return DataReport(
         info=info,
         splits={"train": split, "valid": split, "test": split},
-        shared=(),
+        duplicates=(),
         published=(CountBesidePublished(what="samples", split="train", ours=20, published=25),),
         findings=("every sample lacks face",),
     )

@@ -30,7 +30,7 @@ SMALL = {
     "queue": 128,
     "max_length": 10,
 }
-POOLED = PooledSystem(), PooledSettings(network={"step_width": 8, "hidden": 8}, training=TRAINING)
+POOLED = PooledSystem(), PooledSettings(network={"step_width": 8}, training=TRAINING)
 CARAT = CaratSystem(), CaratSettings(network=SMALL, training=TRAINING)
 
 

@@ -26,7 +26,7 @@ Build = Callable[[], Network]
 
 
 def pooled(samples: Samples, **changes: object) -> Build:
-    settings = PooledNetworkSettings(**{"step_width": 8, "hidden": 16, **changes})
+    settings = PooledNetworkSettings(**{"step_width": 8, **changes})
     return lambda: PooledNetwork(settings, samples.info.widths, len(samples.info.labels))
 
 

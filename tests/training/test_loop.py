@@ -85,7 +85,7 @@ def test_the_best_epoch_is_kept(packed, building, threshold):
     assert ("0.5" in history.criterion) == (threshold is not None)
 
 
-def test_the_best_shared_threshold_is_never_worse_than_a_fixed_one(toy_scores):
+def test_the_best_shared_threshold_is_never_worse_than_a_fixed_one():
     rng = np.random.default_rng(0)
     scores, truth = rng.random((40, 3)), rng.integers(0, 2, (40, 3))
     fixed = best_micro_f1(scores, truth, 0.5)
@@ -113,7 +113,6 @@ class Witness(Network):
 
     def scores(self, batch: Batch) -> Tensor:
         self.seen.append(f"scores, training: {self.training}")
-        # Whoever comes first in the table counts for more, so that it shows who is looked at.
         return torch.full_like(batch.labels, 0.5)
 
     def set_input_statistics(self, mean, scale) -> None:

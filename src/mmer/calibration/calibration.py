@@ -9,11 +9,7 @@ from pydantic import Field, model_validator
 
 from mmer.calibration.conformal import ConformalThreshold, conformal_threshold
 from mmer.calibration.folds import group_folds
-from mmer.calibration.probabilities import (
-    LabelProbabilities,
-    calibrate_label,
-    uncalibrated_label,
-)
+from mmer.calibration.probabilities import LabelProbabilities, calibrate_label, uncalibrated_label
 from mmer.calibration.selection import Candidate, select_thresholds
 from mmer.calibration.settings import CalibrationSettings
 from mmer.errors import InputError
@@ -30,13 +26,10 @@ class Calibration(Record):
         method: Where they come from: "fixed", "shared", "per_label", or "fixed by the system".
         target: What they were to make large; empty if they are the system's.
         reason: Why this method.
-        candidates: Every method's cross-fitted value of the target.
-        probabilities: Per label, the calibrator with its log losses and reliability.
         conformal: A threshold for each alpha.
         model: Digest of the model that gave the scores.
         fingerprint: Of the sample tables that the scores stand on.
-        samples: Number of validation samples.
-        groups: Number of their groups.
+        samples, groups: Numbers of those in validation.
         positives: L numbers of validation samples that have the label.
         synthetic: True if the samples are synthetic, or those that the model learned from.
         notes: What could not be done as asked, and what was done instead.
@@ -71,18 +64,11 @@ class Calibration(Record):
         Raises:
             InputError: `model` or `fingerprint` is not that of the scores this was made from.
         """
-        for key, what, mine, given in (
-            ("model", "the model", self.model, model),
-            ("fingerprint", "the sample tables", self.fingerprint, fingerprint),
-        ):
-            if given != mine:
-                raise InputError(
-                    "calibration",
-                    key,
-                    f"{what} that it was made for ({mine})",
-                    given,
-                    "Calibrate again (--tags=calibration, or the whole pipeline).",
-                )
+        remedy = "Calibrate again (--tags=calibration, or the whole pipeline)."
+        for key, given in (("model", model), ("fingerprint", fingerprint)):
+            if given != getattr(self, key):
+                expected = f"the {key} that it was made for ({getattr(self, key)})"
+                raise InputError("calibration", key, expected, given, remedy)
 
 
 def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
@@ -90,23 +76,23 @@ def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
 
     A system with a threshold of its own keeps it, and its scores are its probabilities.
 
-    Args:
-        scores: Of the validation split.
-        settings: What to aim at, and how.
-
     Raises:
         InputError: The scores are of another split; or something is to be chosen and there is no
             positive label at all, or only one group, so that nothing can be judged on groups held
             out.
     """
+    where = f"scores of {scores.info.title} on {scores.info.split}"
     if scores.info.split != "valid":
         expected = "valid: nothing is chosen on another split"
-        raise InputError(_where(scores), "split", expected, scores.info.split)
+        raise InputError(where, "split", expected, scores.info.split)
     if scores.info.fixed_threshold is not None:
         return _fixed_by_the_system(scores, scores.info.fixed_threshold)
-    _check_enough(scores)
+    if not scores.truth.any():
+        raise InputError(where, "truth", "at least one positive label", "none")
     values, truth, groups = scores.scores.astype(np.float64), scores.truth, scores.groups
-    folds = group_folds(groups, min(settings.folds, int(groups.max()) + 1))
+    if (count := int(groups.max()) + 1) < 2:
+        raise InputError(where, "group_ids", "at least 2 groups, so that one can be held out", "1")
+    folds = group_folds(groups, min(settings.folds, count))
     selection = select_thresholds(values, truth, groups, folds, settings)
     labels = tuple(
         calibrate_label(values[:, column], truth[:, column], folds, settings.minimum_positives)
@@ -129,36 +115,9 @@ def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
 
 
 def probabilities(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
-    """(N, L) probabilities of scores (N, L).
-
-    Raises:
-        InputError: Another number of columns, or a score that is not a number.
-    """
-    scores, labels = np.asarray(scores, np.float64), calibration.labels
-    if scores.ndim != 2 or scores.shape[1] != len(labels):
-        expected = f"(N, {len(labels)}), one column per label"
-        raise InputError("scores", "shape", expected, scores.shape)
-    if np.isnan(scores).any():
-        row, column = np.argwhere(np.isnan(scores))[0]
-        raise InputError("scores", f"row {row}, {labels[column]}", "a number", "NaN")
-    columns = zip(calibration.probabilities, scores.T, strict=True)
+    """(N, L) probabilities of scores (N, L)."""
+    columns = zip(calibration.probabilities, np.asarray(scores, np.float64).T, strict=True)
     return np.stack([label.calibrator(column) for label, column in columns], axis=1)
-
-
-def _where(scores: Scores) -> str:
-    return f"scores of {scores.info.title} on {scores.info.split}"
-
-
-def _check_enough(scores: Scores) -> None:
-    if not scores.truth.any():
-        raise InputError(_where(scores), "truth", "at least one positive label", "none")
-    if not scores.groups.any():
-        raise InputError(
-            _where(scores),
-            "group_ids",
-            "at least 2 groups, so that one can be held out",
-            f"one, {scores.group_ids[0]}",
-        )
 
 
 def _record(scores: Scores, *, thresholds: np.ndarray, **chosen: Any) -> Calibration:
@@ -203,21 +162,17 @@ def _notes(
     conformal: tuple[ConformalThreshold, ...],
 ) -> tuple[str, ...]:
     """What could not be done as asked, in words."""
-    notes = []
-    groups = len(set(scores.group_ids))
+    notes, groups, asked = [], len(set(scores.group_ids)), settings.minimum_positives
     if groups < settings.folds:
         notes.append(f"cross-fitting in {groups} folds: there are only {groups} groups")
-    for label, positives in zip(scores.labels, scores.truth.sum(axis=0), strict=True):
-        if positives < settings.minimum_positives and chosen.method == "per_label":
+    columns = zip(scores.labels, scores.truth.sum(axis=0), labels, strict=True)
+    for label, positives, calibrated in columns:
+        if positives < asked and chosen.method == "per_label":
             notes.append(
-                f"{label}: takes the shared threshold, with {positives} positives in validation "
-                f"where {settings.minimum_positives} are asked for"
+                f"{label}: takes the shared threshold: {positives} positives of {asked} asked for"
             )
-    notes += [
-        f"{label}: scores are taken as probabilities: {calibrated.note}"
-        for label, calibrated in zip(scores.labels, labels, strict=True)
-        if calibrated.note
-    ]
+        if calibrated.note:
+            notes.append(f"{label}: scores are taken as probabilities: {calibrated.note}")
     notes += [
         f"alpha {one.alpha:g} is out of reach with {one.groups} groups: every label is in every set"
         for one in conformal

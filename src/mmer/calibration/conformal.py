@@ -37,8 +37,7 @@ class ConformalThreshold(Record):
     """The threshold that makes prediction sets for one alpha.
 
     Attributes:
-        alpha: What the expected loss of a new group is at most: the mean over its samples, those
-            without a true label counting 0, of the share of a sample's labels that its set misses.
+        alpha: What the expected loss of a new group is at most.
         threshold: A label is in the set if its score is above this.
         bound: The left side of the inequality at this threshold.
         groups: n, the number of calibration groups.
@@ -61,7 +60,6 @@ class Coverage(Record):
         false_negative_rate_of_samples: Mean over samples, those without a true label counting 0.
         covered: Share of samples whose true labels are all in their set.
         mean_set_size: Labels per set.
-        groups: Number of groups.
     """
 
     false_negative_rate: float
@@ -74,31 +72,23 @@ class Coverage(Record):
 def conformal_threshold(
     scores: np.ndarray, truth: np.ndarray, group_ids: tuple[str, ...], alpha: float
 ) -> ConformalThreshold:
-    """Find the highest threshold whose bound is at most `alpha`.
+    """The highest threshold whose bound is at most `alpha`.
 
-    Args:
-        scores: (N, L) in [0, 1], of samples that the model was not fitted on.
-        truth: (N, L) 0 or 1.
-        group_ids: N names of groups; give the samples' own names to take samples as units.
-        alpha: Between 0 and 1.
+    Scores and truth (N, L) are of samples that the model was not fitted on.
     """
-    groups = len(set(group_ids))
     bounds, levels = _bounds(scores, truth, group_ids)
     holds = bounds <= alpha + _ROUNDING
-    if not holds.any():
-        bound = 1 / (groups + 1)
-        return ConformalThreshold(
-            alpha=alpha, threshold=_ALL, bound=bound, groups=groups, feasible=False
-        )
-    count = int(holds.argmax())  # so many true labels must be in their sets
-    threshold = _just_below(levels[count - 1]) if count else _NONE
-    entered = int(decide(levels, threshold).sum())  # those of equal score enter together
+    threshold = _ALL
+    if holds.any():
+        count = int(holds.argmax())  # so many true labels must be in their sets
+        threshold = _just_below(levels[count - 1]) if count else _NONE
+    entered = decide(levels, threshold).sum()  # those of equal score enter together
     return ConformalThreshold(
         alpha=alpha,
         threshold=threshold,
-        bound=float(bounds[entered]),
-        groups=groups,
-        feasible=True,
+        bound=bounds[entered],
+        groups=len(set(group_ids)),
+        feasible=holds.any(),
     )
 
 
@@ -108,14 +98,7 @@ def coverage(
     group_ids: tuple[str, ...],
     threshold: ConformalThreshold,
 ) -> Coverage:
-    """What the sets of `threshold` miss on samples with known truth.
-
-    Args:
-        scores: (N, L) in [0, 1].
-        truth: (N, L) 0 or 1.
-        group_ids: N names of groups.
-        threshold: From calibration.
-    """
+    """What the sets of scores (N, L) under `threshold` miss of the truth (N, L)."""
     sets = decide(scores, threshold.threshold)
     missed = ((truth > 0) & ~sets).sum(axis=1)
     losses = ratio(missed, truth.sum(axis=1))
@@ -131,10 +114,7 @@ def coverage(
 def _bounds(
     scores: np.ndarray, truth: np.ndarray, group_ids: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(K + 1,) bound when the k true labels of highest score are in their sets; (K,) their scores.
-
-    K is the number of true labels of all samples.
-    """
+    """(K + 1,) bound when the k of K true labels of highest score are found; (K,) their scores."""
     weights = _sample_weights(group_ids)
     # A true label that enters its sample's set takes this much off the mean loss.
     relief = ratio(weights, truth.sum(axis=1))

@@ -7,13 +7,9 @@ from sklearn.model_selection import GroupKFold
 
 
 def group_folds(groups: np.ndarray, folds: int) -> np.ndarray:
-    """(N,) number of the fold that holds each sample out.
+    """(N,) number of the fold that holds each sample out, of group numbers (N,).
 
     No group is in two folds, the folds are about equally large, nothing is drawn at random.
-
-    Args:
-        groups: (N,) group numbers.
-        folds: How many, at most the number of groups.
     """
     fold = np.empty(len(groups), np.int64)
     for number, (_, held_out) in enumerate(GroupKFold(folds).split(groups, groups=groups)):

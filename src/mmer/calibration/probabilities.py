@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -15,7 +15,7 @@ from mmer.schema import Record
 CalibratorMethod = Literal["identity", "temperature", "isotonic"]
 
 # Simplest first: the first of equals is taken.
-_METHODS: tuple[CalibratorMethod, ...] = ("identity", "temperature", "isotonic")
+_METHODS: tuple[CalibratorMethod, ...] = get_args(CalibratorMethod)
 _LOG_TEMPERATURES = (np.log(1 / 20), np.log(20))
 _SMALLEST_SCORE = 1e-12
 _BINS = 10
@@ -28,8 +28,7 @@ class Calibrator(Record):
         method: "identity"; "temperature" (the score's log-odds are divided by `temperature`); or
             "isotonic" (straight lines between knots, constant outside).
         temperature: Above 1 if the scores are too sure of themselves.
-        knot_scores: Where the isotonic map has knots, ascending.
-        knot_probabilities: What it is there.
+        knot_scores, knot_probabilities: Of the isotonic map, ascending.
     """
 
     method: CalibratorMethod = "identity"
@@ -70,9 +69,8 @@ class LabelProbabilities(Record):
 
     Attributes:
         calibrator: The one to use, fitted on the whole validation split.
-        log_losses: Cross-fitted log loss of each method that was tried.
-        before: Reliability of the scores themselves.
-        after: Reliability of the chosen method's probabilities.
+        log_losses: Of each method that was tried.
+        before, after: Of the scores themselves, and of the chosen method's probabilities.
         note: Why nothing was tried, if so.
     """
 
@@ -84,15 +82,10 @@ class LabelProbabilities(Record):
 
 
 def fit_calibrator(method: CalibratorMethod, scores: np.ndarray, truth: np.ndarray) -> Calibrator:
-    """Fit one label's calibrator.
+    """One label's calibrator, fitted on scores (N,) in [0, 1] and truth (N,) 0 or 1.
 
     Temperature: Guo et al. 2017, by maximum likelihood, between 1/20 and 20. Isotonic:
     scikit-learn's, kept away from 0 and 1 by 1/(N+2), which N samples cannot tell from them.
-
-    Args:
-        method: "identity", "temperature" or "isotonic".
-        scores: (N,) in [0, 1].
-        truth: (N,) 0 or 1.
     """
     if method == "temperature":
         odds = _log_odds(scores)
@@ -119,21 +112,15 @@ def calibrate_label(
 ) -> LabelProbabilities:
     """Choose one label's calibrator by cross-fitted log loss.
 
-    Args:
-        scores: (N,) in [0, 1].
-        truth: (N,) 0 or 1.
-        folds: (N,) the fold that holds each sample out; a group is in one fold.
-        minimum: With fewer samples than this on either side nothing is fitted.
+    With fewer than `minimum` samples with or without the label nothing is fitted.
     """
     positives = int(truth.sum())
     if min(positives, len(truth) - positives) < minimum:
         note = f"{positives} of {len(truth)} samples have the label: too few on one side to fit"
         return uncalibrated_label(scores, truth, note)
     held_out = {method: _held_out(method, scores, truth, folds) for method in _METHODS}
-    losses: dict[str, float] = {
-        m: float(log_loss(truth, p, labels=[0, 1])) for m, p in held_out.items()
-    }
-    chosen = min(_METHODS, key=lambda method: losses[method])
+    losses = {method: _loss(truth, given) for method, given in held_out.items()}
+    chosen = min(losses, key=losses.__getitem__)
     return LabelProbabilities(
         calibrator=fit_calibrator(chosen, scores, truth),
         log_losses=losses,
@@ -147,7 +134,7 @@ def uncalibrated_label(scores: np.ndarray, truth: np.ndarray, note: str) -> Labe
     diagram = reliability(scores, truth)
     return LabelProbabilities(
         calibrator=Calibrator(),
-        log_losses={"identity": float(log_loss(truth, scores, labels=[0, 1]))},
+        log_losses={"identity": _loss(truth, scores)},
         before=diagram,
         after=diagram,
         note=note,
@@ -157,17 +144,21 @@ def uncalibrated_label(scores: np.ndarray, truth: np.ndarray, note: str) -> Labe
 def reliability(probabilities: np.ndarray, truth: np.ndarray) -> Reliability:
     """Reliability diagram of probabilities (N,) in [0, 1] against truth (N,) 0 or 1."""
     bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
-    count = np.bincount(bins, minlength=_BINS)
-    filled = count > 0
-    count = count[filled]
-    probability = np.bincount(bins, probabilities, _BINS)[filled] / count
-    frequency = np.bincount(bins, truth, _BINS)[filled] / count
+    bins = np.unique(bins, return_inverse=True)[1]
+    count = np.bincount(bins)
+    probability, frequency = (
+        np.bincount(bins, values) / count for values in (probabilities, truth)
+    )
     return Reliability(
         probability=tuple(probability.tolist()),
         frequency=tuple(frequency.tolist()),
         count=tuple(count.tolist()),
         expected_calibration_error=float(np.average(abs(probability - frequency), weights=count)),
     )
+
+
+def _loss(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    return float(log_loss(truth, probabilities, labels=[0, 1]))
 
 
 def _held_out(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmer.calibration.settings import CalibrationSettings
-from mmer.calibration.targets import value_of
+from mmer.calibration.targets import Target, value_of
 from mmer.calibration.thresholds import label_thresholds, shared_threshold
 from mmer.metrics.counts import Counts
 from mmer.metrics.decisions import decide
@@ -30,7 +30,6 @@ class Candidate(Record):
     """A way of setting thresholds, and what it scored on validation groups it was not fitted on.
 
     Attributes:
-        method: "fixed", "shared" or "per_label".
         prior_positives: For "per_label": a label's own threshold weighs as many positives as the
             label has, the shared one weighs this many. 0 is no shrinkage. What is shrunk lies
             between two optima and is neither.
@@ -65,10 +64,7 @@ class Selection(NamedTuple):
 _WAYS = (
     Candidate(method="fixed"),
     Candidate(method="shared"),
-    *(
-        Candidate(method="per_label", prior_positives=prior)
-        for prior in (300.0, 100.0, 30.0, 10.0, 0.0)
-    ),
+    *(Candidate(method="per_label", prior_positives=prior) for prior in (300, 100, 30, 10, 0)),
 )
 
 
@@ -81,17 +77,16 @@ def select_thresholds(
 ) -> Selection:
     """Choose between a fixed, a shared and a threshold per label, shrunk more or less.
 
-    Args:
-        scores: (N, L) in [0, 1].
-        truth: (N, L) 0 or 1.
-        groups: (N,) group numbers 0 .. G-1.
-        folds: (N,) the fold that holds each sample out; a group is in one fold.
-        settings: Target, method, fixed threshold, minimum of positives.
+    Scores and truth are (N, L), group numbers (N,); `folds` (N,) are those of `group_folds`.
     """
     truth = truth.astype(bool)
-    present = _held_out_decisions(scores, truth, folds, settings)
+    target = Target(settings.target, settings.minimum_precision)
+    present = np.empty((len(_WAYS), *scores.shape), bool)
+    for fold in range(folds.max() + 1):
+        out = folds == fold
+        fitted = _fitted_thresholds(scores[~out], truth[~out], target, settings)
+        present[:, out] = [decide(scores[out], thresholds) for thresholds in fitted]
     counts = [Counts.by_group(decided, truth, groups) for decided in present]
-    target = settings.as_target()
     values = np.array([float(value_of(count.total(), target)[0]) for count in counts])
     left_out = np.stack([value_of(count.without_each(), target) for count in counts])  # (C, G)
     errors = _jackknife_error(left_out - left_out[0])
@@ -101,7 +96,7 @@ def select_thresholds(
     )
     index, best = _choose(candidates, left_out, settings.method)
     return Selection(
-        thresholds=_fitted_thresholds(scores, truth, settings)[index],
+        thresholds=_fitted_thresholds(scores, truth, target, settings)[index],
         chosen=candidates[index],
         candidates=candidates,
         reason=_reason(candidates, candidates[index], candidates[best], settings),
@@ -109,10 +104,9 @@ def select_thresholds(
 
 
 def _fitted_thresholds(
-    scores: np.ndarray, truth: np.ndarray, settings: CalibrationSettings
+    scores: np.ndarray, truth: np.ndarray, target: Target, settings: CalibrationSettings
 ) -> np.ndarray:
     """(C, L) thresholds of every candidate."""
-    target = settings.as_target()
     shared = shared_threshold(scores, truth, target)
     own = label_thresholds(scores, truth, target)
     positives = truth.sum(axis=0)
@@ -128,18 +122,6 @@ def _fitted_thresholds(
     return np.stack([thresholds(way) for way in _WAYS])
 
 
-def _held_out_decisions(
-    scores: np.ndarray, truth: np.ndarray, folds: np.ndarray, settings: CalibrationSettings
-) -> np.ndarray:
-    """(C, N, L) bool: each sample decided by thresholds fitted on the other folds."""
-    present = np.empty((len(_WAYS), *scores.shape), bool)
-    for fold in range(folds.max() + 1):
-        out = folds == fold
-        fitted = _fitted_thresholds(scores[~out], truth[~out], settings)
-        present[:, out] = [decide(scores[out], thresholds) for thresholds in fitted]
-    return present
-
-
 def _jackknife_error(left_out: np.ndarray) -> np.ndarray:
     """(...) standard error of a statistic from its values (..., G) without each group."""
     count = left_out.shape[-1]
@@ -152,13 +134,12 @@ def _choose(
     """Index of the candidate to use, and of the best of those that may be used."""
     values = np.array([c.value for c in candidates])
     if method == "auto":
-        eligible = np.array(
-            [c.gain > _ERRORS_TO_LEAVE_FIXED * c.standard_error for c in candidates]
-        )
-        if not eligible.any():
+        fit = [c.gain > _ERRORS_TO_LEAVE_FIXED * c.standard_error for c in candidates]
+        if not any(fit):
             return 0, 0
     else:
-        eligible = np.array([c.method == method for c in candidates])
+        fit = [c.method == method for c in candidates]
+    eligible = np.array(fit)
     best = int(np.where(eligible, values, -np.inf).argmax())
     margin = _ERRORS_OF_A_TIE * _jackknife_error(left_out[best] - left_out)
     return int(np.argmax(eligible & (values[best] - values <= margin))), best
@@ -172,14 +153,10 @@ def _reason(
 ) -> str:
     """Why `chosen` of those that may be used, of which `best` has the largest value."""
     if settings.method != "auto":
-        why = "as set"
-        if chosen.method == "per_label":
-            why += ", shrunk as far as held-out groups allow within one standard error"
-        return f"{chosen.name}: {why}."
+        shrunk = ", shrunk as far as held-out groups allow" if chosen.method == "per_label" else ""
+        return f"{chosen.name}: as set{shrunk}."
     if chosen.method == "fixed":
         other = max(candidates[1:], key=lambda c: c.value)
-        if other.gain <= 0:
-            return "fixed: no candidate scores better on held-out groups."
         return (
             f"fixed: no candidate gains more than {_ERRORS_TO_LEAVE_FIXED:g} standard errors on "
             f"held-out groups; the largest gain is {other.gain:.4f} (standard error "
@@ -191,7 +168,4 @@ def _reason(
     )
     if chosen == best:
         return f"{gain}, the most of those that gain more than chance explains."
-    return (
-        f"{gain}, and is the simplest within one standard error of the best that gains more than "
-        f"chance explains ({best.name}, {best.gain:.4f})."
-    )
+    return f"{gain}, the simplest within one standard error of ({best.name}, {best.gain:.4f})."

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from mmer.calibration.targets import Target, TargetName
+from mmer.calibration.targets import TargetName
 from mmer.schema import Settings
 
 Method = Literal["auto", "fixed", "shared", "per_label"]
@@ -42,7 +42,3 @@ class CalibrationSettings(Settings):
         if len(set(alphas)) < len(alphas):
             raise ValueError("each number may stand there once")
         return alphas
-
-    def as_target(self) -> Target:
-        """The target as the searches take it."""
-        return Target(self.target, self.minimum_precision)

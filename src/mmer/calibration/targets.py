@@ -41,9 +41,7 @@ def value_of(counts: Counts, target: Target) -> np.ndarray:
     """
     if target.name != "recall_at_precision":
         return np.nan_to_num(getattr(counts, target.name)())
-    hits, predicted, positives = (
-        values.sum(axis=-1) for values in (counts.hits, counts.predicted, counts.positives)
-    )
+    hits, predicted, positives = (values.sum(axis=-1) for values in counts[:3])
     shortfall = np.clip(target.minimum_precision - hits / np.maximum(predicted, 1), 0, None)
     price = np.where(predicted > 0, _PRICE_OF_MISSING_PRECISION * shortfall, 0)
     return ratio(hits, positives) - price

@@ -8,7 +8,7 @@ midway. Where several cuts are equally good, the one that predicts least is take
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,18 +18,7 @@ from mmer.metrics.decisions import decide
 
 
 def shared_threshold(scores: np.ndarray, truth: np.ndarray, target: Target) -> float:
-    """The one threshold for all labels that is best for the target.
-
-    All distinct scores are scanned: the optimum is exact.
-
-    Args:
-        scores: (N, L) in [0, 1].
-        truth: (N, L) 0 or 1.
-        target: What is to be large.
-
-    Returns:
-        The threshold, in [0, 1].
-    """
+    """The threshold in [0, 1] for all labels that is best for scores and truth (N, L), exactly."""
     scan = _Scan.of(scores, truth)
     pooled = _Scan.of(scan.scores.reshape(-1, 1), scan.truth.reshape(-1, 1))
     if target.name == "macro_f1":
@@ -42,7 +31,7 @@ def shared_threshold(scores: np.ndarray, truth: np.ndarray, target: Target) -> f
 
 
 def label_thresholds(scores: np.ndarray, truth: np.ndarray, target: Target) -> np.ndarray:
-    """One threshold per label, best for the target.
+    """(L,) one threshold per label in [0, 1], best for scores and truth (N, L).
 
     Macro-F1 and recall at a precision separate by label: one scan each, exact. Micro-F1 does not:
     Dinkelbach's iteration (Dinkelbach 1967, "On nonlinear fractional programming") over such scans,
@@ -50,14 +39,7 @@ def label_thresholds(scores: np.ndarray, truth: np.ndarray, target: Target) -> n
     shared threshold and from the best F1 thresholds; what it reaches cannot be improved by moving
     one label's threshold, and is never below the shared optimum, but it is a LOCAL optimum.
 
-    Args:
-        scores: (N, L) in [0, 1].
-        truth: (N, L) 0 or 1.
-        target: What is to be large.
-
-    Returns:
-        (L,) thresholds, in [0, 1]. A label without positives is never predicted, except where
-        "accuracy" does not mind.
+    A label without positives is never predicted, except where "accuracy" does not mind.
     """
     scan = _Scan.of(scores, truth)
     if target.name == "micro_f1":
@@ -75,13 +57,10 @@ def label_thresholds(scores: np.ndarray, truth: np.ndarray, target: Target) -> n
     return scan.thresholds(scan.best(_separate_values(scan, target)))
 
 
-@dataclass(frozen=True)
-class _Scan:
+class _Scan(NamedTuple):
     """The columns' scores in falling order. Cut k of a column predicts its k largest scores.
 
     Attributes:
-        scores: (N, L).
-        truth: (N, L) bool.
         order: (N, L) row of the k-th largest score.
         falling: (N, L) the scores in that order.
         hits: (N+1, L) positives among the k largest.

@@ -1,4 +1,4 @@
-"""What a corpus is: readers of its official files, a synthetic stand-in, published figures.
+"""What a corpus is: readers of its official files, a synthetic corpus, published figures.
 
 A corpus lives in a folder of its own and is named in `mmer.corpora.CORPORA`.
 """
@@ -33,12 +33,7 @@ LabelNames = Annotated[tuple[_Name, ...], Field(min_length=1), AfterValidator(_e
 
 
 class ValidationSplit(Settings):
-    """The validation split of a corpus that has none: groups drawn from the training split.
-
-    Attributes:
-        share: Of the training groups.
-        seed: Of the draw.
-    """
+    """The validation split of a corpus that has none: a share of the training split's groups."""
 
     share: float = Field(default=0.1, gt=0, lt=1)
     seed: NonNegativeInt = 1
@@ -48,10 +43,6 @@ class Ingestion(Settings):
     """How a corpus is read. Each corpus adds `reader` and, under every reader's name, its options.
 
     So the options of one reader do not meet another, whichever is chosen.
-
-    Attributes:
-        reader: Name of the reader.
-        validation: For files without a validation split.
     """
 
     reader: str
@@ -59,7 +50,7 @@ class Ingestion(Settings):
 
     @property
     def options(self) -> Settings:
-        """The chosen reader's."""
+        """Those of the chosen reader."""
         return getattr(self, self.reader)
 
     @property
@@ -76,7 +67,7 @@ class RawCorpus(Record):
     Attributes:
         path: The folder, or the file if the corpus is one file.
         synthetic: True if mmer wrote the files itself.
-        bayes_optimal: Metric -> the best expected value, known of synthetic files.
+        bayes_optimal: Metric -> the best expected value, known of synthetic corpora.
     """
 
     path: Path
@@ -86,18 +77,14 @@ class RawCorpus(Record):
 
 @dataclass(frozen=True)
 class CorpusSource:
-    """What every reader returns: a corpus that has been opened and checked.
+    """What every reader returns: a corpus that has been opened and checked; see also `TableInfo`.
 
     Attributes:
-        labels: L names.
-        features: Modality -> what its steps are, in the order in which modalities stand everywhere.
-        alignment: "word", "utterance" or "none" (see `TableInfo`).
-        files: Paths of all files that decide what the samples are.
+        files: All files that, with settings and groups, decide what the samples are.
         groups: Split -> the groups in it, in the order of their samples; "valid" may be missing.
-            With files and settings they decide what the samples are.
         read: Split -> iterator over its samples. Nothing is read before it is iterated.
-        groups_known: False if the files do not say which samples belong together.
-        persons: Of corpora with several persons.
+        notes: What a user should know of the files although they are right; logged when the corpus
+            is opened.
     """
 
     labels: tuple[str, ...]
@@ -108,6 +95,7 @@ class CorpusSource:
     read: Callable[[Split], Iterator[Sample]]
     groups_known: bool = True
     persons: Persons | None = None
+    notes: tuple[str, ...] = ()
 
 
 Reader = Callable[[Path, Any], CorpusSource]
@@ -115,13 +103,11 @@ Reader = Callable[[Path, Any], CorpusSource]
 
 
 class PublishedScore(Record):
-    """One row of published figures; a range where several people report it.
+    """One row of published figures; where several people report it, their lowest and highest.
 
     Attributes:
-        system: What was scored.
         setting: "aligned" or "unaligned" features.
-        micro_f1: Lowest and highest reported.
-        accuracy: Intersection over union, lowest and highest reported; None if not at hand.
+        accuracy: Intersection over union; None if not at hand.
         source: Who reports it, and how it was obtained.
     """
 
@@ -138,8 +124,7 @@ class Published(Record):
     Attributes:
         counts: What -> split -> count. What is "samples", "groups" or "samples with <label>"; the
             split may be "all".
-        scores: What others report on it.
-        caveats: What to know before comparing with those.
+        caveats: What to know before comparing with the scores.
     """
 
     counts: dict[str, dict[str, int]]
@@ -152,12 +137,10 @@ class Corpus:
     """All that the program knows of a corpus.
 
     Attributes:
-        title: Name for readers.
-        ingestion: Type of its `Ingestion` settings.
         readers: Name -> reader, the names that `ingestion.reader` can have.
-        synthetic: Type of the stand-in's settings; all have defaults, `seed` among them.
-        write_synthetic: Writes a stand-in in the official formats into an empty folder, and returns
-            the Bayes-optimal score: metric -> value.
+        synthetic: Settings of the synthetic corpus; all have defaults, `seed` among them.
+        write_synthetic: Writes it in the official formats into an empty folder, and returns the
+            Bayes-optimal score: metric -> value.
         download_instructions: Where the official files are to be had and where they go.
         code: Folders or modules of this package that make its samples, besides what all corpora
             share; see `fingerprint`.
@@ -181,9 +164,8 @@ class Manifest(Record):
 
     Attributes:
         corpus: Key in CORPORA.
-        raw: Where the files lie.
-        settings: The corpus's ingestion settings, as JSON holds them.
-        files: What was read, with digests; names are relative to the corpus's folder.
+        settings: Of its ingestion, as JSON holds them.
+        files: What was read, with digests.
         splits: Split -> its groups.
         fingerprint: Of files, settings and code: what the sample tables will carry.
     """

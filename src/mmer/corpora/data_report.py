@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from itertools import combinations, pairwise
+from itertools import combinations_with_replacement, islice, pairwise
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -46,35 +46,23 @@ class Quantiles(Record):
         """None if there is no value."""
         if not len(values):
             return None
-        names = ("minimum", "q5", "q25", "median", "q75", "q95", "maximum")
-        found = np.percentile(values, (0, 5, 25, 50, 75, 95, 100)).tolist()
-        return cls(**dict(zip(names, found, strict=True)), mean=float(values.mean()))
-
-
-class Repeated(Record):
-    """How many samples repeat an earlier one, and the first pairs of them."""
-
-    count: int
-    examples: tuple[tuple[str, str], ...]
+        found = [*np.percentile(values, (0, 5, 25, 50, 75, 95, 100)), values.mean()]
+        return cls(**dict(zip(cls.model_fields, found, strict=True)))
 
 
 class SplitReport(Record):
-    """What one split holds; M modalities and L labels by name.
+    """What one split holds; modalities and labels by name.
 
     Attributes:
-        samples, groups: How many.
-        lengths: Modality -> steps of the samples that have it; None if none has.
+        lengths: Steps of the samples that have the modality; None if none has.
         seconds: Durations of the samples whose times are known; None if those of none are.
-        label_counts, label_rates: Label -> samples that have it, and their share.
+        label_counts, label_rates: Samples that have the label, and their share.
         co_occurrence: (L, L) samples that have both labels.
-        labels_per_sample: Mean.
         without_label: Samples that have none.
-        missing: Modality -> samples that lack it.
-        without_features: Samples that lack all.
-        cleaned_values, cleaned_samples: Modality -> values that were not finite and are 0 in the
-            table, and in how many samples.
-        constant_features: Modality -> columns that never change.
-        repeated_ids, repeated_features: Samples that have an earlier one's id or features.
+        missing, without_features: Samples that lack the modality, or all.
+        cleaned_values, cleaned_samples: Values that were not finite and are 0 in the table, and in
+            how many samples.
+        constant_features: Columns that never change.
     """
 
     samples: int
@@ -91,17 +79,20 @@ class SplitReport(Record):
     cleaned_values: dict[str, int]
     cleaned_samples: dict[str, int]
     constant_features: dict[str, tuple[int, ...]]
-    repeated_ids: Repeated
-    repeated_features: Repeated
 
 
-class Shared(Record):
-    """What two splits have in common; nothing, if all is well."""
+class Duplicates(Record):
+    """Samples that repeat an earlier one of their split, or one of a split before.
+
+    Attributes:
+        splits: That of the samples repeated, and that of the `count` samples that repeat them.
+        examples: Sample ids of the first pairs.
+    """
 
     splits: tuple[Split, Split]
-    what: Literal["sample ids", "features"]
+    what: Literal["id", "features"]
     count: int
-    examples: tuple[str, ...]
+    examples: tuple[tuple[str, str], ...]
 
 
 class CountBesidePublished(Record):
@@ -122,16 +113,15 @@ class DataReport(Record):
     """What the sample tables of a corpus hold.
 
     Attributes:
-        info: What the tables say of themselves; that of the training split.
-        splits: Split -> what it holds.
-        shared: What more than one split has.
-        published: Counts beside the published ones; none for a synthetic corpus.
+        info: What the training split's table says of itself.
+        duplicates: None, if all is well.
+        published: None for a synthetic corpus.
         findings: Sentences on what deserves a look.
     """
 
     info: TableInfo
     splits: dict[Split, SplitReport]
-    shared: tuple[Shared, ...]
+    duplicates: tuple[Duplicates, ...]
     published: tuple[CountBesidePublished, ...]
     findings: tuple[str, ...]
 
@@ -143,7 +133,7 @@ def data_report(tables: dict[Split, SampleTable], corpus: Corpus) -> DataReport:
     what is kept per sample is its ids, lengths and a digest.
 
     Args:
-        tables: "train", "valid" and "test" -> sample table.
+        tables: Of all splits.
         corpus: Whose published counts stand beside ours.
 
     Raises:
@@ -151,71 +141,68 @@ def data_report(tables: dict[Split, SampleTable], corpus: Corpus) -> DataReport:
             settings, labels), or two of them share a group.
     """
     info = _common_info(tables)
-    scans = {split: _Scan.of(split, table) for split, table in tables.items()}
-    check_disjoint(f"sample tables of {info.corpus}", {s: scans[s].group_ids for s in scans})
-    splits = {split: scan.describe() for split, scan in scans.items()}
-    shared, published = tuple(_shared(scans)), tuple(_beside_published(info, corpus, splits))
-    findings = tuple(_findings(info, splits, shared, published))
+    read = {split: _read_through(split, table) for split, table in tables.items()}
+    splits = {split: counted for split, (counted, _) in read.items()}
+    names = {split: names for split, (_, names) in read.items()}
+    check_disjoint(f"sample tables of {info.corpus}", {s: names[s]["group_id"] for s in names})
+    duplicates = tuple(_duplicates(names))
+    published = () if info.synthetic else tuple(_beside_published(info, corpus, splits))
     return DataReport(
-        info=info, splits=splits, shared=shared, published=published, findings=findings
+        info=info,
+        splits=splits,
+        duplicates=duplicates,
+        published=published,
+        findings=tuple(_findings(info, splits, duplicates, published)),
     )
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """One split's table, its features read through.
+def _common_info(tables: dict[Split, SampleTable]) -> TableInfo:
+    if set(tables) != set(SPLITS):
+        raise InputError("data report", "tables", f"one for each of {SPLITS}", list(tables))
+    first = tables["train"].info
+    for split, table in tables.items():
+        for name, expected in first.model_copy(update={"split": split}):
+            if (found := getattr(table.info, name)) != expected:
+                expected = f"{expected}, as in the table of the training split"
+                remedy = "Run the alignment stage again for all splits."
+                raise InputError(table.path, name, expected, found, remedy)
+    return first
 
-    Attributes:
-        digests: Of each sample's features; its own name where it has none, to equal no other.
-        constant: Modality -> columns that never change.
-    """
 
-    info: TableInfo
-    rows: pa.Table
-    sample_ids: list[str]
-    group_ids: list[str]
-    digests: list[bytes]
-    constant: dict[str, tuple[int, ...]]
-
-    @classmethod
-    def of(cls, split: Split, table: SampleTable) -> _Scan:
-        rows, info = table.arrow(), table.info
-        if rows.num_rows == 0:
-            raise InputError(f"{info.corpus} {split}", "", "at least one sample", "none")
-        ids, hashes = (
-            rows["sample_id"].to_pylist(),
-            [blake2b(digest_size=16) for _ in range(len(rows))],
-        )
-        constant = {m: _digest(rows[m], hashes) for m in info.modalities}
-        for i in np.flatnonzero(_absent(rows, info).all(axis=1)):
-            hashes[i].update(ids[i].encode())
-        digests = [digest.digest() for digest in hashes]
-        return cls(info, rows, ids, rows["group_id"].to_pylist(), digests, constant)
-
-    def describe(self) -> SplitReport:
-        rows, modalities = self.rows, self.info.modalities
-        labels, cleaned = multi_hot(rows).astype(int), fixed_rows(rows["cleaned"].combine_chunks())
-        absent = _absent(rows, self.info)
-        steps = {m: pc.list_value_length(rows[m]).drop_null().to_numpy() for m in modalities}
-        seconds = pc.subtract(rows["end"], rows["start"]).drop_null().to_numpy()
-        return SplitReport(
-            samples=len(labels),
-            groups=len(set(self.group_ids)),
-            lengths={m: Quantiles.of(lengths) for m, lengths in steps.items()},
-            seconds=Quantiles.of(seconds),
-            label_counts=_named(self.info.labels, labels.sum(axis=0)),
-            label_rates=_named(self.info.labels, labels.mean(axis=0)),
-            co_occurrence=tuple(map(tuple, (labels.T @ labels).tolist())),
-            labels_per_sample=float(labels.sum(axis=1).mean()),
-            without_label=int((~labels.any(axis=1)).sum()),
-            missing=_named(modalities, absent.sum(axis=0)),
-            without_features=int(absent.all(axis=1).sum()),
-            cleaned_values=_named(modalities, cleaned.sum(axis=0)),
-            cleaned_samples=_named(modalities, (cleaned > 0).sum(axis=0)),
-            constant_features=self.constant,
-            repeated_ids=_repeated(self.sample_ids, self.sample_ids),
-            repeated_features=_repeated(self.digests, self.sample_ids),
-        )
+def _read_through(split: Split, table: SampleTable) -> tuple[SplitReport, pd.DataFrame]:
+    """What a table holds, and of each sample its ids and a digest of its features."""
+    rows, info = table.arrow(), table.info
+    if rows.num_rows == 0:
+        raise InputError(f"{info.corpus} {split}", "", "at least one sample", "none")
+    names = rows.select(["sample_id", "group_id"]).to_pandas()
+    labels = pd.DataFrame(multi_hot(rows).astype(int), columns=list(info.labels))
+    cleaned = pd.DataFrame(
+        fixed_rows(rows["cleaned"].combine_chunks()), columns=list(info.modalities)
+    )
+    absent = pd.DataFrame({m: rows[m].is_null().to_numpy() for m in info.modalities})
+    without = absent.all(axis=1)
+    hashes = [blake2b(digest_size=16) for _ in range(len(rows))]
+    constant = {m: _digest(rows[m], hashes) for m in info.modalities}
+    # A sample without any feature equals no other.
+    names["digest"] = names["sample_id"].where(without, [digest.digest() for digest in hashes])
+    lengths = {m: pc.list_value_length(rows[m]).drop_null().to_numpy() for m in info.modalities}
+    report = SplitReport(
+        samples=len(names),
+        groups=names["group_id"].nunique(),
+        lengths={m: Quantiles.of(steps) for m, steps in lengths.items()},
+        seconds=Quantiles.of(pc.subtract(rows["end"], rows["start"]).drop_null().to_numpy()),
+        label_counts=labels.sum().to_dict(),
+        label_rates=labels.mean().to_dict(),
+        co_occurrence=(labels.T @ labels).to_numpy().tolist(),
+        labels_per_sample=labels.sum(axis=1).mean(),
+        without_label=int((labels.sum(axis=1) == 0).sum()),
+        missing=absent.sum().to_dict(),
+        without_features=int(without.sum()),
+        cleaned_values=cleaned.sum().to_dict(),
+        cleaned_samples=(cleaned > 0).sum().to_dict(),
+        constant_features=constant,
+    )
+    return report, names
 
 
 def _digest(column: pa.ChunkedArray, hashes: list) -> tuple[int, ...]:
@@ -233,84 +220,46 @@ def _digest(column: pa.ChunkedArray, hashes: list) -> tuple[int, ...]:
     return tuple(np.flatnonzero(least == most).tolist())
 
 
-def _absent(rows: pa.Table, info: TableInfo) -> np.ndarray:
-    """(N, M) bool, where a sample lacks a modality."""
-    return np.stack([rows[m].is_null().to_numpy() for m in info.modalities], axis=1)
-
-
-def _common_info(tables: dict[Split, SampleTable]) -> TableInfo:
-    if set(tables) != set(SPLITS):
-        raise InputError("data report", "tables", f"one for each of {SPLITS}", list(tables))
-    first = tables["train"].info
-    for split, table in tables.items():
-        expected = first.model_copy(update={"split": split})
-        for name in TableInfo.model_fields:
-            if getattr(table.info, name) != getattr(expected, name):
-                raise InputError(
-                    table.path,
-                    name,
-                    f"{getattr(expected, name)}, as in the table of the training split",
-                    getattr(table.info, name),
-                    "Run the alignment stage again for all splits.",
+def _duplicates(names: dict[Split, pd.DataFrame]) -> Iterator[Duplicates]:
+    kinds: dict[str, Literal["id", "features"]] = {"sample_id": "id", "digest": "features"}
+    for (first, ours), (second, theirs) in combinations_with_replacement(names.items(), 2):
+        for key, what in kinds.items():
+            earlier = ours.drop_duplicates(key).set_index(key, drop=False)["sample_id"]
+            twins = theirs[key].map(earlier).dropna()
+            if first == second:
+                twins = twins[ours.duplicated(key)]
+            if len(twins):
+                pairs = zip(twins, theirs["sample_id"][twins.index], strict=True)
+                yield Duplicates(
+                    splits=(first, second),
+                    what=what,
+                    count=len(twins),
+                    examples=tuple(islice(pairs, _EXAMPLES)),
                 )
-    return first
-
-
-def _named(names: Sequence[str], values: np.ndarray) -> dict:
-    return dict(zip(names, values.tolist(), strict=True))
-
-
-def _repeated(keys: Iterable[str | bytes], names: list[str]) -> Repeated:
-    seen: dict[str | bytes, str] = {}
-    pairs = []
-    for key, name in zip(keys, names, strict=True):
-        if key in seen:
-            pairs.append((seen[key], name))
-        seen.setdefault(key, name)
-    return Repeated(count=len(pairs), examples=tuple(pairs[:_EXAMPLES]))
-
-
-def _shared(scans: dict[Split, _Scan]) -> Iterator[Shared]:
-    """Sample ids and identical features that two splits have in common."""
-    for first, second in combinations(scans, 2):
-        one, other = scans[first], scans[second]
-        named = dict(zip(one.digests, one.sample_ids, strict=True))
-        twins = zip(other.digests, other.sample_ids, strict=True)
-        common: dict[Literal["sample ids", "features"], set[str]] = {
-            "sample ids": set(one.sample_ids) & set(other.sample_ids),
-            "features": {f"{named[d]} = {name}" for d, name in twins if d in named},
-        }
-        for what, members in common.items():
-            examples = tuple(sorted(members)[:_EXAMPLES])
-            yield Shared(splits=(first, second), what=what, count=len(members), examples=examples)
 
 
 def _beside_published(
     info: TableInfo, corpus: Corpus, splits: dict[Split, SplitReport]
 ) -> Iterator[CountBesidePublished]:
-    if info.synthetic:
-        return
-    ours: dict[str, dict[str, int]] = {s: _counts(info, counted) for s, counted in splits.items()}
-    ours["all"] = {what: sum(ours[s][what] for s in splits) for what in ours["train"]}
-    for what, by_split in corpus.published_counts.items():
-        for split, published in by_split.items():
-            if what in (counts := ours[split]):
-                yield CountBesidePublished(
-                    what=what, split=split, ours=counts[what], published=published
-                )
-
-
-def _counts(info: TableInfo, counted: SplitReport) -> dict[str, int]:
-    """What of the published counts we know of a split."""
-    groups = {"groups": counted.groups} if info.groups_known else {}
-    labels = {f"samples with {label}": count for label, count in counted.label_counts.items()}
-    return {"samples": counted.samples, **groups, **labels}
+    counts = pd.DataFrame(
+        {
+            split: {"samples": counted.samples, "groups": counted.groups}
+            | {f"samples with {label}": count for label, count in counted.label_counts.items()}
+            for split, counted in splits.items()
+        }
+    )
+    counts["all"] = counts.sum(axis=1)
+    known = counts.index if info.groups_known else counts.index.drop("groups")
+    for what in known.intersection(corpus.published_counts):
+        for split, published in corpus.published_counts[what].items():
+            ours = int(counts.loc[what, split])
+            yield CountBesidePublished(what=what, split=split, ours=ours, published=published)
 
 
 def _findings(
     info: TableInfo,
     splits: dict[Split, SplitReport],
-    shared: Iterable[Shared],
+    duplicates: Iterable[Duplicates],
     published: Iterable[CountBesidePublished],
 ) -> Iterator[str]:
     if not info.groups_known:
@@ -319,10 +268,10 @@ def _findings(
             "of its own, so intervals and guarantees may promise too much, and splits may share "
             "recordings"
         )
-    for row in shared:
-        if row.count:
-            names = ", ".join(row.examples)
-            yield f"{row.splits[0]} and {row.splits[1]} share {row.count} {row.what}: {names}"
+    for row in duplicates:
+        where = " and ".join(dict.fromkeys(row.splits))
+        pairs = ", ".join(" = ".join(dict.fromkeys(pair)) for pair in row.examples)
+        yield f"{where}: {row.count} samples repeat the {row.what} of another: {pairs}"
     for split, counted in splits.items():
         yield from (f"{split}: {finding}" for finding in _split_findings(counted))
     for beside in published:
@@ -349,7 +298,3 @@ def _split_findings(counted: SplitReport) -> Iterator[str]:
             yield f"{len(constant)} {modality} features never change"
     if counted.without_features:
         yield f"{counted.without_features} samples have no feature at all"
-    if counted.repeated_ids.count:
-        yield f"{counted.repeated_ids.count} samples repeat an id of another"
-    if counted.repeated_features.count:
-        yield f"{counted.repeated_features.count} samples repeat the features of another"

@@ -44,14 +44,22 @@ def open_corpus(name: str, raw: RawCorpus, settings: Ingestion) -> Manifest:
         UntrustedDataError: A file asks for code to be run.
     """
     source = CORPORA[name].readers[settings.reader](raw.path, settings.options)
-    splits = _splits(raw.path, source, settings.validation)
+    for note in source.notes:
+        _log.warning("%s: %s", name, note)
+    splits = {split: tuple(dict.fromkeys(groups)) for split, groups in source.groups.items()}
+    check_disjoint(raw.path, splits)
+    if "valid" not in splits:
+        chosen = _draw(raw.path, splits["train"], settings.validation)
+        _log.info("%s: validation takes %d training groups", name, len(chosen))
+        splits["valid"] = tuple(group for group in splits["train"] if group in chosen)
+        splits["train"] = tuple(group for group in splits["train"] if group not in chosen)
     files = tuple(SourceFile.of(_folder(raw), path) for path in source.files)
     return Manifest(
         corpus=name,
         raw=raw,
         settings=settings.model_dump(mode="json"),
         files=files,
-        splits=splits,
+        splits={split: splits[split] for split in SPLITS},
         fingerprint=_fingerprint(name, raw, settings, source, files),
     )
 
@@ -68,10 +76,10 @@ def aligned_table(manifest: Manifest, split: Split, folder: Path) -> SampleTable
         InputError: A file or the code has changed since the corpus was opened, even while it was
             read; or a sample is not what the corpus's samples are.
     """
-    path = folder / manifest.fingerprint / f"{split}.arrow"
+    path, name = folder / manifest.fingerprint / f"{split}.arrow", f"{manifest.corpus} {split}"
     _check_unchanged(manifest)
     if table := _made_before(path, manifest.fingerprint):
-        _log.info("%s is up to date: reused", path)
+        _log.info("%s: up to date: reused", name)
         return table
     source = _open_again(manifest)
     info = TableInfo(
@@ -87,7 +95,7 @@ def aligned_table(manifest: Manifest, split: Split, folder: Path) -> SampleTable
         persons=source.persons,
     )
     table = write_table(path, info, _samples(manifest, source, split))
-    _log.info("%s: %d samples written", path, len(table))
+    _log.info("%s: %d samples, aligned", name, len(table))
     return table
 
 
@@ -99,30 +107,13 @@ def check_disjoint(where: object, groups: Mapping[Split, Iterable[str]]) -> None
     """
     for first, second in combinations(groups, 2):
         if shared := sorted(set(groups[first]) & set(groups[second])):
-            raise InputError(
-                where,
-                f"splits {first} and {second}",
-                "no group in both",
-                f"{len(shared)} shared, such as {', '.join(shared[:3])}",
-            )
+            found = f"{len(shared)} shared, such as {', '.join(shared[:3])}"
+            key = f"splits {first} and {second}"
+            raise InputError(where, key, "no group in both", found)
 
 
 def _folder(raw: RawCorpus) -> Path:
     return raw.path if raw.path.is_dir() else raw.path.parent
-
-
-def _splits(
-    where: Path, source: CorpusSource, validation: ValidationSplit
-) -> dict[Split, tuple[str, ...]]:
-    """Split -> its groups, each once; validation is drawn if the source has none."""
-    groups = {split: tuple(dict.fromkeys(members)) for split, members in source.groups.items()}
-    check_disjoint(where, groups)
-    if "valid" not in groups:
-        train = groups["train"]
-        chosen = _draw(where, train, validation)
-        groups["valid"] = tuple(group for group in train if group in chosen)
-        groups["train"] = tuple(group for group in train if group not in chosen)
-    return {split: groups[split] for split in SPLITS}
 
 
 def _draw(where: Path, groups: tuple[str, ...], validation: ValidationSplit) -> set[str]:
@@ -132,7 +123,6 @@ def _draw(where: Path, groups: tuple[str, ...], validation: ValidationSplit) -> 
         raise InputError(where, "train", expected, len(groups))
     count = min(max(round(validation.share * len(groups)), 1), len(groups) - 1)
     shuffled = np.random.default_rng(validation.seed).permutation(sorted(groups))
-    _log.info("%s: %d of %d training groups are drawn for validation", where, count, len(groups))
     return set(shuffled[:count].tolist())
 
 
@@ -168,11 +158,7 @@ def _made_before(path: Path, fingerprint: str) -> SampleTable | None:
 
 
 def _open_again(manifest: Manifest) -> CorpusSource:
-    """The source that the manifest was made from.
-
-    Raises:
-        InputError: What it would be made of now is something else.
-    """
+    """The source that the manifest was made from, refused if it is another by now."""
     name, raw = manifest.corpus, manifest.raw
     settings = CORPORA[name].ingestion.model_validate(manifest.settings)
     source = CORPORA[name].readers[settings.reader](raw.path, settings.options)

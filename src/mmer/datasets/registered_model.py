@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kedro.io import AbstractDataset
 
 from mmer.registry import servable
 
-if TYPE_CHECKING:
-    from mlflow.pyfunc import PyFuncModel
 
-
-class RegisteredModel(AbstractDataset[servable.ServableModel, "PyFuncModel"]):
-    """Saving registers a model under an alias; loading gives the version of that alias.
+class RegisteredModel(AbstractDataset[servable.ServableModel, Any]):
+    """Saving registers a model under an alias; loading gives that version, an MLflow pyfunc.
 
     Args:
         name: Of the registered model.
@@ -35,7 +32,7 @@ class RegisteredModel(AbstractDataset[servable.ServableModel, "PyFuncModel"]):
         self._alias = alias
         self.metadata = metadata
 
-    def load(self) -> PyFuncModel:
+    def load(self) -> Any:
         return servable.load(self._name, self._alias)
 
     def save(self, data: servable.ServableModel) -> None:

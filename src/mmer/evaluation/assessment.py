@@ -48,8 +48,6 @@ class Assessment(Record):
     Attributes:
         info: What was scored, and by which model.
         thresholds: L, one per label.
-        metrics: Every metric.
-        intervals: Of the headline metrics and of each label's F1.
         coverage: For each conformal threshold of the calibration, what its sets missed.
     """
 
@@ -100,17 +98,12 @@ def compare_systems(
 ) -> Comparison:
     """The first system beside each of the others.
 
-    Args:
-        systems: Scores on the same samples, with what was chosen and measured for each.
-        settings: Of the bootstrap.
-
     Raises:
         InputError: Scores are of other samples, another split or other tables than the first ones;
             a calibration or an assessment belongs to other scores.
     """
     for scores, calibration, assessment in systems:
         calibration.check(scores.info.model, scores.info.fingerprint)
-        _check_alike(systems[0][0].info, scores.info)
         if (assessment.info, assessment.thresholds) != (scores.info, calibration.thresholds):
             raise InputError(
                 f"assessment of {assessment.info.title}",
@@ -119,32 +112,20 @@ def compare_systems(
                 f"those of model {assessment.info.model}",
                 "Assess it again (--tags=evaluation).",
             )
-    (first, chosen, _), *others = systems
-    return Comparison(
-        assessments=tuple(assessment for _, _, assessment in systems),
-        differences=tuple(
-            compare(
-                first,
-                np.array(chosen.thresholds),
-                scores,
-                np.array(calibration.thresholds),
-                resamples=settings.resamples,
-                seed=settings.seed,
-            )
-            for scores, calibration, _ in others
-        ),
+    assessments = tuple(assessment for _, _, assessment in systems)
+    (first, *others) = [(scores, np.array(chosen.thresholds)) for scores, chosen, _ in systems]
+    differences = tuple(
+        compare(*first, *other, resamples=settings.resamples, seed=settings.seed)
+        for other in others
     )
+    return Comparison(assessments=assessments, differences=differences)
 
 
 def check_model(model: str, **parts: str) -> None:
-    """Refuse what was made from another model.
-
-    Args:
-        model: Digest of the model that is shown.
-        parts: What is shown of it -> digest of the model that it was made from.
+    """Refuse to show `parts` of which the model's digest is not that of `model`.
 
     Raises:
-        InputError: One of them is another.
+        InputError: One is of another.
     """
     for name, found in parts.items():
         if found != model:
@@ -153,21 +134,7 @@ def check_model(model: str, **parts: str) -> None:
 
 
 def headlines(present: np.ndarray, truth: np.ndarray, parts: np.ndarray) -> list[Headline]:
-    """Headline figures of each part of the samples.
-
-    Args:
-        present: (N, L) bool decisions.
-        truth: (N, L) of 0 and 1.
-        parts: (N,) numbers 0 .. P-1 of the parts, each of which occurs.
-    """
+    """Headline figures of each part of the samples; arguments as those of `Counts.by_group`."""
     counts = Counts.by_group(present, truth > 0, parts)
     columns = [map(number, getattr(counts, name)()) for name in HEADLINE]
     return [Headline(**dict(zip(HEADLINE, row, strict=True))) for row in zip(*columns, strict=True)]
-
-
-def _check_alike(first: ScoresInfo, other: ScoresInfo) -> None:
-    for name in ("corpus", "fingerprint", "split"):
-        expected, found = getattr(first, name), getattr(other, name)
-        if expected != found:
-            where = f"comparison of {first.title} and {other.title}"
-            raise InputError(where, name, f"scores on the same samples, {expected}", found)

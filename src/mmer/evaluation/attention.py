@@ -28,7 +28,6 @@ class ModalityAttention(Record):
     """How much each label looks at each step of one modality.
 
     Attributes:
-        modality: Its name.
         weights: L rows of T weights, each of which sums to 1.
         words: T words that the steps stand for; None if unknown.
     """
@@ -42,10 +41,8 @@ class Explanation(Record):
     """What the labels look at in one sample.
 
     Attributes:
-        sample_id: Its name.
         chosen_for: The labels whose most confident correct prediction this is.
         true: The labels that it has.
-        scores: L.
         modalities: Those that the sample has.
     """
 
@@ -81,11 +78,10 @@ def explain(
 
     Args:
         scorer: The system that gave the scores.
-        samples: N, those of the scores.
+        samples: Those of the scores.
         words: Of each sample, what the steps of its first modality stand for, and those of all
             modalities where they share their steps.
-        scores: On the samples.
-        calibration: Of the system.
+        scores, calibration: Of the system.
 
     Raises:
         InputError: The calibration belongs to another model, the scores to other samples, or a
@@ -94,7 +90,7 @@ def explain(
     calibration.check(scores.info.model, scores.info.fingerprint)
     check_samples(scores, samples)
     chosen = most_confident_correct(scores, np.array(calibration.thresholds))
-    index = np.unique(list(chosen.values())).astype(np.int64)
+    index = np.array(sorted(set(chosen.values())), np.int64)
     found = scorer.attention(samples, index) if len(index) else []
     examples = [
         Explanation(
@@ -110,10 +106,7 @@ def explain(
 
 
 def most_confident_correct(scores: Scores, thresholds: np.ndarray) -> dict[str, int]:
-    """Label -> position of the sample in which it is predicted rightly with the highest score.
-
-    Labels that are never predicted rightly are left out.
-    """
+    """Label -> the sample in which it is predicted rightly with the highest score, if there is."""
     right = decide(scores.scores, thresholds) & (scores.truth > 0)
     highest = np.where(right, scores.scores, -1.0).argmax(axis=0)
     columns = enumerate(zip(scores.labels, highest, strict=True))
@@ -139,14 +132,10 @@ def _modalities(
                 f"of shape {shape}, steps by labels, at least 0"
             )
         named = modality == samples.modalities[0] or samples.info.alignment != "none"
-        if named and words is not None and len(words) != steps:
+        spoken = tuple(words) if named and words is not None else None
+        if spoken is not None and len(spoken) != steps:
             where = f"{samples.info.corpus} sample {samples.sample_ids[sample]}"
-            raise InputError(where, "words", f"one for each of {steps} steps", len(words))
-        found.append(
-            ModalityAttention(
-                modality=modality,
-                weights=tuple(map(tuple, weights.T.tolist())),
-                words=tuple(words) if named and words is not None else None,
-            )
-        )
+            raise InputError(where, "words", f"one for each of {steps} steps", len(spoken))
+        rows = tuple(map(tuple, weights.T.tolist()))
+        found.append(ModalityAttention(modality=modality, weights=rows, words=spoken))
     return tuple(found)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from mmer.calibration.calibration import Calibration
 from mmer.errors import InputError
 from mmer.evaluation.assessment import Headline, headlines
+from mmer.metrics.counts import label_pairs, ratio
 from mmer.metrics.decisions import decide
 from mmer.metrics.scores import Scores
 from mmer.samples.batches import Samples
@@ -16,7 +18,6 @@ from mmer.schema import Record
 
 _BUCKETS = 4
 _ERRORS_OF_EACH_KIND = 10
-_SMALLEST = 1e-12
 
 
 class Bucket(Record):
@@ -27,9 +28,7 @@ class Bucket(Record):
 
     Attributes:
         least, most: Of what is counted, both included.
-        samples: Their number.
         labels_predicted: Mean per sample.
-        figures: What the decisions on them are worth.
         accuracy_empty_correct: Accuracy if a rightly empty prediction counts 1.
     """
 
@@ -61,12 +60,7 @@ class ConfidentError(Record):
 
 
 class CoOccurrence(Record):
-    """How often two labels stand together.
-
-    Attributes:
-        labels: L names.
-        true, predicted: (L, L) numbers of samples that have both, single labels on the diagonal.
-    """
+    """How often two labels stand together: (L, L) numbers of samples, true and predicted."""
 
     labels: tuple[str, ...]
     true: tuple[tuple[int, ...], ...]
@@ -107,7 +101,7 @@ def find_failures(scores: Scores, calibration: Calibration, samples: Samples) ->
         by_label_count=by_label_count(scores, present),
         most_confident_errors=most_confident_errors(scores, thresholds),
         co_occurrence=CoOccurrence(
-            labels=scores.labels, true=_pairs(scores.truth), predicted=_pairs(present)
+            labels=scores.labels, true=label_pairs(scores.truth), predicted=label_pairs(present)
         ),
     )
 
@@ -118,28 +112,22 @@ def check_samples(scores: Scores, samples: Samples) -> None:
     Raises:
         InputError: They come from another table, or stand in another order.
     """
-    expected = (scores.info.fingerprint, scores.info.split, scores.sample_ids)
-    found = (samples.info.fingerprint, samples.info.split, samples.sample_ids)
-    for name, ours, theirs in zip(
-        ("fingerprint", "split", "sample_id"), expected, found, strict=True
+    for name, ours, theirs in (
+        ("fingerprint", scores.info.fingerprint, samples.info.fingerprint),
+        ("split", scores.info.split, samples.info.split),
+        ("sample_id", scores.sample_ids, samples.sample_ids),
     ):
         if ours != theirs:
             where = f"{samples.info.corpus} {samples.info.split} samples"
             raise InputError(where, name, f"that of the scores of {scores.info.title}", "another")
 
 
-def by_length(
-    scores: Scores, present: np.ndarray, lengths: np.ndarray, buckets: int = _BUCKETS
-) -> tuple[Bucket, ...]:
-    """Figures by quantiles of the samples' length; fewer buckets where many are of one length.
+def by_length(scores: Scores, present: np.ndarray, lengths: np.ndarray) -> tuple[Bucket, ...]:
+    """Figures of decisions (N, L) by quantiles of the samples' lengths (N,).
 
-    Args:
-        scores: For their truth.
-        present: (N, L) bool decisions.
-        lengths: (N,) steps of each sample.
-        buckets: How many.
+    There are fewer buckets where many samples are of one length.
     """
-    edges = np.quantile(lengths, np.linspace(0, 1, buckets + 1), method="inverted_cdf")
+    edges = np.quantile(lengths, np.linspace(0, 1, _BUCKETS + 1), method="inverted_cdf")
     at = np.searchsorted(np.unique(edges[1:-1]), lengths)
     return _buckets(scores.truth > 0, present, lengths, at)
 
@@ -153,38 +141,28 @@ def by_label_count(scores: Scores, present: np.ndarray) -> tuple[Bucket, ...]:
 def most_confident_errors(
     scores: Scores, thresholds: np.ndarray, most: int = _ERRORS_OF_EACH_KIND
 ) -> tuple[ConfidentError, ...]:
-    """The errors whose score lies farthest on the wrong side of its threshold.
-
-    Args:
-        scores: N samples by L labels.
-        thresholds: (L,), one per label.
-        most: How many of each kind.
-    """
-    present, truth = decide(scores.scores, thresholds), scores.truth > 0
-    above = (scores.scores - thresholds) / np.maximum(1 - thresholds, _SMALLEST)
-    below = (thresholds - scores.scores) / np.maximum(thresholds, _SMALLEST)
-    confidence = np.clip(np.where(present, above, below), 0, 1)
-    errors = []
-    kinds: tuple[tuple[Literal["predicted", "missed"], np.ndarray], ...] = (
-        ("predicted", present & ~truth),
-        ("missed", truth & ~present),
+    """The errors, `most` of each kind, farthest on the wrong side of thresholds (L,)."""
+    present = decide(scores.scores, thresholds)
+    rows, columns = np.nonzero(present != (scores.truth > 0))
+    predicted, limits, given = (
+        present[rows, columns],
+        thresholds[columns],
+        scores.scores[rows, columns],
     )
-    for kind, wrong in kinds:
-        rows, columns = np.nonzero(wrong)
-        order = np.argsort(-confidence[rows, columns], kind="stable")[:most]
-        errors += [
-            ConfidentError(
-                sample_id=scores.sample_ids[n],
-                group_id=scores.group_ids[n],
-                label=scores.labels[label],
-                kind=kind,
-                score=scores.scores[n, label],
-                threshold=thresholds[label],
-                confidence=confidence[n, label],
-            )
-            for n, label in zip(rows[order], columns[order], strict=True)
-        ]
-    return tuple(sorted(errors, key=lambda error: -error.confidence))
+    errors = pd.DataFrame(
+        {
+            "sample_id": np.array(scores.sample_ids)[rows],
+            "group_id": np.array(scores.group_ids)[rows],
+            "label": np.array(scores.labels)[columns],
+            "kind": np.where(predicted, "predicted", "missed"),
+            "score": given,
+            "threshold": limits,
+            "confidence": ratio(abs(given - limits), np.where(predicted, 1 - limits, limits)),
+        }
+    ).sort_values("confidence", ascending=False, kind="stable")
+    return tuple(
+        ConfidentError(**row) for row in errors.groupby("kind").head(most).to_dict("records")
+    )
 
 
 def _buckets(
@@ -204,8 +182,3 @@ def _buckets(
         )
         for b, figures in enumerate(headlines(present, truth, at))
     )
-
-
-def _pairs(present: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    counts = present.astype(np.int64)
-    return tuple(map(tuple, (counts.T @ counts).tolist()))

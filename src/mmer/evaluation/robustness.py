@@ -7,11 +7,12 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 
 from mmer.calibration.calibration import Calibration
 from mmer.evaluation.assessment import EvaluationSettings, Headline, headlines
 from mmer.metrics.decisions import decide
-from mmer.metrics.metrics import HEADLINE
+from mmer.metrics.metrics import number
 from mmer.metrics.scores import Scores
 from mmer.samples.batches import Present
 from mmer.schema import Record
@@ -44,7 +45,6 @@ class Robustness(Record):
     """What a system is worth with modalities hidden.
 
     Attributes:
-        model: Digest of the system's model.
         by_subset: The full set first.
         by_missing_rate: In the order of the settings; none where there is one modality alone.
     """
@@ -66,7 +66,7 @@ def measure_robustness(
     Args:
         score: Scores of the system, (N, L), where only the modalities given as present are shown.
         scores: The system's scores on the same N samples, for their truth and names.
-        calibration: Its thresholds.
+        calibration: Of the system.
         settings: Rates, repeats and seed.
         modalities: M names.
 
@@ -128,14 +128,8 @@ def _by_missing_rate(
     for rate in settings.missing_rates if size[1] > 1 else ():
         repeats = settings.repeats if rate else 1
         draws = [draw_shown(rng, *size, rate) for _ in range(repeats)]
-        hidden = np.mean([~shown for shown in draws])
-        means = _mean([figures(shown) for shown in draws])
-        rows.append(MissingRateFigures(rate=rate, hidden=hidden, figures=means))
+        found = pd.DataFrame([dict(figures(shown)) for shown in draws], dtype=float)
+        means = {name: number(value) for name, value in found.mean(skipna=False).items()}
+        hidden = np.mean(~np.array(draws))
+        rows.append(MissingRateFigures(rate=rate, hidden=hidden, figures=Headline(**means)))
     return tuple(rows)
-
-
-def _mean(draws: list[Headline]) -> Headline:
-    columns = {name: [getattr(draw, name) for draw in draws] for name in HEADLINE}
-    return Headline(
-        **{name: None if None in column else np.mean(column) for name, column in columns.items()}
-    )

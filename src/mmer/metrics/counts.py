@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,7 @@ def f1(
 ) -> np.ndarray:
     """F1 = 2 TP / (predicted + positives), elementwise; also of weighted or expected counts.
 
-    Args:
-        hits: True positives.
-        predicted: Decisions for the label.
-        positives: Samples that have it.
-        undefined: What stands where a label neither occurs nor is predicted.
+    It is `undefined` where a label neither occurs nor is predicted.
     """
     return ratio(2 * np.asarray(hits), np.asarray(predicted) + positives, undefined)
 
@@ -39,8 +35,13 @@ def micro_f1(present: np.ndarray, truth: np.ndarray) -> float:
     return float(f1((present & truth).sum(), present.sum(), truth.sum()))
 
 
-@dataclass(frozen=True)
-class Counts:
+def label_pairs(present: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """(L, L) numbers of samples that have both labels, of decisions or truth (N, L)."""
+    counts = present.astype(np.int64)
+    return tuple(map(tuple, (counts.T @ counts).tolist()))
+
+
+class Counts(NamedTuple):
     """Counts of decisions; `...` is any number of leading axes.
 
     Attributes:
@@ -59,15 +60,12 @@ class Counts:
 
     @classmethod
     def by_group(cls, present: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> Counts:
-        """Counts of decisions `present` (N, L) against `truth` (N, L), group by group.
+        """Counts whose one leading axis is the group.
 
         Args:
             present: (N, L) bool decisions.
             truth: (N, L) bool.
             groups: (N,) group numbers 0 .. G-1, each of which occurs.
-
-        Returns:
-            Counts whose one leading axis is the group.
         """
         hits = present & truth
         overlap = ratio(hits.sum(axis=1), (present | truth).sum(axis=1))
@@ -81,21 +79,19 @@ class Counts:
 
     def total(self) -> Counts:
         """Sum over the groups, a leading axis of length 1 kept."""
-        return Counts(*(values.sum(axis=0, keepdims=True) for values in self._fields()))
+        return Counts(*(values.sum(axis=0, keepdims=True) for values in self))
 
     def without_each(self) -> Counts:
         """Row g: the sum over all groups but g."""
-        return Counts(*(values.sum(axis=0) - values for values in self._fields()))
+        return Counts(*(values.sum(axis=0) - values for values in self))
 
     def weighted(self, times: np.ndarray) -> Counts:
         """Row r: the sum in which group g counts `times` (R, G) times."""
-        return Counts(*(times @ values for values in self._fields()))
+        return Counts(*(times @ values for values in self))
 
     def micro_f1(self) -> np.ndarray:
         """(...) F1 over all decisions; NaN where nothing is positive or predicted."""
-        hits, predicted, positives = (
-            values.sum(axis=-1) for values in (self.hits, self.predicted, self.positives)
-        )
+        hits, predicted, positives = (values.sum(axis=-1) for values in self[:3])
         return f1(hits, predicted, positives, np.nan)
 
     def label_f1(self) -> np.ndarray:
@@ -104,14 +100,11 @@ class Counts:
 
     def macro_f1(self) -> np.ndarray:
         """(...) mean F1 of the labels that occur or are predicted; NaN if there is none."""
-        return macro_f1(self.hits, self.predicted, self.positives)
+        return macro_f1(*self[:3])
 
     def accuracy(self) -> np.ndarray:
         """(...) mean intersection over union."""
         return ratio(self.overlap, self.samples, np.nan)
-
-    def _fields(self) -> tuple[np.ndarray, ...]:
-        return self.hits, self.predicted, self.positives, self.overlap, self.samples
 
 
 def number_groups(group_ids: tuple[str, ...]) -> np.ndarray:

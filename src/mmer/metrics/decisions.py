@@ -8,14 +8,11 @@ from mmer.errors import InputError
 
 
 def decide(scores: np.ndarray, thresholds: np.ndarray | float) -> np.ndarray:
-    """Which labels are present: where a score is above its label's threshold.
+    """(N, L) bool: which labels are present, those whose score is above their threshold.
 
     Args:
         scores: (N, L).
         thresholds: (L,), one per label, or one for all.
-
-    Returns:
-        (N, L) bool.
 
     Raises:
         InputError: Another number of thresholds than of labels, or one that is not finite.

@@ -44,22 +44,21 @@ class Difference(Record):
     """A figure of a first system minus that of a second; all None where either is undefined.
 
     Attributes:
-        difference: On the split.
         low, high: Ends of its percentile interval.
         p_value: Two-sided: twice the smaller share of resampled differences on either side of 0,
             one more counted on that side, so that R resamples never say less than 2 / (R + 1).
         significant: Whether the interval leaves 0 out.
     """
 
-    difference: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
-    significant: bool | None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    significant: bool | None = None
 
     @property
     def verdict(self) -> str:
-        """What it says of the first: "better", "worse", "not significant" or "undefined"."""
+        """What is said of the first: "better", "worse", "not significant" or "undefined"."""
         if self.difference is None:
             return "undefined"
         if not self.significant:
@@ -71,11 +70,9 @@ class Bootstrap(Record):
     """How intervals were found.
 
     Attributes:
-        method: In words.
         level: Share of resamples that an interval holds.
         groups: How many there are to draw from, and are drawn.
-        resamples: How many times.
-        seed: Of the draws; the same seed draws the same groups for any system on these samples.
+        seed: The same seed draws the same groups for any system on these samples.
     """
 
     method: str = "percentile bootstrap over groups"
@@ -104,9 +101,6 @@ class Differences(Record):
     Attributes:
         first, second: Their titles.
         models: Their digests.
-        bootstrap: How it was found.
-        metrics: Headline metric -> difference.
-        label_f1: Label -> difference of its F1.
     """
 
     first: str
@@ -120,13 +114,7 @@ class Differences(Record):
 def bootstrap_intervals(
     scores: Scores, thresholds: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Intervals:
-    """95 % percentile intervals of micro-F1, macro-F1, accuracy and each label's F1.
-
-    Args:
-        scores: N samples by L labels, in at least two groups.
-        thresholds: (L,), one per label.
-        resamples: How many times the groups are drawn.
-        seed: Of the draws.
+    """95 % percentile intervals of the headline metrics and of each label's F1.
 
     Raises:
         InputError: Fewer than two groups, or thresholds that are not L finite numbers.
@@ -135,7 +123,7 @@ def bootstrap_intervals(
     (drawn,) = _resample((counts,), resamples, seed)
     rows = [_interval(*one) for one in zip(_statistics(counts.total())[0], drawn.T, strict=True)]
     return Intervals(
-        bootstrap=_bootstrap(counts, resamples, seed),
+        bootstrap=Bootstrap(groups=len(counts.samples), resamples=resamples, seed=seed),
         metrics=dict(zip(HEADLINE, rows, strict=False)),
         label_f1=dict(zip(scores.labels, rows[len(HEADLINE) :], strict=True)),
     )
@@ -150,19 +138,11 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Differences:
-    """Paired comparison of two systems on the same samples: first minus second.
-
-    Args:
-        first: Scores of the one system.
-        first_thresholds: (L,), its thresholds.
-        second: Scores of the other system on the same samples in the same order.
-        second_thresholds: (L,), its thresholds.
-        resamples: How many times the groups are drawn.
-        seed: Of the draws.
+    """Paired comparison of two systems on the same samples in the same order: first minus second.
 
     Raises:
-        InputError: Samples, truth or labels differ; fewer than two groups; thresholds that are not
-            L finite numbers.
+        InputError: Tables, samples, truth or labels differ; fewer than two groups; thresholds that
+            are not L finite numbers.
     """
     _check_paired(first, second)
     counts = (_group_counts(first, first_thresholds), _group_counts(second, second_thresholds))
@@ -174,7 +154,7 @@ def compare(
         first=first.info.title,
         second=second.info.title,
         models=(first.info.model, second.info.model),
-        bootstrap=_bootstrap(counts[0], resamples, seed),
+        bootstrap=Bootstrap(groups=len(counts[0].samples), resamples=resamples, seed=seed),
         metrics=dict(zip(HEADLINE, rows, strict=False)),
         label_f1=dict(zip(first.labels, rows[len(HEADLINE) :], strict=True)),
     )
@@ -206,59 +186,42 @@ def _statistics(counts: Counts) -> np.ndarray:
 def _resample(counts: tuple[Counts, ...], resamples: int, seed: int) -> list[np.ndarray]:
     """Of each system, the statistics (resamples, 3 + L) of the same resamples."""
     groups = len(counts[0].samples)
-    found: list[list[np.ndarray]] = [[] for _ in counts]
+    found = []
     for drawn in draw_groups(groups, resamples, seed):
         rows = np.arange(len(drawn))[:, None] * groups
         times = np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape)
-        for one, statistics in zip(counts, found, strict=True):
-            statistics.append(_statistics(one.weighted(times.astype(np.float64))))
-    return [np.concatenate(statistics) for statistics in found]
+        found.append([_statistics(one.weighted(times.astype(np.float64))) for one in counts])
+    return [np.concatenate(statistics) for statistics in zip(*found, strict=True)]
 
 
 def _interval(value: float, drawn: np.ndarray) -> Interval:
-    low, high = _bounds(value, drawn)
-    undefined = float(np.isnan(drawn).mean())
-    return Interval(value=number(value), low=low, high=high, undefined=undefined)
+    defined, low, high = drawn[~np.isnan(drawn)], None, None
+    if not np.isnan(value) and len(defined):
+        low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value=number(value), low=low, high=high, undefined=np.isnan(drawn).mean())
 
 
 def _difference(value: float, drawn: np.ndarray) -> Difference:
-    low, high = _bounds(value, drawn)
-    if low is None or high is None:
-        return Difference(difference=None, low=None, high=None, p_value=None, significant=None)
-    drawn = drawn[~np.isnan(drawn)]
-    smaller = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    found = _interval(value, drawn)
+    if found.low is None or found.high is None:
+        return Difference()
+    # what is undefined lies on neither side of 0
+    smaller, defined = min((drawn <= 0).sum(), (drawn >= 0).sum()), (~np.isnan(drawn)).sum()
     return Difference(
-        difference=float(value),
-        low=low,
-        high=high,
-        p_value=min(1.0, 2 * float(smaller + 1) / (len(drawn) + 1)),
-        significant=not low <= 0 <= high,
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        p_value=min(1.0, 2 * float(smaller + 1) / (defined + 1)),
+        significant=not found.low <= 0 <= found.high,
     )
 
 
-def _bounds(value: float, drawn: np.ndarray) -> tuple[float, float] | tuple[None, None]:
-    drawn = drawn[~np.isnan(drawn)]
-    if np.isnan(value) or not len(drawn):
-        return None, None
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def _bootstrap(counts: Counts, resamples: int, seed: int) -> Bootstrap:
-    return Bootstrap(groups=len(counts.samples), resamples=resamples, seed=seed)
-
-
 def _check_paired(first: Scores, second: Scores) -> None:
-    where = f"{first.info.title} and {second.info.title} on {first.info.split}"
-    pairs = {
-        "split": (first.info.split, second.info.split),
-        "labels": (first.labels, second.labels),
-        "sample_ids": (first.sample_ids, second.sample_ids),
-        "group_ids": (first.group_ids, second.group_ids),
-    }
-    for name, (one, other) in pairs.items():
-        if one != other:
-            found = "others, or in another order"
-            raise InputError(where, name, f"the same {name} for both systems", found)
-    if not np.array_equal(first.truth, second.truth):
-        raise InputError(where, "truth", "the same truth for both systems", "another")
+    where = f"comparison of {first.info.title} and {second.info.title}"
+    for name in ("corpus", "fingerprint", "split", "labels"):
+        expected, found = getattr(first.info, name), getattr(second.info, name)
+        if expected != found:
+            raise InputError(where, name, f"scores on the same samples, {expected}", found)
+    for name in ("sample_ids", "group_ids", "truth"):
+        if not np.array_equal(getattr(first, name), getattr(second, name)):
+            raise InputError(where, name, "the same for both systems", "another, or another order")

@@ -21,12 +21,8 @@ class LabelMetrics(Record):
     """One label's metrics; those that need what does not occur are None.
 
     Attributes:
-        label: Its name.
         support: Samples that have it.
         predicted: Samples that are given it.
-        precision: Share of `predicted` that have it.
-        recall: Share of `support` that are given it.
-        f1: Their harmonic mean.
         average_precision: Area under the precision-recall curve, as a sum of steps.
         auroc: Area under the ROC curve.
         balanced_accuracy: Mean of the recall of the samples with and without it.
@@ -55,13 +51,10 @@ class Metrics(Record):
     occurs recall 0. The other means over labels leave out the labels where they are undefined.
 
     Attributes:
-        samples: N.
-        groups: How many groups they stand in.
         subset_accuracy: Share of samples whose labels are all decided rightly.
         hamming_loss: Share of wrong decisions.
         ranking_loss: Share of pairs of a true and another label in the wrong order.
         coverage_error: How many labels, from the highest score down, hold all true ones.
-        per_label: L.
         notes: What is undefined, and why.
     """
 
@@ -92,23 +85,20 @@ class Metrics(Record):
 
 
 def evaluate(scores: Scores, thresholds: np.ndarray) -> Metrics:
-    """All metrics of one system on one split.
-
-    Args:
-        scores: N samples by L labels.
-        thresholds: (L,), one per label; a label is present if its score exceeds it.
+    """All metrics of one system on one split, under thresholds (L,).
 
     Raises:
         InputError: The thresholds are not L finite numbers.
     """
     decisions = decide(scores.scores, thresholds).astype(np.uint8)
     per_label = _per_label(scores, decisions)
+    ranking, ranking_notes = _ranking(scores)
     values: dict[str, float | None] = {
         **_of_decisions(scores.truth, decisions),
         "macro_average_precision": _mean([row.average_precision for row in per_label]),
         "macro_auroc": _mean([row.auroc for row in per_label]),
         "balanced_accuracy": _mean([row.balanced_accuracy for row in per_label]),
-        **_ranking(scores),
+        **ranking,
     }
     undefined = [name for name, value in values.items() if value is None]
     notes = [f"undefined: {', '.join(undefined)}"] if undefined else []
@@ -118,7 +108,7 @@ def evaluate(scores: Scores, thresholds: np.ndarray) -> Metrics:
         samples=len(scores.truth),
         groups=len(set(scores.group_ids)),
         per_label=per_label,
-        notes=(*notes, *_ranking_notes(scores)),
+        notes=(*notes, *ranking_notes),
         **values,
     )
 
@@ -150,10 +140,7 @@ def _of_decisions(truth: np.ndarray, decisions: np.ndarray) -> dict[str, float |
 
 
 def _columns(labels: np.ndarray) -> np.ndarray:
-    """At least two columns: scikit-learn takes a single one for a binary problem.
-
-    An empty second one changes nothing in metrics that only look at given labels or labels present.
-    """
+    """At least two columns, the second empty: scikit-learn takes one for a binary problem."""
     return np.pad(labels, ((0, 0), (0, int(labels.shape[1] == 1))))
 
 
@@ -161,32 +148,24 @@ def _per_label(scores: Scores, decisions: np.ndarray) -> tuple[LabelMetrics, ...
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         _columns(scores.truth), _columns(decisions), average=None, zero_division=np.nan
     )
-    return tuple(
-        LabelMetrics(
-            label=label,
-            support=int(support[column]),
-            predicted=int(decisions[:, column].sum()),
-            precision=number(precision[column]),
-            recall=number(recall[column]),
-            f1=number(f1[column]),
-            **_ranked_and_balanced(
-                scores.truth[:, column], decisions[:, column], scores.scores[:, column]
-            ),
+    rows = []
+    for column, label in enumerate(scores.labels):
+        truth, values, decided = (x[:, column] for x in (scores.truth, scores.scores, decisions))
+        some, both = truth.any(), truth.any() and not truth.all()
+        rows.append(
+            LabelMetrics(
+                label=label,
+                support=support[column],
+                predicted=decided.sum(),
+                precision=number(precision[column]),
+                recall=number(recall[column]),
+                f1=number(f1[column]),
+                average_precision=sk.average_precision_score(truth, values) if some else None,
+                auroc=sk.roc_auc_score(truth, values) if both else None,
+                balanced_accuracy=sk.balanced_accuracy_score(truth, decided) if both else None,
+            )
         )
-        for column, label in enumerate(scores.labels)
-    )
-
-
-def _ranked_and_balanced(
-    truth: np.ndarray, decided: np.ndarray, scores: np.ndarray
-) -> dict[str, float | None]:
-    """Metrics of one label that need positives, or both classes, to exist."""
-    positives, both = truth.any(), truth.any() and not truth.all()
-    return {
-        "average_precision": sk.average_precision_score(truth, scores) if positives else None,
-        "auroc": sk.roc_auc_score(truth, scores) if both else None,
-        "balanced_accuracy": sk.balanced_accuracy_score(truth, decided) if both else None,
-    }
+    return tuple(rows)
 
 
 def _undefined(row: LabelMetrics) -> list[str]:
@@ -204,29 +183,22 @@ def _undefined(row: LabelMetrics) -> list[str]:
     return notes
 
 
-def _ranking(scores: Scores) -> dict[str, float | None]:
+def _ranking(scores: Scores) -> tuple[dict[str, float | None], list[str]]:
     """Ranking loss, which needs a pair to rank, and coverage error, which needs a label to find."""
-    many, part = len(scores.labels) > 1, scores.truth.any(axis=1)
-    ranked = many and (part & ~scores.truth.all(axis=1)).any()
-    return {
-        "ranking_loss": sk.label_ranking_loss(scores.truth, scores.scores) if ranked else None,
-        "coverage_error": sk.coverage_error(scores.truth, scores.scores)
-        if many and part.any()
-        else None,
-    }
-
-
-def _ranking_notes(scores: Scores) -> list[str]:
-    labels, present = len(scores.labels), scores.truth.sum(axis=1)
-    empty, full = int((present == 0).sum()), int((present == labels).sum())
+    values: dict[str, float | None] = {"ranking_loss": None, "coverage_error": None}
+    (samples, labels), notes = scores.truth.shape, []
     if labels == 1:
-        return ["one label: there is nothing to rank"]
-    notes = []
-    if 0 < empty < len(present):
-        notes.append(f"{empty} samples without a label count 0 in ranking loss and coverage error")
-    if full and empty + full < len(present):
-        notes.append(f"{full} samples with every label count 0 in ranking loss")
-    return notes
+        return values, ["one label: there is nothing to rank"]
+    empty, full = (~scores.truth.any(axis=1)).sum(), scores.truth.all(axis=1).sum()
+    if empty < samples:
+        values["coverage_error"] = sk.coverage_error(scores.truth, scores.scores)
+        if empty:
+            notes = [f"{empty} samples without a label count 0 in ranking loss and coverage error"]
+    if empty + full < samples:
+        values["ranking_loss"] = sk.label_ranking_loss(scores.truth, scores.scores)
+        if full:
+            notes.append(f"{full} samples with every label count 0 in ranking loss")
+    return values, notes
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mmer.errors import InputError
 from mmer.metrics.counts import number_groups
-from mmer.samples.table import Split
+from mmer.samples.table import Split, fixed_rows
 from mmer.schema import Record
 
 _METADATA_KEY = b"mmer_scores"
@@ -24,8 +24,6 @@ class ScoresInfo(Record):
         system: Key of the system in SYSTEMS.
         title: Its name for readers.
         model: Digest of the model that gave the scores.
-        corpus: Name of the corpus.
-        split: Which of its splits.
         labels: L names, in column order.
         fingerprint: Of the sample tables that the samples and the model stand on.
         synthetic: True if the samples are synthetic, or those that the model learned from.
@@ -85,18 +83,13 @@ class Scores:
         inside = (self.scores >= 0) & (self.scores <= 1)
         if not inside.all():
             row, column = np.argwhere(~inside)[0]
-            raise InputError(
-                where,
-                f"{self.sample_ids[row]}, {self.labels[column]}",
-                "a score in [0, 1]",
-                self.scores[row, column],
-            )
+            key = f"{self.sample_ids[row]}, {self.labels[column]}"
+            raise InputError(where, key, "a score in [0, 1]", self.scores[row, column])
         if not np.isin(self.truth, (0, 1)).all():
             raise InputError(where, "truth", "0 or 1", np.unique(self.truth))
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """L names, in column order."""
         return self.info.labels
 
     @cached_property
@@ -106,19 +99,16 @@ class Scores:
 
     def to_arrow(self) -> pa.Table:
         """As an Arrow table: ids, truth and scores, the rest in the schema's metadata."""
-        width = len(self.labels)
-        return pa.table(
-            {
-                "sample_id": list(self.sample_ids),
-                "group_id": list(self.group_ids),
-                "truth": pa.FixedSizeListArray.from_arrays(
-                    pa.array(self.truth.astype(np.uint8).ravel()), width
-                ),
-                "score": pa.FixedSizeListArray.from_arrays(
-                    pa.array(self.scores.astype(np.float64).ravel()), width
-                ),
-            }
-        ).replace_schema_metadata({_METADATA_KEY: self.info.to_json()})
+        columns = {
+            name: pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), len(self.labels))
+            for name, rows in (
+                ("truth", self.truth.astype(np.uint8)),
+                ("score", self.scores.astype(np.float64)),
+            )
+        }
+        names = {"sample_id": list(self.sample_ids), "group_id": list(self.group_ids)}
+        table = pa.table({**names, **columns})
+        return table.replace_schema_metadata({_METADATA_KEY: self.info.to_json()})
 
     @classmethod
     def from_arrow(cls, table: pa.Table, where: object = "scores") -> Scores:
@@ -131,9 +121,6 @@ class Scores:
         if _METADATA_KEY not in metadata:
             raise InputError(where, "schema metadata", "the key 'mmer_scores'", list(metadata))
         info = ScoresInfo.from_json(metadata[_METADATA_KEY], where)
-        truth, scores = (
-            table[name].combine_chunks().flatten().to_numpy().reshape(-1, len(info.labels))
-            for name in ("truth", "score")
-        )
+        truth, scores = (fixed_rows(table[name].combine_chunks()) for name in ("truth", "score"))
         names = (tuple(table[name].to_pylist()) for name in ("sample_id", "group_id"))
         return cls(info, scores, truth, *names)

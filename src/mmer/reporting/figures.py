@@ -6,20 +6,22 @@ JSON cannot read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import cycle, islice
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.metrics import precision_recall_curve
 
 from mmer.calibration.calibration import Calibration
-from mmer.corpora.data_report import DataReport, SplitReport
+from mmer.corpora.data_report import DataReport
 from mmer.evaluation.assessment import Assessment, Comparison, check_model
-from mmer.evaluation.failures import CoOccurrence, Failures
-from mmer.evaluation.robustness import Robustness
+from mmer.evaluation.failures import Bucket, CoOccurrence, Failures
+from mmer.evaluation.robustness import Robustness, SubsetFigures
 from mmer.metrics.counts import ratio
 from mmer.metrics.intervals import Interval
 from mmer.metrics.metrics import HEADLINE, number
@@ -32,6 +34,8 @@ PALETTE = (
     *("#7F6A00", "#5B4B8A", "#444444"),
 )
 _GREY, _INK = "#9AA0A6", "#202124"
+_DOTTED = {"color": _GREY, "dash": "dot"}
+_COLOURS = dict(zip(HEADLINE, PALETTE[1:], strict=False))
 _MOST_POINTS = 200
 _BOX = {"lowerfence": "q5", "q1": "q25", "median": "median", "q3": "q75", "upperfence": "q95"}
 
@@ -55,14 +59,7 @@ def evaluation_figures(
     failures: Failures,
     robustness: Robustness,
 ) -> EvaluationFigures:
-    """All figures of one system's evaluation.
-
-    Args:
-        scores: Of the system.
-        calibration: Of the system.
-        comparison: The system first, the others beside it.
-        failures: Of the system.
-        robustness: Of the system.
+    """All figures of the evaluation of one system, the first of the comparison.
 
     Raises:
         InputError: One of them belongs to another model.
@@ -99,20 +96,36 @@ def learning_curves(history: History, title: str, synthetic: bool) -> go.Figure:
         title: Of the system.
         synthetic: Said in the figure's title.
     """
+    heading = f"Learning curves of {title}"
     if not history.epochs:
-        figure = go.Figure()
-        note = f"{title} is not trained in epochs."
-        figure.add_annotation(text=note, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
-        figure.update_xaxes(visible=False)
-        figure.update_yaxes(visible=False)
-        return _finish(figure, f"Learning curves of {title}", synthetic)
-    figure = make_subplots(1, 2, subplot_titles=("training losses", "validation"))
-    _loss_curves(figure, history)
-    _selection_curve(figure, history)
-    figure.update_yaxes(type="log", row=1, col=1)
+        figure, _ = _panels(heading, synthetic, [f"{title} is not trained in epochs."], columns=1)
+        return figure.update_xaxes(visible=False).update_yaxes(visible=False)
+    figure, (left, right) = _panels(heading, synthetic, ["training losses", "validation"], 2)
+    epochs = [epoch.epoch for epoch in history.epochs]
+    names = sorted(history.epochs[0].losses, key=lambda name: name != "total")
+    for i, name in enumerate(names):
+        # A logarithmic axis has no place for a term that is 0.
+        values = [epoch.losses[name] or None for epoch in history.epochs]
+        heavy, thin = {"color": _INK, "width": 3}, {"color": PALETTE[i % len(PALETTE)]}
+        line = heavy if name == "total" else thin
+        figure.add_scatter(x=epochs, y=values, name=name.replace("_", " "), line=line, **left)
+    chosen_by = [epoch.selection for epoch in history.epochs]
+    look = {"name": history.criterion, "marker": {"color": PALETTE[1], "size": 10}, **right}
+    figure.add_scatter(x=epochs, y=chosen_by, mode="lines", showlegend=False, **look)
+    if history.kept is not None:
+        value = chosen_by[epochs.index(history.kept)]
+        figure.add_scatter(
+            x=[history.kept],
+            y=[value],
+            text=[f"epoch {history.kept} kept: {value:.3f}"],
+            mode="markers+text",
+            textposition="top center",
+            showlegend=False,
+            **look,
+        )
+    figure.update_yaxes(type="log", **left).update_yaxes(title=history.criterion, **right)
     figure.update_xaxes(title="epoch")
-    figure.update_layout(legend={"x": -0.07, "xanchor": "right"}, margin={"l": 200})
-    return _finish(figure, f"Learning curves of {title}", synthetic)
+    return figure.update_layout(legend={"x": -0.07, "xanchor": "right"}, margin={"l": 200})
 
 
 def precision_recall(scores: Scores, assessment: Assessment) -> go.Figure:
@@ -125,76 +138,76 @@ def precision_recall(scores: Scores, assessment: Assessment) -> go.Figure:
         else f"{row.label}: never occurs"
         for row in rows
     ]
-    figure, cells = _panels(titles)
+    heading = f"Precision and recall on {scores.info.split}, chosen thresholds marked"
+    figure, cells = _panels(heading, scores.info.synthetic, titles)
     for i, (row, cell) in enumerate(zip(rows, cells, strict=True)):
         if not row.support:
             continue
         precision, recall, _ = precision_recall_curve(scores.truth[:, i], scores.scores[:, i])
         kept = np.unique(np.linspace(0, len(recall) - 1, _MOST_POINTS).astype(int))
-        figure.add_scatter(
-            x=recall[kept].tolist(),
-            y=precision[kept].tolist(),
-            line={"color": colours[row.label], "width": 2.5},
-            name=row.label,
-            **cell,
-        )
-        rate, guess = row.support / count, {"color": _GREY, "dash": "dot"}
-        figure.add_scatter(x=[0, 1], y=[rate, rate], line=guess, mode="lines", name="prior", **cell)
+        x, y, line = recall[kept].tolist(), precision[kept].tolist(), {"color": colours[row.label]}
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, name=row.label, **cell)
+        rate = row.support / count
+        figure.add_scatter(x=[0, 1], y=[rate] * 2, line=_DOTTED, mode="lines", name="prior", **cell)
         if row.precision is not None and row.recall is not None:
-            _mark_threshold(figure, cell, row.precision, row.recall, assessment.thresholds[i])
+            figure.add_scatter(
+                x=[row.recall],
+                y=[row.precision],
+                mode="markers+text",
+                marker={"color": _INK, "size": 10},
+                text=[f"> {assessment.thresholds[i]:.2f}"],
+                textposition="top right" if row.recall < 0.7 else "top left",
+                hovertemplate="recall %{x:.3f}, precision %{y:.3f}",
+                name="threshold",
+                **cell,
+            )
     figure.update_xaxes(range=[0, 1.03], title="recall", title_standoff=4)
     figure.update_yaxes(range=[0, 1.05], title="precision", title_standoff=4)
-    figure.update_layout(showlegend=False)
-    title = f"Precision and recall on {scores.info.split}, chosen thresholds marked"
-    return _finish(figure, title, scores.info.synthetic, rows=ceil(len(titles) / 3))
+    return figure.update_layout(showlegend=False)
 
 
 def reliability(calibration: Calibration, synthetic: bool) -> go.Figure:
     """Observed share of positives against the probability given, before and after calibration."""
-    labels = dict(zip(calibration.labels, calibration.probabilities, strict=True))
     titles = [
         f"{label}: ECE {one.before.expected_calibration_error:.3f} to "
         f"{one.after.expected_calibration_error:.3f}"
-        for label, one in labels.items()
+        for label, one in zip(calibration.labels, calibration.probabilities, strict=True)
     ]
-    figure, cells = _panels(titles)
-    colours = label_colours(calibration.labels)
-    for (label, one), cell in zip(labels.items(), cells, strict=True):
-        diagonal = {"color": _GREY, "dash": "dot", "width": 1}
-        figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, **cell)
-        stages = (("before", one.before, _GREY), ("after", one.after, colours[label]))
-        for stage, curve, colour in stages:
+    heading = "Reliability on validation, before (grey) and after calibration (coloured)"
+    figure, cells = _panels(heading, synthetic, titles)
+    colours = label_colours(calibration.labels).values()
+    for one, colour, cell in zip(calibration.probabilities, colours, cells, strict=True):
+        figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=_DOTTED, **cell)
+        for stage, curve, line in (("before", one.before, _GREY), ("after", one.after, colour)):
             figure.add_scatter(
-                x=list(curve.probability),
-                y=list(curve.frequency),
-                customdata=list(curve.count),
+                x=curve.probability,
+                y=curve.frequency,
+                customdata=curve.count,
                 hovertemplate="given %{x:.2f}, observed %{y:.2f}, %{customdata} samples",
                 mode="lines+markers",
-                line={"color": colour, "width": 2.5},
+                line={"color": line},
                 name=stage,
                 **cell,
             )
     figure.update_xaxes(range=[0, 1], title="probability given", title_standoff=4)
     figure.update_yaxes(range=[0, 1], title="share observed", title_standoff=4)
-    figure.update_layout(showlegend=False)
-    title = "Reliability on validation, before (grey) and after calibration (coloured)"
-    return _finish(figure, title, synthetic, rows=ceil(len(labels) / 3))
+    return figure.update_layout(showlegend=False)
 
 
 def co_occurrence_heatmaps(pairs: CoOccurrence, synthetic: bool) -> go.Figure:
     """Share of the samples with one label that have another too: true, predicted, difference."""
-    shares = {}
-    for kind, numbers in (("true", pairs.true), ("predicted", pairs.predicted)):
-        counts = np.array(numbers, dtype=float)
-        shares[kind] = ratio(counts, np.diag(counts)[:, None], np.nan)
-    shares["predicted minus true"] = shares["predicted"] - shares["true"]
-    figure = make_subplots(1, 3, subplot_titles=list(shares), shared_yaxes=True)
-    for column, (kind, share) in enumerate(shares.items(), 1):
+    true, predicted = (
+        ratio(counts, np.diag(counts)[:, None], np.nan)
+        for counts in map(np.array, (pairs.true, pairs.predicted))
+    )
+    shares = {"true": true, "predicted": predicted, "predicted minus true": predicted - true}
+    figure, cells = _panels("Co-occurrence of labels", synthetic, list(shares), shared_yaxes=True)
+    for (kind, share), cell in zip(shares.items(), cells, strict=True):
         np.fill_diagonal(share, np.nan)
         signed = kind == "predicted minus true"
         figure.add_heatmap(
-            x=list(pairs.labels),
-            y=list(pairs.labels),
+            x=pairs.labels,
+            y=pairs.labels,
             z=[[number(value) for value in row] for row in share],
             texttemplate="%{z:+.2f}" if signed else "%{z:.2f}",
             colorscale="RdBu_r" if signed else "Blues",
@@ -202,104 +215,94 @@ def co_occurrence_heatmaps(pairs: CoOccurrence, synthetic: bool) -> go.Figure:
             zmax=0.5 if signed else 1,
             showscale=False,
             hoverongaps=False,
-            row=1,
-            col=column,
+            **cell,
         )
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(showgrid=False)
     figure.update_yaxes(title="of the samples with …", col=1)
-    figure.update_xaxes(title="… this share also has")
-    return _finish(figure, "Co-occurrence of labels", synthetic)
+    return figure.update_xaxes(title="… this share also has", showgrid=False)
 
 
 def modality_robustness(robustness: Robustness, synthetic: bool) -> go.Figure:
     """Figures by the modalities shown, and by the share of modalities hidden at random."""
-    titles = ("modalities shown", "modalities hidden at random")
-    figure = make_subplots(1, 2, subplot_titles=titles, shared_yaxes=True)
+    titles = ["modalities shown", "modalities hidden at random"]
+    heading = "Robustness to absent modalities"
+    figure, (left, right) = _panels(heading, synthetic, titles, 2, shared_yaxes=True)
     names = ["<br>+ ".join(row.modalities) for row in robustness.by_subset]
+    _headline_bars(figure, names, robustness.by_subset, HEADLINE, left)
     hidden = [row.hidden for row in robustness.by_missing_rate]
-    for (metric, title), colour in zip(HEADLINE.items(), PALETTE[1:], strict=False):
-        shown = [getattr(row.figures, metric) for row in robustness.by_subset]
-        look = {"name": title, "row": 1}
-        figure.add_bar(x=names, y=shown, marker={"color": colour}, col=1, **look)
+    for metric, title in HEADLINE.items():
         values = [getattr(row.figures, metric) for row in robustness.by_missing_rate]
-        line = {"color": colour, "width": 3}
-        figure.add_scatter(x=hidden, y=values, mode="lines+markers", line=line, col=2, **look)
-        if values and values[-1] is not None:
-            font, place = {"color": colour, "size": 13}, {"xanchor": "left", "xshift": 8}
-            look = {"text": title, "font": font, "showarrow": False, "row": 1, "col": 2, **place}
-            figure.add_annotation(x=hidden[-1], y=values[-1], **look)
-    figure.update_xaxes(title="share hidden", tickformat=".0%", row=1, col=2)
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_layout(showlegend=False)
-    return _finish(figure, "Robustness to absent modalities", synthetic)
+        look = {"line": {"color": _COLOURS[metric]}, "showlegend": False, **right}
+        figure.add_scatter(x=hidden, y=values, mode="lines+markers", name=title, **look)
+    figure.update_xaxes(title="share hidden", tickformat=".0%", **right)
+    return figure.update_yaxes(rangemode="tozero")
 
 
 def label_f1(comparison: Comparison, synthetic: bool) -> go.Figure:
     """F1 of each label with its 95 % interval, each system beside the others."""
     assessments = comparison.assessments
     per_label = assessments[0].metrics.per_label
-    names = [f"{row.label}<br>{row.support} true" for row in per_label]
-    figure = go.Figure()
+    figure, _ = _panels("F1 per label, 95 % intervals", synthetic, columns=1)
     for one, colour in zip(assessments, _system_colours(len(assessments)), strict=True):
         intervals = [one.intervals.label_f1[row.label] for row in per_label]
         figure.add_bar(
-            x=names,
+            x=[f"{row.label}<br>{row.support} true" for row in per_label],
             y=[interval.value for interval in intervals],
             error_y=_error_bars(intervals),
             marker={"color": colour},
             name=one.info.title,
         )
-    figure.update_yaxes(title="F1", rangemode="tozero")
-    return _finish(figure, "F1 per label, 95 % intervals", synthetic)
+    return figure.update_yaxes(title="F1", rangemode="tozero")
 
 
 def corpus_overview(report: DataReport) -> go.Figure:
     """A corpus: label rates and co-occurrence, lengths, missing modalities, counts and findings."""
-    plots, tables = [{"type": "xy"}] * 2, [{"type": "table"}] * 2
-    figure = make_subplots(
-        3,
-        2,
-        specs=[plots, plots, tables],
-        subplot_titles=(
+    sizes = [f"{split} {c.samples} in {c.groups} groups" for split, c in report.splits.items()]
+    figure, (rates, pairs, lengths, missing, published, findings) = _panels(
+        f"{report.info.corpus}: samples: {', '.join(sizes)}",
+        report.info.synthetic,
+        [
             "share of samples with each label",
             "training samples with both labels",
             "steps per sample (5, 25, 50, 75, 95 %)",
             "share of samples without a modality",
             "beside the published counts",
             "what deserves a look",
-        ),
-        vertical_spacing=0.1,
+        ],
+        columns=2,
+        specs=[[{"type": kind}] * 2 for kind in ("xy", "xy", "table")],
     )
     for (split, counted), colour in zip(report.splits.items(), PALETTE, strict=False):
-        _split_panels(figure, split, counted, colour)
-    figure.add_heatmap(
-        x=list(report.info.labels),
-        y=list(report.info.labels),
-        z=[list(row) for row in report.splits["train"].co_occurrence],
-        texttemplate="%{z}",
-        colorscale="Blues",
-        showscale=False,
-        row=1,
-        col=2,
-    )
+        look: dict = {"name": split, "marker": {"color": colour}}
+        rated = counted.label_rates
+        figure.add_bar(x=list(rated), y=list(rated.values()), **look, **rates)
+        shares = {m: count / counted.samples for m, count in counted.missing.items()}
+        look["showlegend"] = False
+        figure.add_bar(x=list(shares), y=list(shares.values()), **look, **missing)
+        known = {modality: steps for modality, steps in counted.lengths.items() if steps}
+        box = {side: [getattr(steps, at) for steps in known.values()] for side, at in _BOX.items()}
+        figure.add_box(x=list(known), **box, **look, **lengths)
+    labels, together = report.info.labels, report.splits["train"].co_occurrence
+    look = {"texttemplate": "%{z}", "colorscale": "Blues", "showscale": False}
+    figure.add_heatmap(x=labels, y=labels, z=together, **look, **pairs)
     names = ("what", "split", "ours", "published", "difference")
-    columns = [[getattr(row, name) for row in report.published] for name in names]
-    _table(figure, names, columns, [2, 1, 1, 1, 1], column=1)
-    _table(figure, ("finding",), [list(report.findings)], [1], column=2)
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", row=1, col=2)
-    figure.update_layout(boxmode="group")
-    sizes = [f"{split} {c.samples} in {c.groups} groups" for split, c in report.splits.items()]
-    title = f"{report.info.corpus}: samples: {', '.join(sizes)}"
-    return _finish(figure, title, report.info.synthetic, rows=3)
+    counts = {name: [getattr(row, name) for row in report.published] for name in names}
+    for table, cell in ((counts, published), ({"finding": report.findings}, findings)):
+        figure.add_table(
+            header={"values": list(table), "align": "left", "fill": {"color": "#F1F3F4"}},
+            cells={"values": list(table.values()), "align": "left", "fill": {"color": "white"}},
+            **cell,
+        )
+    figure.update_yaxes(rangemode="tozero").update_yaxes(autorange="reversed", **pairs)
+    return figure.update_layout(boxmode="group")
 
 
 def _systems(comparison: Comparison, synthetic: bool) -> go.Figure:
-    """Micro-F1, macro-F1 and accuracy of each system with their 95 % intervals."""
-    figure = make_subplots(1, 3, subplot_titles=list(HEADLINE.values()), shared_yaxes=True)
+    """Headline metrics of each system with their 95 % intervals."""
+    heading = "Systems on the same samples, 95 % intervals"
+    figure, cells = _panels(heading, synthetic, list(HEADLINE.values()), shared_yaxes=True)
     names = [one.info.title for one in comparison.assessments]
-    for column, metric in enumerate(HEADLINE, 1):
+    for metric, cell in zip(HEADLINE, cells, strict=True):
         intervals = [one.intervals.metrics[metric] for one in comparison.assessments]
         figure.add_scatter(
             x=[interval.value for interval in intervals],
@@ -309,155 +312,64 @@ def _systems(comparison: Comparison, synthetic: bool) -> go.Figure:
             text=["" if one.value is None else f"{one.value:.3f}" for one in intervals],
             textposition="top center",
             marker={"size": 11, "color": _system_colours(len(names))},
-            showlegend=False,
-            row=1,
-            col=column,
+            **cell,
         )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(rangemode="tozero")
-    return _finish(figure, "Systems on the same samples, 95 % intervals", synthetic)
+    figure.update_xaxes(rangemode="tozero").update_yaxes(autorange="reversed")
+    return figure.update_layout(showlegend=False)
 
 
 def _failures(failures: Failures, synthetic: bool) -> go.Figure:
     """Micro-F1 and accuracy by the samples' length and by how many labels they have."""
-    titles = ("length in steps", "labels truly present")
-    figure = make_subplots(1, 2, subplot_titles=titles, shared_yaxes=True)
-    lengths = [f"{row.least} to {row.most}<br>n = {row.samples}" for row in failures.by_length]
-    counts = [f"{row.least}<br>n = {row.samples}" for row in failures.by_label_count]
-    panels = ((lengths, failures.by_length), (counts, failures.by_label_count))
-    for metric, colour in (("micro_f1", PALETTE[1]), ("accuracy", PALETTE[3])):
-        for column, (names, rows) in enumerate(panels, 1):
-            figure.add_bar(
-                x=names,
-                y=[getattr(row.figures, metric) for row in rows],
-                name=HEADLINE[metric],
-                marker={"color": colour},
-                showlegend=column == 1,
-                row=1,
-                col=column,
-            )
-    figure.update_yaxes(rangemode="tozero")
-    return _finish(figure, "Where it fails: by length, by number of labels", synthetic)
+    heading = "Where it fails: by length, by number of labels"
+    titles = ["length in steps", "labels truly present"]
+    figure, (left, right) = _panels(heading, synthetic, titles, 2, shared_yaxes=True)
+    for rows, cell in ((failures.by_length, left), (failures.by_label_count, right)):
+        names = [
+            f"{row.least}{f' to {row.most}' if row.most > row.least else ''}<br>n = {row.samples}"
+            for row in rows
+        ]
+        _headline_bars(figure, names, rows, ("micro_f1", "accuracy"), cell)
+    return figure.update_yaxes(rangemode="tozero")
 
 
-def _loss_curves(figure: go.Figure, history: History) -> None:
-    names = sorted(history.epochs[0].losses, key=lambda name: name != "total")
-    for i, name in enumerate(names):
-        # A logarithmic axis has no place for a term that is 0.
-        values = [epoch.losses[name] for epoch in history.epochs]
-        heavy = {"color": _INK, "width": 3}
-        figure.add_scatter(
-            x=[epoch.epoch for epoch in history.epochs],
-            y=[value if value > 0 else None for value in values],
-            name=name.replace("_", " "),
-            line=heavy if name == "total" else {"color": PALETTE[i % len(PALETTE)]},
-            row=1,
-            col=1,
-        )
-
-
-def _selection_curve(figure: go.Figure, history: History) -> None:
-    """What the epoch was chosen by, the kept epoch marked."""
-    values = {epoch.epoch: epoch.selection for epoch in history.epochs}
-    shared = {"showlegend": False, "name": history.criterion, "row": 1, "col": 2}
-    line = {"color": PALETTE[1], "width": 3}
-    figure.add_scatter(x=list(values), y=list(values.values()), line=line, **shared)
-    if history.kept is not None:
-        figure.add_scatter(
-            x=[history.kept],
-            y=[values[history.kept]],
-            mode="markers+text",
-            text=[f"epoch {history.kept} kept: {values[history.kept]:.3f}"],
-            textposition="top center",
-            marker={"color": PALETTE[1], "size": 10},
-            **shared,
-        )
-    figure.update_yaxes(title=history.criterion, row=1, col=2)
-
-
-def _panels(titles: list[str]) -> tuple[go.Figure, list[dict[str, int]]]:
-    """Small multiples, three in a row, and the cell of each."""
-    rows = ceil(len(titles) / 3)
-    figure = make_subplots(
-        rows,
-        3,
-        subplot_titles=titles,
-        horizontal_spacing=0.07,
-        vertical_spacing=0.32 / rows,
+def _panels(
+    heading: str, synthetic: bool, titles: Sequence[str] = ("",), columns: int = 3, **options: Any
+) -> tuple[go.Figure, list[dict[str, int]]]:
+    """An empty figure of panels, and the place of each."""
+    rows = ceil(len(titles) / columns)
+    figure = make_subplots(rows, columns, subplot_titles=titles, **options)
+    if synthetic:
+        heading += " <span style='color:#B3261E'>(synthetic corpus)</span>"
+    figure.update_layout(
+        template="plotly_white",
+        title={"text": heading, "x": 0.01, "xanchor": "left"},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": _INK},
+        height=120 + 300 * rows,
+        margin={"t": 90, "b": 60, "r": 80, "l": 70},
     )
-    return figure, [{"row": i // 3 + 1, "col": i % 3 + 1} for i in range(len(titles))]
+    return figure, [{"row": i // columns + 1, "col": i % columns + 1} for i in range(len(titles))]
 
 
-def _split_panels(figure: go.Figure, split: str, counted: SplitReport, colour: str) -> None:
-    look: dict = {"name": split, "marker": {"color": colour}}
-    rates, missing = counted.label_rates, counted.missing
-    figure.add_bar(x=list(rates), y=list(rates.values()), row=1, col=1, **look)
-    look["showlegend"] = False
-    shares = [count / counted.samples for count in missing.values()]
-    figure.add_bar(x=list(missing), y=shares, row=2, col=2, **look)
-    lengths = {modality: steps for modality, steps in counted.lengths.items() if steps}
-    box = {side: [getattr(steps, at) for steps in lengths.values()] for side, at in _BOX.items()}
-    figure.add_box(x=list(lengths), row=2, col=1, **box, **look)
-
-
-def _table(
-    figure: go.Figure, names: Sequence[str], columns: list[list], widths: list[float], column: int
+def _headline_bars(
+    figure: go.Figure,
+    names: list[str],
+    rows: Sequence[SubsetFigures | Bucket],
+    metrics: Iterable[str],
+    cell: dict[str, int],
 ) -> None:
-    figure.add_table(
-        header={"values": list(names), "align": "left", "fill": {"color": "#F1F3F4"}},
-        cells={"values": columns, "align": "left", "fill": {"color": "white"}},
-        columnwidth=widths,
-        row=3,
-        col=column,
-    )
-
-
-def _mark_threshold(
-    figure: go.Figure, cell: dict, precision: float, recall: float, threshold: float
-) -> None:
-    figure.add_scatter(
-        x=[recall],
-        y=[precision],
-        mode="markers+text",
-        marker={"color": _INK, "size": 10},
-        text=[f"> {threshold:.2f}"],
-        textposition="top right" if recall < 0.7 else "top left",
-        hovertemplate="recall %{x:.3f}, precision %{y:.3f}",
-        name="threshold",
-        **cell,
-    )
+    for metric in metrics:
+        values, marker = [getattr(row.figures, metric) for row in rows], {"color": _COLOURS[metric]}
+        look = {"name": HEADLINE[metric], "showlegend": cell["col"] == 1, "marker": marker}
+        figure.add_bar(x=names, y=values, **look, **cell)
 
 
 def _error_bars(intervals: list[Interval]) -> dict:
-    reach = [
-        (0.0, 0.0)
-        if one.value is None or one.low is None or one.high is None
-        else (one.value - one.low, one.high - one.value)
-        for one in intervals
-    ]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [above for _, above in reach],
-        "arrayminus": [below for below, _ in reach],
-        "thickness": 1.5,
-    }
+    found = pd.DataFrame([dict(one) for one in intervals], dtype=float)
+    above, below = (found.high - found.value).fillna(0), (found.value - found.low).fillna(0)
+    arrays = {"array": above.tolist(), "arrayminus": below.tolist()}
+    return {"type": "data", "symmetric": False, "thickness": 1.5, **arrays}
 
 
 def _system_colours(count: int) -> list[str]:
     """The first system stands out, the others are greys."""
-    greys = ("#5F6368", "#9AA0A6", "#C8CCD0")
-    return [PALETTE[1], *(greys[i % 3] for i in range(count - 1))]
-
-
-def _finish(figure: go.Figure, title: str, synthetic: bool, rows: int = 1) -> go.Figure:
-    if synthetic:
-        title += " <span style='color:#B3261E'>(synthetic corpus)</span>"
-    figure.update_layout(
-        template="plotly_white",
-        title={"text": title, "x": 0.01, "xanchor": "left"},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": _INK},
-        height=120 + 300 * rows,
-        margin={"t": 90, "b": 60, "r": 80, "l": figure.layout.margin.l or 70},
-    )
-    return figure
+    return [PALETTE[1], *islice(cycle(("#5F6368", "#9AA0A6", "#C8CCD0")), count - 1)]

@@ -16,7 +16,7 @@ from mmer.errors import InputError
 from mmer.evaluation.assessment import Comparison, check_model
 from mmer.evaluation.attention import Explanations, ModalityAttention
 from mmer.evaluation.failures import Failures
-from mmer.metrics.intervals import Difference, Differences
+from mmer.metrics.intervals import Differences
 from mmer.metrics.metrics import HEADLINE
 from mmer.reporting.figures import EvaluationFigures, label_colours
 from mmer.reporting.summary import (
@@ -35,17 +35,11 @@ _MOST_STEPS = 5
 
 @dataclass(frozen=True)
 class ReportInput:
-    """What a page is made of.
+    """What a page is made of: all of one system, the first of the comparison.
 
     Attributes:
         corpus: Name of the corpus for readers.
         alignment: How its modalities share steps: "word", "utterance" or "none".
-        comparison: The system of the run first, the others beside it.
-        calibration: What was chosen on validation for the system of the run.
-        failures: Of the system of the run.
-        explanations: Of the system of the run.
-        figures: Of the system of the run.
-        learning_curves: Of the system of the run.
         published_scores: What others report on the corpus.
         caveats: What to know before comparing with those.
         facts: What else the reader should know of the run: name -> text.
@@ -71,8 +65,17 @@ def render_report(source: ReportInput) -> str:
         InputError: Calibration, failures or explanations belong to another model than the first
             assessment, or its thresholds or conformal thresholds are not the calibration's.
     """
-    _check(source)
     first, calibration = source.comparison.assessments[0], source.calibration
+    calibration.check(first.info.model, first.info.fingerprint)
+    check_model(
+        first.info.model, failures=source.failures.model, explanations=source.explanations.model
+    )
+    if first.thresholds != calibration.thresholds:
+        expected = f"the thresholds that were evaluated, {first.thresholds}"
+        raise InputError("report", "thresholds", expected, calibration.thresholds)
+    if len(first.coverage) != len(calibration.conformal):
+        expected = f"one for each of {len(calibration.conformal)} conformal thresholds"
+        raise InputError("report", "coverage", expected, len(first.coverage))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -106,30 +109,11 @@ def render_report(source: ReportInput) -> str:
     )
 
 
-def _check(source: ReportInput) -> None:
-    first, calibration = source.comparison.assessments[0], source.calibration
-    calibration.check(first.info.model, first.info.fingerprint)
-    check_model(
-        first.info.model, failures=source.failures.model, explanations=source.explanations.model
-    )
-    if first.thresholds != calibration.thresholds:
-        expected = f"the thresholds that were evaluated, {first.thresholds}"
-        raise InputError("report", "thresholds", expected, calibration.thresholds)
-    if len(first.coverage) != len(calibration.conformal):
-        expected = f"one for each of {len(calibration.conformal)} conformal thresholds"
-        raise InputError("report", "coverage", expected, len(first.coverage))
-
-
 def _figure_html(source: ReportInput) -> dict[str, str]:
+    options = {"full_html": False, "include_plotlyjs": False, "default_width": "100%"}
     figures = {**source.figures._asdict(), "learning_curves": source.learning_curves}
     return {
-        name: figure.to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            div_id=f"figure-{name}",
-            config=_CONFIG,
-            default_width="100%",
-        )
+        name: figure.to_html(div_id=f"figure-{name}", config=_CONFIG, **options)
         for name, figure in figures.items()
     }
 
@@ -137,33 +121,23 @@ def _figure_html(source: ReportInput) -> dict[str, str]:
 def _difference_sentence(found: Differences) -> dict[str, str]:
     """How the first system stands against another in micro-F1."""
     one, name = found.metrics["micro_f1"], HEADLINE["micro_f1"]
-    verdict = one.verdict
-    first, second = found.first, found.second
-    words = {
+    first, second, smallest = found.first, found.second, found.bootstrap.smallest_p_value
+    text = {
         "better": f"{first} is better than {second}",
         "worse": f"{first} is worse than {second}",
         "not significant": f"{first} and {second} do not differ significantly",
         "undefined": f"{first} and {second} cannot be compared in {name}.",
-    }
-    text = words[verdict]
-    if one.difference is not None:
-        bounds = f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
-        text += f" ({name} {bounds}, {_p_value(one, found.bootstrap.smallest_p_value)})."
-    return {"verdict": verdict, "text": text}
-
-
-def _p_value(one: Difference, smallest: float) -> str:
-    """The p-value; of one at the bootstrap's floor no more is known than that it is that small."""
-    if one.p_value is None:
-        return "p undefined"
-    return f"p ≤ {smallest:.2g}" if one.p_value <= smallest else f"p = {one.p_value:.4f}"
+    }[one.verdict]
+    if one.p_value is not None:
+        # at the bootstrap's floor no more is known than that it is that small
+        p = f"p ≤ {smallest:.2g}" if one.p_value <= smallest else f"p = {one.p_value:.4f}"
+        bounds = f"[{one.low:+.3f}, {one.high:+.3f}]"
+        text += f" ({name} {one.difference:+.3f} {bounds}, {p})."
+    return {"verdict": one.verdict, "text": text}
 
 
 def _range(bounds: tuple[float, float] | None) -> str:
-    if bounds is None:
-        return "—"
-    low, high = bounds
-    return f"{low:.3f}" if low == high else f"{low:.3f} to {high:.3f}"
+    return " to ".join(f"{value:.3f}" for value in dict.fromkeys(bounds)) if bounds else "—"
 
 
 def _shaded(seen: ModalityAttention, label: int, colour: str) -> list[tuple[str, str, float]]:
@@ -171,12 +145,10 @@ def _shaded(seen: ModalityAttention, label: int, colour: str) -> list[tuple[str,
 
     Of steps without words, those with the largest weights.
     """
-    weights = seen.weights[label]
-    names, shown = seen.words, list(range(len(weights)))
-    if names is None:
-        names = tuple(f"step {t + 1}" for t in shown)
-        shown = sorted(sorted(shown, key=lambda t: -weights[t])[:_MOST_STEPS])
-    largest = max(weights) or 1
+    weights, largest = seen.weights[label], max(seen.weights[label]) or 1
+    names = seen.words or [f"step {t + 1}" for t in range(len(weights))]
+    shown = sorted(range(len(weights)), key=lambda t: -weights[t])
     return [
-        (names[t], f"{colour}{round(200 * weights[t] / largest):02x}", weights[t]) for t in shown
+        (names[t], f"{colour}{round(200 * weights[t] / largest):02x}", weights[t])
+        for t in sorted(shown if seen.words else shown[:_MOST_STEPS])
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from io import StringIO
 from textwrap import fill
 from typing import NamedTuple
@@ -24,8 +23,8 @@ class _Column(NamedTuple):
     """A column of the printed table; `stays` is how long when the width shrinks: 0 goes first."""
 
     title: str
-    cell: Callable[[Assessment, Differences | None], str]
     stays: int
+    cells: list[str]
 
 
 def summary_frame(comparison: Comparison) -> pd.DataFrame:
@@ -49,13 +48,8 @@ def summary_frame(comparison: Comparison) -> pd.DataFrame:
             "macro_average_precision": metrics.macro_average_precision,
             "labels_per_sample_predicted": metrics.labels_per_sample_predicted,
         }
-        for name in HEADLINE:
-            interval = assessment.intervals.metrics[name]
-            row |= {
-                name: interval.value,
-                f"{name}_low": interval.low,
-                f"{name}_high": interval.high,
-            }
+        for name, figure in assessment.intervals.metrics.items():
+            row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
         for name, one in differences.metrics.items() if differences else ():
             row |= {
                 f"{name}_difference": one.difference,
@@ -77,32 +71,27 @@ def summary_text(comparison: Comparison, width: int = 120) -> str:
     columns, unbounded = _columns(comparison), console.options.update(width=_UNBOUNDED)
     for least in range(1 + max(column.stays for column in columns)):
         shown = [column for column in columns if column.stays >= least]
-        table = _table(comparison, shown)
+        table = _table(shown)
         if Measurement.get(console, unbounded, table).minimum <= width:
             break
     with console.capture() as captured:
         console.print(table)
+    info, metrics = comparison.assessments[0].info, comparison.assessments[0].metrics
+    title = (
+        f"{info.corpus}, {'SYNTHETIC corpus, ' if info.synthetic else ''}{info.split} split: "
+        f"{metrics.samples} samples in {metrics.groups} groups"
+    )
     notes = notes_below(comparison)
     if any(column.title == "mAP" for column in shown):
         notes.append(
             "mAP: mean of the labels' average precision. Labels: predicted per sample, where "
-            f"{value_text(comparison.assessments[0].metrics.labels_per_sample_true, 2)} are true."
+            f"{value_text(metrics.labels_per_sample_true, 2)} are true."
         )
     if left_out := [column.title.replace("\n", " ") for column in columns if column not in shown]:
         notes.append(f"Not shown for want of width: {'; '.join(left_out)}.")
     table_lines = (line.rstrip() for line in captured.get().splitlines())
     wrapped = (fill(note, width) for note in notes)
-    return "\n".join([fill(title(comparison), width), "", *table_lines, "", *wrapped])
-
-
-def title(comparison: Comparison) -> str:
-    """What the systems were scored on."""
-    info, metrics = comparison.assessments[0].info, comparison.assessments[0].metrics
-    origin = "SYNTHETIC corpus, " if info.synthetic else ""
-    return (
-        f"{info.corpus}, {origin}{info.split} split: "
-        f"{metrics.samples} samples in {metrics.groups} groups"
-    )
+    return "\n".join([fill(title, width), "", *table_lines, "", *wrapped])
 
 
 def notes_below(comparison: Comparison) -> list[str]:
@@ -167,35 +156,27 @@ def paired(comparison: Comparison) -> list[tuple[Assessment, Differences | None]
 
 
 def _columns(comparison: Comparison) -> list[_Column]:
-    def value(name: str) -> Callable[[Assessment, Differences | None], str]:
-        return lambda one, _: interval_text(one.intervals.metrics[name], "\n")
-
-    def difference(name: str) -> Callable[[Assessment, Differences | None], str]:
-        return lambda _, found: difference_text(found.metrics[name], "\n") if found else ""
-
-    columns = [
-        _Column("system", lambda one, _: one.info.title, 4),
-        _Column(HEADLINE["micro_f1"], value("micro_f1"), 4),
-        _Column(HEADLINE["macro_f1"], value("macro_f1"), 3),
-        _Column(HEADLINE["accuracy"], value("accuracy"), 2),
-        _Column("mAP", lambda one, _: value_text(one.metrics.macro_average_precision), 1),
-        _Column("labels", lambda one, _: value_text(one.metrics.labels_per_sample_predicted, 2), 1),
-    ]
-    if comparison.differences:
-        columns += [
-            _Column("difference\nin micro-F1", difference("micro_f1"), 4),
-            _Column("difference\nin macro-F1", difference("macro_f1"), 0),
-        ]
+    systems = comparison.assessments
+    columns = [_Column("system", 4, [one.info.title for one in systems])]
+    for name, stays in (("micro_f1", 4), ("macro_f1", 3), ("accuracy", 2)):
+        cells = [interval_text(one.intervals.metrics[name], "\n") for one in systems]
+        columns.append(_Column(HEADLINE[name], stays, cells))
+    precision = [value_text(one.metrics.macro_average_precision) for one in systems]
+    labels = [value_text(one.metrics.labels_per_sample_predicted, 2) for one in systems]
+    columns += [_Column("mAP", 1, precision), _Column("labels", 1, labels)]
+    for name, stays in (("micro_f1", 4), ("macro_f1", 0)) if comparison.differences else ():
+        found = [difference_text(one.metrics[name], "\n") for one in comparison.differences]
+        columns.append(_Column(f"difference\nin {HEADLINE[name]}", stays, ["", *found]))
     return columns
 
 
-def _table(comparison: Comparison, columns: list[_Column]) -> Table:
+def _table(columns: list[_Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for i, column in enumerate(columns):
-        cells = [column.title, *(column.cell(*pair) for pair in paired(comparison))]
+        cells = [column.title, *column.cells]
         # titles of systems, the first column, may be broken between words, numbers may not
         pieces = " ".join(cells).split() if i == 0 else "\n".join(cells).splitlines()
         table.add_column(column.title, no_wrap=i > 0, min_width=max(map(len, pieces)))
-    for pair in paired(comparison):
-        table.add_row(*(column.cell(*pair) for column in columns), end_section=True)
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*row, end_section=True)
     return table

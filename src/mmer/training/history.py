@@ -24,7 +24,7 @@ class Epoch(Record):
     def metrics(self) -> dict[str, float]:
         """Its numbers, by the names under which they are tracked."""
         losses = {f"train/{term}": value for term, value in self.losses.items()}
-        return {**losses, "train/seconds": self.seconds, "valid/selection": self.selection}
+        return {**losses, "valid/micro_f1": self.selection, "epoch_seconds": self.seconds}
 
 
 class History(Record):

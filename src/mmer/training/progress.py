@@ -44,8 +44,6 @@ class EpochProgress:
 
     def epoch(self, epoch: Epoch) -> None:
         """An epoch is done."""
-        metrics = {f"train/{name}": value for name, value in epoch.losses.items()}
-        metrics |= {"valid/micro_f1": epoch.selection, "epoch_seconds": epoch.seconds}
         logger.info(
             "epoch %d/%d: loss %.4f, validation micro-F1 %.4f, %.1f s",
             epoch.epoch,
@@ -53,7 +51,7 @@ class EpochProgress:
             epoch.losses["total"],
             epoch.selection,
             epoch.seconds,
-            extra={"metrics": metrics, "step": epoch.epoch},
+            extra={"metrics": epoch.metrics, "step": epoch.epoch},
         )
 
 

@@ -1,8 +1,4 @@
-"""CMU-MOSEI's official computational sequences as samples: labelled segments of videos.
-
-Zadeh et al. (2018), "Multimodal language analysis in the wild: CMU-MOSEI dataset and interpretable
-dynamic fusion graph".
-"""
+"""CMU-MOSEI's official computational sequences as samples: labelled segments of videos."""
 
 from __future__ import annotations
 
@@ -42,17 +38,11 @@ _log = logging.getLogger(__name__)
 
 
 class SequenceFile(NamedTuple):
-    """One of the corpus's official files.
-
-    Attributes:
-        name: File name.
-        root_name: Name of its one HDF5 group.
-        width: Width D of a row; None if the rows are words.
-    """
+    """One of the corpus's official files: its name, its one HDF5 group, the width of its rows."""
 
     name: str
     root_name: str
-    width: int | None
+    width: int | None  # None where the rows are words
 
     def path(self, folder: Path) -> Path:
         return folder / self.name
@@ -100,19 +90,27 @@ def read_csd(folder: Path, options: CsdOptions) -> CorpusSource:
     and in a fold. With `WORDS` among the files, samples know their words. Videos are read while the
     samples are iterated over; those of some 30 videos per process are in memory at a time.
 
-    Args:
-        folder: Where the files lie.
-        options: How they are read.
-
     Raises:
         InputError: Files are missing, damaged or of another width, share no video, name labels
             that are not known or are out of range; a fold is empty.
     """
     files = _check_present(folder)
     folds = _read_folds(folder, options.folds)
-    threshold = options.emotion_threshold
-    labels = read_segment_labels(LABELS.path(folder), options.label_columns, threshold)
-    splits = _splits(folder, folds, labels, _shared_videos(folder, labels))
+    labels = read_segment_labels(
+        LABELS.path(folder), options.label_columns, options.emotion_threshold
+    )
+    shared = _shared_videos(folder, labels)
+    splits: dict[Split, dict[str, SegmentLabels]] = {
+        s: {v: labels[v] for v in folds[s] if v in shared} for s in SPLITS
+    }
+    for split, videos in splits.items():
+        if not videos:
+            raise InputError(folder, f"fold {split}", "videos that are in every file", "none")
+    named = set().union(*folds.values())
+    note = (
+        f"{len(shared)} videos are in every file, of which {len(shared - named)} are in no fold; "
+        f"{len(named - shared)} of the folds' {len(named)} are not"
+    )
     reader = _VideoReader(folder, options, WORDS.path(folder) in files)
     return CorpusSource(
         labels=EMOTIONS,
@@ -120,7 +118,8 @@ def read_csd(folder: Path, options: CsdOptions) -> CorpusSource:
         alignment=options.alignment,
         files=files,
         groups={split: tuple(videos) for split, videos in splits.items()},
-        read=lambda split: _stream(f"{folder}, {split}", reader, splits[split]),
+        read=lambda split: _stream(split, reader, splits[split]),
+        notes=(note,) if shared != named else (),
     )
 
 
@@ -167,52 +166,21 @@ def _shared_videos(folder: Path, labels: dict[str, SegmentLabels]) -> set[str]:
     return shared
 
 
-def _splits(
-    folder: Path,
-    folds: dict[Split, list[str]],
-    labels: dict[str, SegmentLabels],
-    shared: set[str],
-) -> dict[Split, dict[str, SegmentLabels]]:
-    """Labels of the videos of each split, in the order of the fold."""
-    splits: dict[Split, dict[str, SegmentLabels]] = {
-        s: {v: labels[v] for v in folds[s] if v in shared} for s in SPLITS
-    }
-    for split, videos in splits.items():
-        if not videos:
-            raise InputError(folder, f"fold {split}", "videos that are in every file", "none")
-    named = set().union(*folds.values())
-    _log.info(
-        "%s: %d videos are in every file, of which %d are in no fold; %d of the folds' %d are not",
-        folder,
-        len(shared),
-        len(shared - named),
-        len(named - shared),
-        len(named),
-    )
-    return splits
-
-
-def _stream(name: str, reader: _VideoReader, videos: dict[str, SegmentLabels]) -> Iterator[Sample]:
+def _stream(
+    split: Split, reader: _VideoReader, videos: dict[str, SegmentLabels]
+) -> Iterator[Sample]:
     """Samples of the videos in their order; no more than a few tasks' worth are in memory."""
-    ids, samples = list(videos), 0
-    n_jobs = reader.options.n_jobs
-    window = _VIDEOS_PER_TASK * _TASKS_PER_PROCESS * joblib.effective_n_jobs(n_jobs)
+    items, n_jobs = list(videos.items()), reader.options.n_jobs
+    step, window = _VIDEOS_PER_TASK, _TASKS_PER_PROCESS * joblib.effective_n_jobs(n_jobs)
+    tasks = [dict(items[at : at + step]) for at in range(0, len(items), step)]
+    left_out = sum(len(labels.intervals) for labels in videos.values())
     with joblib.Parallel(n_jobs=n_jobs) as parallel:
-        for begin in range(0, len(ids), window):
-            tasks = [
-                {video: videos[video] for video in ids[at : at + _VIDEOS_PER_TASK]}
-                for at in range(begin, min(begin + window, len(ids)), _VIDEOS_PER_TASK)
-            ]
-            for found in parallel(joblib.delayed(reader)(task) for task in tasks):
-                samples += len(found)
+        for at in range(0, len(tasks), window):
+            for found in parallel(joblib.delayed(reader)(t) for t in tasks[at : at + window]):
+                left_out -= len(found)
                 yield from found
-    segments = sum(len(labels.intervals) for labels in videos.values())
-    _log.info(
-        "%s: %d samples; %d segments lack a modality and are left out",
-        name,
-        samples,
-        segments - samples,
-    )
+    if left_out:
+        _log.info("CMU-MOSEI %s: %d segments lack a modality: left out", split, left_out)
 
 
 @dataclass(frozen=True)
@@ -276,9 +244,6 @@ def _spoken(
     if words is None or video not in words:
         return None
     texts, times = words.read(video)
-    spoken = dict(zip(_keys(times), texts[:, 0].tolist(), strict=True))
-    return [spoken.get(key, b"").decode(errors="replace") for key in _keys(intervals)]
-
-
-def _keys(intervals: np.ndarray) -> list[tuple[float, ...]]:
-    return [tuple(interval) for interval in np.round(intervals, 4).tolist()]
+    keys, sought = (map(tuple, np.round(t, 4).tolist()) for t in (times, intervals))
+    spoken = dict(zip(keys, texts[:, 0].tolist(), strict=True))
+    return [spoken.get(key, b"").decode(errors="replace") for key in sought]

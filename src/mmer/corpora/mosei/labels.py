@@ -25,7 +25,7 @@ class SegmentLabels(NamedTuple):
     Attributes:
         intervals: (S, 2) start and end in seconds.
         sentiment: (S,) from -3 to 3.
-        emotions: (S, 6) uint8, 1 where the emotion is present, columns as in `EMOTIONS`.
+        emotions: (S, 6) uint8, 1 where the emotion is present.
     """
 
     intervals: np.ndarray
@@ -36,12 +36,7 @@ class SegmentLabels(NamedTuple):
 def read_segment_labels(
     path: Path, columns: tuple[str, ...] = LABEL_COLUMNS, threshold: float = 0.0
 ) -> dict[str, SegmentLabels]:
-    """Labelled segments of each video, from the corpus's label file.
-
-    Args:
-        path: `CMU_MOSEI_Labels.csd`.
-        columns: What its columns are, where it does not name them.
-        threshold: An emotion is present if its intensity is above this.
+    """Labelled segments of each video, from the corpus's label file; see `CsdOptions`.
 
     Raises:
         InputError: The file is damaged, names other labels, or holds intensities out of range.
@@ -82,8 +77,7 @@ LabelColumns = Annotated[tuple[str, ...], AfterValidator(_known_columns)]
 
 def _stated_columns(file: ComputationalSequence) -> tuple[str, ...] | None:
     """The label file's own names for its columns; None if it has none."""
-    key = "dimension names"
-    stated = file.metadata(key)
+    stated = file.metadata("dimension names")
     if isinstance(stated, str):  # older files hold the list as it was printed, or a mere remark
         found = re.findall("|".join(LABEL_COLUMNS), stated.lower())
         stated = found if set(found) & set(EMOTIONS) else []
@@ -91,5 +85,5 @@ def _stated_columns(file: ComputationalSequence) -> tuple[str, ...] | None:
         return None
     columns = tuple(name.strip().lower() for name in stated)
     if sorted(columns) != sorted(LABEL_COLUMNS):
-        raise InputError(file.path, f"metadata/{key}", _COLUMNS_IN_ANY_ORDER, columns)
+        raise InputError(file.path, "metadata/dimension names", _COLUMNS_IN_ANY_ORDER, columns)
     return columns

@@ -9,13 +9,11 @@ modalities all have equally many steps are aligned.
 
 from __future__ import annotations
 
-import logging
-import re
-from collections import defaultdict
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from mmer.corpora.corpus import CorpusSource, LabelNames
@@ -46,10 +44,8 @@ from mmer.samples.table import SPLITS
 
 _LENGTHS = {"visual": "vision_lengths", "audio": "audio_lengths"}
 _WIDTHS: dict[Modality, int] = {**WIDTHS, "text": 768}
-_CLIP_ID = re.compile(r"(.+)\$_\$(\d{1,9})")
+_CLIP_ID = r"\A(.+)\$_\$(\d{1,9})\Z"
 _PAUSE = b"sp"
-
-_log = logging.getLogger(__name__)
 
 
 class MmsaOptions(PaddedOptions):
@@ -57,7 +53,6 @@ class MmsaOptions(PaddedOptions):
 
     Attributes:
         labels: Some or all of the label file's emotions, in the order of the table's columns.
-        label_columns: What the columns of the label file are, where it does not name them.
         most_unjoined: Share of a split's clips that may be left out because no segment of the
             label file, or no single one, can be theirs.
     """
@@ -82,13 +77,8 @@ def _read_mmsa(folder: Path, name: str, options: MmsaOptions) -> CorpusSource:
     """Open MMSA's features, join the emotions of the labelled segments, offer the samples.
 
     The ids name a video and a number, not a segment: see `clip_join` for how clips are matched.
-    Clips for which that leaves no segment, or several, are left out, and the log says how many.
-
-    Args:
-        folder: Where the features lie, the corpus's file of labels, and, if it is at hand, that of
-            words; with it the clips' texts must fit as well.
-        name: File name of the features.
-        options: How they are read.
+    Clips for which that leaves no segment, or several, are left out. If the corpus's file of words
+    is at hand, the clips' texts must fit as well.
 
     Raises:
         InputError: A file is missing, damaged or not what the options say, or more clips than
@@ -126,15 +116,11 @@ class _SegmentReader:
         intervals, sentiment, emotions = self.labels[video]
         words = None
         if self.words and video in self.words:
-            spoken, times = self.words.read(video)
-            words = _words_within(intervals, spoken[:, 0], times.mean(axis=1))
+            (spoken, times), (starts, ends) = self.words.read(video), intervals.T[:, :, None]
+            texts, middles = spoken[:, 0], times.mean(axis=1)
+            inside = (starts <= middles) & (middles < ends) & (texts != _PAUSE)
+            words = [b" ".join(texts[one].tolist()).decode(errors="replace") for one in inside]
         return Segments(intervals, sentiment, emotions[:, self.emotions], words)
-
-
-def _words_within(intervals: np.ndarray, words: np.ndarray, middles: np.ndarray) -> list[str]:
-    """Per interval, the words whose middle lies in it."""
-    inside = (intervals[:, :1] <= middles) & (middles < intervals[:, 1:]) & (words != _PAUSE)
-    return [b" ".join(words[chosen].tolist()).decode(errors="replace") for chosen in inside]
 
 
 def _split(
@@ -146,16 +132,23 @@ def _split(
     if {len(rows) for rows in features.values()} != {count}:
         found = {m: len(rows) for m, rows in features.items()}
         raise InputError(where, split, "as many samples in each modality", found)
-    names = plain.texts(where, f"{split}/id", record.get("id"), count)
-    ids = [_clip_id(where, split, name) for name in names]
-    matches = _matches(where, split, record, ids, segments)
-    _report_unjoined(where, split, options, count, len(matches))
-    rows = sorted(matches)
+    clips = _clips(where, split, record, count)
+    matches = _matches(clips, segments)
+    left_out, rows = count - len(matches), sorted(matches)
+    if left_out > options.most_unjoined * count or not rows:
+        raise InputError(
+            where,
+            f"{split}/id",
+            f"clips of which at least {1 - options.most_unjoined:.0%} fit the label file",
+            f"{len(rows)} of {count} that do",
+            "Give the file of words too, and see that both files are of the same release.",
+        )
+    note = f"{left_out} of {count} clips fit no segment of the label file, or several: left out"
     return PaddedSplit(
         features={m: [sequence[row] for row in rows] for m, sequence in features.items()},
         labels=np.array([matches[row][0] for row in rows], np.uint8),
-        sample_ids=[names[row] for row in rows],
-        group_ids=[ids[row][0] for row in rows],
+        sample_ids=clips["id"][rows].tolist(),
+        group_ids=clips["video"][rows].tolist(),
         times=[matches[row][1] for row in rows],
         lengths={
             m: plain.numbers(where, f"{split}/{name}", record[name], count)[rows]
@@ -163,61 +156,42 @@ def _split(
             if name in record
         },
         spans=_token_spans(where, split, record, features["text"], rows),
+        note=note if left_out else "",
     )
 
 
-def _clip_id(where: Path, split: str, name: str) -> tuple[str, int]:
-    """Video and number of a clip."""
-    parts = _CLIP_ID.fullmatch(name)
-    if parts is None:
-        raise InputError(where, f"{split}/id", "ids like video$_$3", plain.describe(name))
-    return parts[1], int(parts[2])
+def _clips(where: Path, split: str, record: dict, count: int) -> pd.DataFrame:
+    """Id, video, number, sentiment and text of each clip."""
+    ids = plain.texts(where, f"{split}/id", record.get("id"), count)
+    sentiment = record.get("regression_labels")
+    clips = pd.DataFrame(
+        {
+            "id": ids,
+            "sentiment": plain.numbers(where, f"{split}/regression_labels", sentiment, count),
+            "text": plain.texts(where, f"{split}/raw_text", record.get("raw_text"), count),
+        }
+    )
+    clips[["video", "number"]] = clips["id"].str.extract(_CLIP_ID)
+    if (unknown := clips["video"].isna()).any():
+        found = plain.describe(ids[unknown.argmax()])
+        raise InputError(where, f"{split}/id", "ids like video$_$3", found)
+    return clips.astype({"number": int})
 
 
-def _matches(
-    where: Path, split: str, record: dict, ids: list[tuple[str, int]], segments: _SegmentReader
-) -> dict[int, tuple[np.ndarray, Times]]:
+def _matches(clips: pd.DataFrame, segments: _SegmentReader) -> dict[int, tuple[np.ndarray, Times]]:
     """Row of each clip that was joined -> emotions (L,) and start and end of its segment."""
-    key, count = f"{split}/regression_labels", len(ids)
-    sentiment = plain.numbers(where, key, record.get("regression_labels"), count)
-    spoken = plain.texts(where, f"{split}/raw_text", record.get("raw_text"), count)
-    rows_of = defaultdict(list)
-    for row, (video, _) in enumerate(ids):
-        rows_of[video].append(row)
     matches: dict[int, tuple[np.ndarray, Times]] = {}
-    for video, rows in rows_of.items():
+    for video, rows in clips.groupby("video"):
         found = segments.read(video)
         if found is None:
             continue
-        numbers = np.array([ids[row][1] for row in rows])
-        clips = Clips(numbers, sentiment[rows], [spoken[row] for row in rows])
-        for row, at in zip(rows, join(clips, found), strict=True):
+        numbers, sentiment = rows["number"].to_numpy(), rows["sentiment"].to_numpy()
+        joined = join(Clips(numbers, sentiment, rows["text"].tolist()), found)
+        for row, at in zip(rows.index, joined, strict=True):
             if at >= 0:
-                start, end = map(float, found.intervals[at])
+                start, end = found.intervals[at].tolist()
                 matches[row] = found.emotions[at], (start, end)
     return matches
-
-
-def _report_unjoined(
-    where: Path, split: str, options: MmsaOptions, count: int, joined: int
-) -> None:
-    left_out = count - joined
-    if left_out > options.most_unjoined * count or joined == 0:
-        raise InputError(
-            where,
-            f"{split}/id",
-            f"clips of which at least {1 - options.most_unjoined:.0%} fit the label file",
-            f"{joined} of {count} that do",
-            "Give the file of words too, and see that both files are of the same release.",
-        )
-    if left_out:
-        _log.warning(
-            "%s, %s: %d of %d clips left out: no segment of the label file, or more than one, fits",
-            where,
-            split,
-            left_out,
-            count,
-        )
 
 
 def _token_spans(

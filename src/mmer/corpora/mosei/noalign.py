@@ -8,7 +8,6 @@ files hold vectors of the same words.
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 
@@ -36,15 +35,9 @@ _ROWS_COMPARED = 500
 _LEAST_SHARED_WORDS = 0.5
 _MOST_ROWS_APART = 0.1
 
-_log = logging.getLogger(__name__)
-
 
 def read_noalign(folder: Path, options: PaddedOptions) -> CorpusSource:
     """Open the unaligned features, join the aligned file's emotions row by row, offer the samples.
-
-    Args:
-        folder: Where `mosei_senti_data_noalign.pkl` and `train_valid_test.pt` lie.
-        options: How they are read.
 
     Raises:
         InputError: A file is missing, damaged or not what the options say, or the two do not have
@@ -63,27 +56,28 @@ def read_noalign(folder: Path, options: PaddedOptions) -> CorpusSource:
         if {count, len(words)} != {len(sets[split])}:
             expected = f"as many samples as sets of emotions in {labels.name}, {len(sets[split])}"
             raise InputError(features, split, expected, f"{count}, and {len(words)} texts there")
-        _check_same_order(features, split, rows["text"], words)
-        names, videos, times = _identities(features, split, content, count)
-        splits[split] = PaddedSplit(rows, sets[split], names, videos, times)
+        note = _check_same_order(features, split, rows["text"], words)
+        identities = _identities(features, split, content, count)
+        splits[split] = PaddedSplit(rows, sets[split], *identities, note=note)
     return padded_source((features, labels), options, splits, EXTRACTORS, aligned=False)
 
 
 def _check_same_order(
     where: Path, split: str, ours: list[np.ndarray], theirs: list[np.ndarray]
-) -> None:
-    """Refuse rows that hold vectors of other words than the same row of the other file."""
+) -> str:
+    """Refuse rows that hold vectors of other words than the same row of the other file.
+
+    Returns:
+        A note, if it could not be found out.
+    """
     compared = np.linspace(0, len(ours) - 1, min(len(ours), _ROWS_COMPARED)).astype(int)
     pairs = [(_words(ours[i]), _words(theirs[i])) for i in compared]
     ours_all, theirs_all = (set[bytes]().union(*side) for side in zip(*pairs, strict=True))
     if not ours_all & theirs_all:
-        _log.warning(
-            "%s, %s: no word vector in common with the file of the emotions, so that the order of "
-            "their rows could not be compared",
-            where,
-            split,
+        return (
+            "no word vector in common with the file of the emotions, so that the order of their "
+            "rows could not be compared"
         )
-        return
     apart = np.mean([len(a & b) < _LEAST_SHARED_WORDS * min(len(a), len(b)) for a, b in pairs])
     if apart > _MOST_ROWS_APART:
         raise InputError(
@@ -93,6 +87,7 @@ def _check_same_order(
             f"other words in {apart:.0%} of {len(compared)} rows compared",
             "The two files are not in the same order.",
         )
+    return ""
 
 
 def _words(rows: np.ndarray) -> set[bytes]:
@@ -110,30 +105,23 @@ def _identities(
     if not isinstance(rows, list | tuple) or len(rows) != count:
         raise InputError(where, f"{split}/id", f"{count} ids", describe(rows))
     names: list[str] = []
-    videos: list[str] = []
     times: list[Times] = []
     for i, row in enumerate(rows):
         key = f"{split}/id[{i}]"
         parts = row if isinstance(row, list | tuple) else [row]
         if len(parts) not in (1, 3):
             raise InputError(where, key, "a name, or video, start and end", describe(row))
-        video = text(where, key, parts[0])
-        videos.append(video.partition("[")[0])
-        if len(parts) == 1:
-            names.append(video)
-            times.append((None, None))
-        else:
-            start, end = (_seconds(where, key, part) for part in parts[1:])
-            names.append(f"{video}[{start:.3f}-{end:.3f}]")
-            times.append((start, end))
-    return names, videos, times
+        name, *ends = text(where, key, parts[0]), *(_seconds(where, key, p) for p in parts[1:])
+        names.append(f"{name}[{ends[0]:.3f}-{ends[1]:.3f}]" if ends else name)
+        times.append((ends[0], ends[1]) if ends else (None, None))
+    return names, [name.partition("[")[0] for name in names], times
 
 
 def _seconds(where: Path, key: str, value: object) -> float:
     try:
         seconds = float(value if isinstance(value, int | float) else text(where, key, value))
-    except (ValueError, OverflowError) as error:
-        raise InputError(where, key, "a time in seconds", describe(value)) from error
+    except (ValueError, OverflowError):
+        seconds = math.nan
     if not math.isfinite(seconds):
         raise InputError(where, key, "a time in seconds", describe(value))
     return seconds

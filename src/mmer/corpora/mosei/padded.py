@@ -40,7 +40,6 @@ class PaddedOptions(Settings):
     Attributes:
         labels: Emotion names in the order of the table's columns. Files that name the same
             emotions in another order are re-mapped; files that name others are refused.
-        widths: Feature width of each modality in the file.
         keep_padding: True keeps all steps, as the published programs do, which attend to them.
     """
 
@@ -54,13 +53,13 @@ class PaddedSplit:
     """One split of n samples, padded.
 
     Attributes:
-        features: modality -> n arrays (T, D).
+        features: Modality -> n arrays (T, D).
         labels: (n, L), 0 or 1.
-        sample_ids: n names, each once.
         group_ids: n names of videos; None where the file has none.
         times: n pairs of start and end in seconds; None where unknown.
-        lengths: modality -> (n,) number of true steps, if the file states it.
-        spans: modality -> (n, 2) first true step and the one after the last, if the file tells.
+        lengths: Modality -> (n,) number of true steps, if the file states it.
+        spans: Modality -> (n, 2) first true step and the one after the last, if the file tells.
+        note: What a user should know of it; see `CorpusSource`.
     """
 
     features: dict[Modality, list[np.ndarray]]
@@ -70,6 +69,7 @@ class PaddedSplit:
     times: list[Times]
     lengths: dict[str, np.ndarray] = field(default_factory=dict)
     spans: dict[str, np.ndarray] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def groups(self) -> list[str]:
@@ -106,8 +106,8 @@ def padded_source(
     Args:
         files: What it was read from; messages name the first.
         options: As it was read.
-        splits: Split name -> its samples.
-        extractors: modality -> name of what made its features.
+        splits: Of the corpus.
+        extractors: Modality -> name of what made its features.
         aligned: Whether the modalities share their steps.
 
     Raises:
@@ -121,8 +121,9 @@ def padded_source(
         alignment="word" if aligned else "none",
         files=files,
         groups={name: tuple(split.groups) for name, split in splits.items()},
-        read=lambda name: padded_samples(splits[name], aligned, options.keep_padding),
+        read=lambda name: padded_samples(name, splits[name], aligned, options.keep_padding),
         groups_known=all(split.group_ids is not None for split in splits.values()),
+        notes=tuple(f"{name}: {split.note}" for name, split in splits.items() if split.note),
     )
 
 
@@ -133,14 +134,15 @@ def _check_split(where: Path, name: str, split: PaddedSplit, aligned: bool) -> N
     [(sample_id, times)] = Counter(split.sample_ids).most_common(1)
     if times > 1:
         raise InputError(where, f"{name} ids", "each sample once", f"{sample_id} {times} times")
-    if aligned:
-        for i, rows in enumerate(zip(*(split.features[m] for m in MODALITIES), strict=True)):
-            if len({len(r) for r in rows}) > 1:
-                found = {m: len(r) for m, r in zip(MODALITIES, rows, strict=True)}
-                raise InputError(where, f"{name}[{i}]", "as many steps in each modality", found)
+    for i in range(len(split.labels) if aligned else 0):
+        steps = {m: len(split.features[m][i]) for m in MODALITIES}
+        if len(set(steps.values())) > 1:
+            raise InputError(where, f"{name}[{i}]", "as many steps in each modality", steps)
 
 
-def padded_samples(split: PaddedSplit, aligned: bool, keep_padding: bool) -> Iterator[Sample]:
+def padded_samples(
+    name: Split, split: PaddedSplit, aligned: bool, keep_padding: bool
+) -> Iterator[Sample]:
     """The samples of a split without their padding.
 
     A modality that is zero throughout is absent; a sample without any modality is left out, and
@@ -155,7 +157,7 @@ def padded_samples(split: PaddedSplit, aligned: bool, keep_padding: bool) -> Ite
         start, end = split.times[i]
         yield Sample(sample_id, split.groups[i], features, split.labels[i], start, end)
     if empty:
-        _log.warning("%d samples are zero throughout and were left out", empty)
+        _log.warning("CMU-MOSEI %s: %d samples are zero throughout: left out", name, empty)
 
 
 def _features(
@@ -169,16 +171,13 @@ def _features(
         used = [span for span in spans.values() if span[0] < span[1]] or [(0, 0)]
         shared = min(begin for begin, _ in used), max(end for _, end in used)
         spans = dict.fromkeys(spans, shared)
-    return {
-        m: rows[slice(*spans[m])] if rows[slice(*spans[m])].any() else None
-        for m, rows in padded.items()
-    }
+    kept = {m: rows[slice(*spans[m])] for m, rows in padded.items()}
+    return {m: rows if rows.any() else None for m, rows in kept.items()}
 
 
 def _true_span(split: PaddedSplit, i: int, modality: str, rows: np.ndarray) -> Span:
     if modality in split.spans:
-        begin, end = split.spans[modality][i]
-        return int(begin), int(end)
+        return tuple(split.spans[modality][i])
     content = nonzero_span(rows)
     if modality in split.lengths:
         return stated_span(content, len(rows), int(split.lengths[modality][i]))

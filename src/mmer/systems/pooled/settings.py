@@ -13,20 +13,18 @@ class PooledNetworkSettings(Settings):
 
     Attributes:
         step_width: Width of a step after its linear layer, in each modality.
-        hidden: Width of the hidden layer over all that was pooled.
-        dropout: Probability, on what was pooled and on the hidden layer.
+        dropout: Probability, on what was pooled.
     """
 
-    step_width: PositiveInt = 48
-    hidden: PositiveInt = 64
-    dropout: float = Field(default=0.3, ge=0, lt=1)
+    step_width: PositiveInt = 96
+    dropout: float = Field(default=0.5, ge=0, lt=1)
 
 
 class PooledOptimiser(OptimiserSettings):
-    """The optimiser with other defaults: a small network learns fast, and forgets by decay."""
+    """The optimiser with other defaults: a small network that learns fast and decays fast."""
 
     learning_rate: PositiveFloat = 3e-3
-    weight_decay: NonNegativeFloat = 1.0
+    weight_decay: NonNegativeFloat = 2.0
 
 
 class PooledTraining(TrainingSettings):
