@@ -38,7 +38,7 @@ def random_batch(batch: int, length: int, device: str) -> Batch:
 
 
 class TrainingStep:
-    """The training loop's step, to be called with a batch.
+    """What the training loop does with a batch.
 
     Args:
         network: Trained in place.
@@ -55,7 +55,7 @@ class TrainingStep:
         self.state = TrainingState(network.train(), settings, num_samples=500 * BATCH)
 
     def __call__(self, batch: Batch) -> None:
-        take_step(self.state, batch, self.bfloat16)
+        self.state.end_step(take_step(self.state, batch, self.bfloat16))
 
 
 def table_info(split: Split) -> TableInfo:

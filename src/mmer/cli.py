@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import click
@@ -56,28 +57,18 @@ def _run(verbose: bool, **options: Any) -> dict[str, Any]:
         raise click.ClickException(message) from error
 
 
-cli.add_command(
-    click.Command(
-        "run",
-        callback=_run,
-        params=[
-            *kedro_run.params,
-            click.Option(
-                ["--verbose", "-v"], is_flag=True, help="Show the traceback of every error."
-            ),
-        ],
-        help=kedro_run.help,
-    )
+_VERBOSE = click.Option(
+    ["--verbose", "-v"], is_flag=True, help="Show the traceback of every error."
 )
+cli.command("run", params=[*kedro_run.params, _VERBOSE], help=kedro_run.help)(_run)
 
 
 def explain(error: BaseException) -> str | None:
     """What to tell a user of this error; None if it is not theirs but the program's."""
     causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, InputError):
-            return str(cause)
     root = causes[-1]
+    if inputs := [str(cause) for cause in causes if isinstance(cause, InputError)]:
+        return inputs[0]
     if isinstance(error, DatasetError) and isinstance(root, _ABSENT):
         entry = str(error).partition(":")[0]
         found = f"nothing at {root.filename}" if isinstance(root, OSError) else "no version of it"
@@ -98,10 +89,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_raised_by_kedro(error: BaseException) -> bool:
     """True if Kedro refuses something: a name of a pipeline, node or dataset."""
-    trace, module = error.__traceback__, ""
-    while trace:
-        module, trace = trace.tb_frame.f_globals["__name__"], trace.tb_next
-    return module.startswith("kedro.")
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals["__name__"].startswith("kedro.")
 
 
 def _is_news(record: logging.LogRecord) -> bool:

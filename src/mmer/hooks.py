@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 from kedro.framework.hooks import hook_impl
-from kedro.io import AbstractVersionedDataset, CatalogProtocol, DatasetError, Version
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
@@ -91,7 +91,9 @@ class MlflowTracking:
             {f"kedro.{key}": _joined(value) for key, value in called.items()},
         )
         self._sessions.append(_Session(run, _Saved(pipeline, catalog), kinds))
-        run.log_params(_parameters(pipeline, catalog))
+        # A parameter that is missing is the runner's to report.
+        names = sorted(n for n in pipeline.inputs() if n.startswith(_PARAMS) and n in catalog)
+        run.log_params({name.removeprefix(_PARAMS): catalog[name].load() for name in names})
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -140,10 +142,11 @@ class ClosingSummary:
         from mmer.reporting.summary import summary_text
 
         saved, width = self._saved.pop(), shutil.get_terminal_size().columns
-        for name in saved.now():
+        names = saved.now()
+        for name in names:
             if name.endswith(".comparison"):
-                click.echo(f"\n{summary_text(saved.load(name), width)}")
-        for name in saved.now():
+                click.echo(f"\n{summary_text(saved.read(name), width)}")
+        for name in names:
             if name.endswith(".report"):
                 click.echo(f"\nThe report:            {os.path.relpath(saved.path(name))}")
                 click.echo("The run in MLflow:     make ui")
@@ -170,21 +173,13 @@ class _Saved:
 
     def path(self, name: str) -> Path:
         """The file or folder that the run writes."""
-        dataset: Any = self._catalog.get(name)
-        version = self._version(dataset)
+        dataset = self._catalog.get(name)
+        version = getattr(dataset, "resolve_save_version", lambda: None)()
         return Path(dataset._get_versioned_path(version) if version else dataset._filepath)
 
-    def load(self, name: str) -> Any:
+    def read(self, name: str) -> Any:
         """What the run has written, and not what another has written since."""
-        dataset: Any = self._catalog.get(name)
-        if version := self._version(dataset):
-            dataset = self._catalog.get(name, version=Version(version, None))
-        return dataset.load()
-
-    @staticmethod
-    def _version(dataset: Any) -> str | None:
-        is_versioned = isinstance(dataset, AbstractVersionedDataset)
-        return dataset.resolve_save_version() if is_versioned else None
+        return self._catalog.get(name).read(self.path(name))
 
     def provenance(self, names: set[str]) -> dict[str, object]:
         """Tags that name the data: fingerprint of each sample table, digest of each manifest."""
@@ -223,8 +218,8 @@ class _Session(logging.Handler):
 
     def enter(self, node: Node) -> None:
         """Note whose training the next metrics in this thread are of."""
-        histories = [name for name in node.outputs if self._kinds.get(name) == "history"]
-        self._node.history = histories[0] if histories else None
+        histories = (name for name in node.outputs if self._kinds.get(name) == "history")
+        self._node.history = next(histories, None)
 
     def emit(self, record: logging.LogRecord) -> None:
         metrics, step = getattr(record, "metrics", None), getattr(record, "step", 0)
@@ -249,26 +244,14 @@ class _Session(logging.Handler):
                 self.run.log_artifact(self._saved.path(name), name)
             with _reading_back():
                 if kind == "metrics":
-                    self._log_assessment(name)
+                    assessment = self._saved.read(name)
+                    f1 = {label.label: label.f1 for label in assessment.metrics.per_label}
+                    numbers = {**assessment.metrics.model_dump(), "f1": f1}
+                    self.run.log_metrics({_owner(name): {assessment.info.split: numbers}})
                 elif kind == "history":
-                    self._log_history(name)
-
-    def _log_assessment(self, name: str) -> None:
-        assessment = self._saved.load(name)
-        f1 = {label.label: label.f1 for label in assessment.metrics.per_label}
-        numbers = {**assessment.metrics.model_dump(), "f1": f1}
-        self.run.log_metrics({_owner(name): {assessment.info.split: numbers}})
-
-    def _log_history(self, name: str) -> None:
-        for epoch in self._saved.load(name).epochs:
-            if (name, epoch.epoch) not in self._told:
-                self.run.log_metrics({_owner(name): epoch.metrics}, epoch.epoch)
-
-
-def _parameters(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, object]:
-    """Parameters among the pipeline's inputs; one that is missing is the runner's to report."""
-    names = sorted(n for n in pipeline.inputs() if n.startswith(_PARAMS) and n in catalog)
-    return {name.removeprefix(_PARAMS): catalog[name].load() for name in names}
+                    for epoch in self._saved.read(name).epochs:
+                        if (name, epoch.epoch) not in self._told:
+                            self.run.log_metrics({_owner(name): epoch.metrics}, epoch.epoch)
 
 
 def _kind(name: str, catalog: CatalogProtocol) -> str | None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from mmer.corpora import CORPORA
+from mmer.corpora.corpus import Published
 from mmer.corpora.data_report import DataReport, data_report
 from mmer.errors import InputError
 from mmer.samples.table import (
@@ -21,7 +22,7 @@ from mmer.samples.table import (
     write_table,
 )
 
-CORPUS = replace(CORPORA["mosei"], published_counts={})
+CORPUS = replace(CORPORA["mosei"], published=Published())
 
 
 @pytest.fixture
@@ -206,17 +207,19 @@ def test_constant_labels_are_found(splits, report):
     assert "valid: every sample has the label sad" in findings
 
 
-PUBLISHED = {
-    "samples": {"train": 12, "valid": 8, "all": 30},
-    "groups": {"test": 1},
-    "samples with happy": {"train": 1000},
-    "samples with calm": {"train": 7},
-}
+PUBLISHED = Published(
+    counts={
+        "samples": {"train": 12, "valid": 8, "all": 30},
+        "groups": {"test": 1},
+        "samples with happy": {"train": 1000},
+        "samples with calm": {"train": 7},
+    }
+)
 
 
 def test_differences_from_published_counts_are_numbers(splits, report):
     happy = int(sum(sample.labels[0] for sample in splits["train"]))
-    found = report(replace(CORPUS, published_counts=PUBLISHED), synthetic=False)
+    found = report(replace(CORPUS, published=PUBLISHED), synthetic=False)
     assert {(row.what, row.split): row.difference for row in found.published} == {
         ("samples", "train"): 0,
         ("samples", "valid"): -2,
@@ -230,13 +233,13 @@ def test_differences_from_published_counts_are_numbers(splits, report):
 
 
 def test_groups_that_are_not_known_are_not_compared(report):
-    corpus = replace(CORPUS, published_counts=PUBLISHED)
+    corpus = replace(CORPUS, published=PUBLISHED)
     found = report(corpus, synthetic=False, groups_known=False)
     assert "groups" not in {row.what for row in found.published}
 
 
 def test_a_synthetic_corpus_has_a_size_of_its_own(report):
-    assert report(replace(CORPUS, published_counts=PUBLISHED)).published == ()
+    assert report(replace(CORPUS, published=PUBLISHED)).published == ()
 
 
 def test_a_missing_or_empty_split_is_refused(splits, table_of, tmp_path):

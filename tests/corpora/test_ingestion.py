@@ -158,6 +158,7 @@ def _read_text(path: Path, options: _Options) -> CorpusSource:
         files=tuple(sorted(path.rglob("*.txt"))),
         groups=groups,
         read=read,
+        notes=("the files are short",),
     )
 
 
@@ -260,13 +261,27 @@ def test_splits_that_share_a_group_are_refused(folder) -> None:
 
 def test_a_table_is_made_once(folder, tmp_path, caplog) -> None:
     manifest = _open(folder)
+    caplog.clear()
     with caplog.at_level("INFO"):
         made = aligned_table(manifest, "test", tmp_path)
-        assert "4 samples written" in caplog.text
         before = made.path.stat().st_mtime_ns
         again = aligned_table(manifest, "test", tmp_path)
     assert again.path.stat().st_mtime_ns == before
-    assert "up to date: reused" in caplog.text
+    assert caplog.messages == ["toy test: 4 samples, aligned", "toy test: up to date: reused"]
+
+
+def test_what_is_to_be_known_of_the_files_is_said_when_they_are_opened(
+    folder, tmp_path, caplog
+) -> None:
+    with caplog.at_level("INFO"):
+        manifest = _open(folder)
+        assert caplog.messages == [
+            "toy: the files are short",
+            "toy: validation takes 2 training groups",
+        ]
+        caplog.clear()
+        aligned_table(manifest, "train", tmp_path)
+    assert caplog.messages == ["toy train: 36 samples, aligned"]
 
 
 @pytest.mark.parametrize("harm", ["cut off", "of another fingerprint", "no table"])

@@ -6,13 +6,13 @@ from mmer.corpora import CORPORA
 
 
 def test_the_published_size_of_mosei():
-    counts = CORPORA["mosei"].published_counts
+    counts = CORPORA["mosei"].published.counts
     assert counts["samples"]["test"] == 4659
-    assert CORPORA["m3ed"].published_counts["groups"] == {"all": 990}
+    assert CORPORA["m3ed"].published.counts["groups"] == {"all": 990}
 
 
 def test_ranges_are_in_order_and_name_a_source():
-    scores = CORPORA["mosei"].published_scores
+    scores = CORPORA["mosei"].published.scores
     assert {score.system for score in scores} >= {"CARAT", "AMP", "TAILOR"}
     for score in scores:
         assert 0 < score.micro_f1[0] <= score.micro_f1[1] < 1
@@ -22,9 +22,11 @@ def test_ranges_are_in_order_and_name_a_source():
 
 @pytest.mark.parametrize("system", ["AMP", "TAILOR"])
 def test_what_was_not_read_in_the_paper_says_so(system):
-    [score] = [s for s in CORPORA["mosei"].published_scores if s.system == system]
+    [score] = [s for s in CORPORA["mosei"].published.scores if s.system == system]
     assert "third party" in score.source
 
 
 def test_the_caveats_name_the_swap():
-    assert any("swapped" in caveat and "recall" in caveat for caveat in CORPORA["mosei"].caveats)
+    assert any(
+        "swapped" in caveat and "recall" in caveat for caveat in CORPORA["mosei"].published.caveats
+    )

@@ -42,7 +42,7 @@ class ToyIngestion(Ingestion):
 
 
 class ToySynthetic(Settings):
-    """Size of the stand-in."""
+    """Size of the synthetic corpus."""
 
     seed: int = 1
     rows: int = 160
@@ -102,7 +102,6 @@ TOY_CORPUS = Corpus(
     write_synthetic=write_toy,
     download_instructions="There is nothing to download.",
     code=(),
-    published_counts={},
 )
 
 

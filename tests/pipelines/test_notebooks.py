@@ -16,10 +16,10 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, tiny_project, monkeypatch):
-    monkeypatch.setenv("KEDRO_ENV", "tiny")
+def test_a_notebook_runs(path, project, monkeypatch):
+    monkeypatch.setenv("KEDRO_ENV", "test")
     notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(tiny_project)}}
+    resources = {"metadata": {"path": str(project)}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any(output.output_type == "execute_result" for output in outputs)

@@ -149,7 +149,9 @@ def test_a_column_that_is_no_modality_is_refused_by_name(loaded):
     with pytest.raises(MlflowException, match=r"missing inputs \['face'\].*extra.*\['fase'\]"):
         loaded.predict(table)
     model = loaded.unwrap_python_model()
-    with pytest.raises(InputError, match=r"expected speech, face, pulse, found fase"):
+    with pytest.raises(
+        InputError, match=r"expected speech, face, pulse, found speech, fase, pulse"
+    ):
         model.predict(None, table)
 
 

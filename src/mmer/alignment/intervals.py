@@ -11,15 +11,10 @@ _MAX_PAIRS = 1 << 20
 
 
 class Overlaps(NamedTuple):
-    """For each of R reference intervals the rows that overlap it, in order of their start.
+    """For each of R reference intervals the rows that overlap it, in order of their start."""
 
-    Attributes:
-        rows: (P,) int32, row numbers, those of reference 0 first.
-        bounds: (R + 1,) int32, where each reference's rows begin and end in `rows`.
-    """
-
-    rows: np.ndarray
-    bounds: np.ndarray
+    rows: np.ndarray  # (P,) int32, row numbers, those of reference 0 first
+    bounds: np.ndarray  # (R + 1,) int32, where each reference's rows begin and end in `rows`
 
     def of(self, reference: int) -> np.ndarray:
         """Row numbers that overlap one reference interval."""

@@ -21,32 +21,29 @@ TimedFeatures = tuple[np.ndarray, np.ndarray]
 
 
 class AlignedVideo(NamedTuple):
-    """Features of one video and where its S labelled segments find theirs.
+    """Features of one video, modality -> (N_m, D_m), and where its S labelled segments find theirs.
 
     Attributes:
-        features: Per modality (N_m, D_m).
         rows: Modality -> for each segment the rows that fall in it, in order of time; worked out
             when it is asked for.
-        complete: (S,) bool, segments in which every modality is known to have something.
         reference: The modality whose rows are the words; None where each has rows of its own.
         words: Which rows of the reference are left, (N_reference,) numbers; without one, all.
+        complete: (S,) bool, segments in which every modality is known to share the reference's.
     """
 
     features: dict[str, np.ndarray]
     rows: Callable[[str], Overlaps]
-    complete: np.ndarray
     reference: str | None = None
     words: np.ndarray | slice = slice(None)
+    complete: np.ndarray = np.empty(0, bool)
 
     def segment(self, number: int, in_step: bool) -> dict[str, np.ndarray] | None:
         """Row numbers of one segment per modality; None if a modality has nothing there.
 
-        Args:
-            number: Which segment.
-            in_step: Give every modality the reference's rows. The SDK places a word
-                by the stretch of time that a modality's own frames cover of it, so that where
-                frames are missing at a segment's border, or words overlap, its modalities lose
-                step with each other; they do not here, and elsewhere the two are the same.
+        The SDK places a word by the stretch of time that a modality's own frames cover of it, so
+        that where frames are missing at a segment's border, or words overlap, its modalities lose
+        step with each other. `in_step` gives every modality the reference's rows; elsewhere the two
+        are the same.
         """
         shared = self.reference if in_step else None
         if not (shared and self.complete[number]):
@@ -67,7 +64,7 @@ def align_words(
     not finite stay as the average leaves them.
 
     Args:
-        sequences: Per modality features and intervals.
+        sequences: Modality -> features and intervals.
         segments: (S, 2) start and end of the labelled segments in seconds.
         reference: The modality whose rows are the words.
     """
@@ -87,34 +84,23 @@ def align_words(
         if modality == reference:
             return placed
         covered = _covered(times, sequences[modality][1], frames[modality])
-        return _as_covered(placed, segments, covered)
+        return _as_covered(placed, segments, *covered)
 
-    complete = _hold_a_word(segments, spans, placed)
-    return AlignedVideo(features, rows, complete, reference, words)
+    return AlignedVideo(features, rows, reference, words, _hold_a_word(segments, spans, placed))
 
 
 def align_frames(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> AlignedVideo:
-    """Place every modality's own rows in the segments.
-
-    Args:
-        sequences: Per modality features and intervals.
-        segments: (S, 2) start and end of the labelled segments in seconds.
-    """
+    """Place every modality's own rows in the segments; arguments as of `align_words`."""
     features = {modality: values for modality, (values, _) in sequences.items()}
     rows = {modality: overlapping(segments, times) for modality, (_, times) in sequences.items()}
-    complete = np.all([np.diff(overlaps.bounds) > 0 for overlaps in rows.values()], axis=0)
-    return AlignedVideo(features, rows.__getitem__, complete)
+    return AlignedVideo(features, rows.__getitem__)
 
 
 def average(features: np.ndarray, overlaps: Overlaps) -> np.ndarray:
-    """Mean of each reference interval's rows (R, D), zeros where it has none.
+    """Mean of the rows of features (N, D) that overlap each of R intervals, zeros without any.
 
     Rows are added one after the other in the features' own precision, as the SDK's average does:
     the result is the same to the last bit.
-
-    Args:
-        features: (N, D) floats.
-        overlaps: Which of the N rows belong to each of the R reference intervals.
     """
     counts = np.diff(overlaps.bounds)
     ones = np.ones(len(overlaps.rows), features.dtype)
@@ -131,19 +117,13 @@ def _hold_a_word(segments: np.ndarray, spans: np.ndarray, placed: Overlaps) -> n
     return np.bincount(segment[whole], minlength=len(segments)) > 0
 
 
-class _Covered(NamedTuple):
-    """What a modality's frames cover of each of W words.
+def _covered(
+    words: np.ndarray, frames: np.ndarray, overlaps: Overlaps
+) -> tuple[np.ndarray, np.ndarray]:
+    """(W, 2) from a word's first frame to its last, cut to the word; (W,) whether it has any.
 
-    Attributes:
-        spans: (W, 2) from the first frame to the last, cut to the word; all of it without frames.
-        has_frames: (W,) bool.
+    Where it has none, all of the word.
     """
-
-    spans: np.ndarray
-    has_frames: np.ndarray
-
-
-def _covered(words: np.ndarray, frames: np.ndarray, overlaps: Overlaps) -> _Covered:
     has_frames = np.diff(overlaps.bounds) > 0
     spans = np.sort(words, axis=1)
     if has_frames.any():
@@ -161,17 +141,19 @@ def _covered(words: np.ndarray, frames: np.ndarray, overlaps: Overlaps) -> _Cove
             ]
         )
         spans[has_frames] = np.stack([clipped.min(axis=0), clipped.max(axis=0)], axis=1)
-    return _Covered(spans, has_frames)
+    return spans, has_frames
 
 
-def _as_covered(placed: Overlaps, segments: np.ndarray, covered: _Covered) -> Overlaps:
+def _as_covered(
+    placed: Overlaps, segments: np.ndarray, spans: np.ndarray, has_frames: np.ndarray
+) -> Overlaps:
     """Of the words in each segment those whose covered part is in it, by where that begins.
 
     Words that begin at the same time come in the SDK's order: those with frames first.
     """
     words = placed.rows
     segment = np.repeat(np.arange(len(segments)), np.diff(placed.bounds))
-    there = shares_time(segments[segment], covered.spans[words])
+    there = shares_time(segments[segment], spans[words])
     words, segment = words[there], segment[there]
-    order = np.lexsort((words, ~covered.has_frames[words], covered.spans[words, 0], segment))
+    order = np.lexsort((words, ~has_frames[words], spans[words, 0], segment))
     return Overlaps(words[order], bounds_of(np.bincount(segment, minlength=len(segments))))

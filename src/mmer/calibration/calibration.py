@@ -21,11 +21,9 @@ class Calibration(Record):
     """Thresholds, probability calibrators and conformal thresholds of one model.
 
     Attributes:
-        labels: L names, in the scores' column order.
         thresholds: L thresholds on the scores themselves (not on the calibrated probabilities).
         method: Where they come from: "fixed", "shared", "per_label", or "fixed by the system".
         target: What they were to make large; empty if they are the system's.
-        reason: Why this method.
         conformal: A threshold for each alpha.
         model: Digest of the model that gave the scores.
         fingerprint: Of the sample tables that the scores stand on.
@@ -49,7 +47,7 @@ class Calibration(Record):
     groups: int
     positives: tuple[int, ...]
     synthetic: bool
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_of_each_for_each_label(self) -> Self:
@@ -78,8 +76,7 @@ def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
 
     Raises:
         InputError: The scores are of another split; or something is to be chosen and there is no
-            positive label at all, or only one group, so that nothing can be judged on groups held
-            out.
+            positive label at all, or only one group, so that none can be held out.
     """
     where = f"scores of {scores.info.title} on {scores.info.split}"
     if scores.info.split != "valid":
@@ -98,10 +95,7 @@ def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
         calibrate_label(values[:, column], truth[:, column], folds, settings.minimum_positives)
         for column in range(len(scores.labels))
     )
-    conformal = tuple(
-        conformal_threshold(values, truth, scores.group_ids, alpha) for alpha in settings.alphas
-    )
-    return _record(
+    found = _record(
         scores,
         thresholds=selection.thresholds,
         method=selection.chosen.method,
@@ -109,9 +103,11 @@ def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
         reason=selection.reason,
         candidates=selection.candidates,
         probabilities=labels,
-        conformal=conformal,
-        notes=_notes(scores, settings, selection.chosen, labels, conformal),
+        conformal=tuple(
+            conformal_threshold(values, truth, scores.group_ids, alpha) for alpha in settings.alphas
+        ),
     )
+    return found.model_copy(update={"notes": _notes(found, settings)})
 
 
 def probabilities(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
@@ -150,24 +146,17 @@ def _fixed_by_the_system(scores: Scores, threshold: float) -> Calibration:
             for column, truth in zip(values.T, scores.truth.T, strict=True)
         ),
         conformal=(),
-        notes=(),
     )
 
 
-def _notes(
-    scores: Scores,
-    settings: CalibrationSettings,
-    chosen: Candidate,
-    labels: tuple[LabelProbabilities, ...],
-    conformal: tuple[ConformalThreshold, ...],
-) -> tuple[str, ...]:
+def _notes(found: Calibration, settings: CalibrationSettings) -> tuple[str, ...]:
     """What could not be done as asked, in words."""
-    notes, groups, asked = [], len(set(scores.group_ids)), settings.minimum_positives
+    notes, groups, asked = [], found.groups, settings.minimum_positives
     if groups < settings.folds:
         notes.append(f"cross-fitting in {groups} folds: there are only {groups} groups")
-    columns = zip(scores.labels, scores.truth.sum(axis=0), labels, strict=True)
+    columns = zip(found.labels, found.positives, found.probabilities, strict=True)
     for label, positives, calibrated in columns:
-        if positives < asked and chosen.method == "per_label":
+        if positives < asked and found.method == "per_label":
             notes.append(
                 f"{label}: takes the shared threshold: {positives} positives of {asked} asked for"
             )
@@ -175,7 +164,7 @@ def _notes(
             notes.append(f"{label}: scores are taken as probabilities: {calibrated.note}")
     notes += [
         f"alpha {one.alpha:g} is out of reach with {one.groups} groups: every label is in every set"
-        for one in conformal
+        for one in found.conformal
         if not one.feasible
     ]
     return tuple(notes)

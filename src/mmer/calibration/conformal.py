@@ -59,7 +59,6 @@ class Coverage(Record):
         false_negative_rate: Mean over groups of their loss: what alpha bounds in expectation.
         false_negative_rate_of_samples: Mean over samples, those without a true label counting 0.
         covered: Share of samples whose true labels are all in their set.
-        mean_set_size: Labels per set.
     """
 
     false_negative_rate: float
@@ -93,10 +92,7 @@ def conformal_threshold(
 
 
 def coverage(
-    scores: np.ndarray,
-    truth: np.ndarray,
-    group_ids: tuple[str, ...],
-    threshold: ConformalThreshold,
+    scores: np.ndarray, truth: np.ndarray, group_ids: tuple[str, ...], threshold: ConformalThreshold
 ) -> Coverage:
     """What the sets of scores (N, L) under `threshold` miss of the truth (N, L)."""
     sets = decide(scores, threshold.threshold)

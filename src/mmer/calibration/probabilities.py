@@ -69,7 +69,6 @@ class LabelProbabilities(Record):
 
     Attributes:
         calibrator: The one to use, fitted on the whole validation split.
-        log_losses: Of each method that was tried.
         before, after: Of the scores themselves, and of the chosen method's probabilities.
         note: Why nothing was tried, if so.
     """
@@ -95,7 +94,7 @@ def fit_calibrator(method: CalibratorMethod, scores: np.ndarray, truth: np.ndarr
             return float(np.mean(np.logaddexp(0, scaled) - truth * scaled))
 
         found = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
-        return Calibrator(method="temperature", temperature=float(np.exp(found.x)))
+        return Calibrator(method=method, temperature=float(np.exp(found.x)))
     if method == "isotonic":
         margin = 1 / (len(scores) + 2)
         fitted = IsotonicRegression(y_min=margin, y_max=1 - margin).fit(scores, truth)
@@ -120,7 +119,7 @@ def calibrate_label(
         return uncalibrated_label(scores, truth, note)
     held_out = {method: _held_out(method, scores, truth, folds) for method in _METHODS}
     losses = {method: _loss(truth, given) for method, given in held_out.items()}
-    chosen = min(losses, key=losses.__getitem__)
+    chosen = min(_METHODS, key=losses.__getitem__)
     return LabelProbabilities(
         calibrator=fit_calibrator(chosen, scores, truth),
         log_losses=losses,

@@ -133,13 +133,10 @@ def _choose(
 ) -> tuple[int, int]:
     """Index of the candidate to use, and of the best of those that may be used."""
     values = np.array([c.value for c in candidates])
-    if method == "auto":
-        fit = [c.gain > _ERRORS_TO_LEAVE_FIXED * c.standard_error for c in candidates]
-        if not any(fit):
-            return 0, 0
-    else:
-        fit = [c.method == method for c in candidates]
-    eligible = np.array(fit)
+    clear = [c.gain > _ERRORS_TO_LEAVE_FIXED * c.standard_error for c in candidates]
+    eligible = np.array(clear if method == "auto" else [c.method == method for c in candidates])
+    if not eligible.any():
+        return 0, 0
     best = int(np.where(eligible, values, -np.inf).argmax())
     margin = _ERRORS_OF_A_TIE * _jackknife_error(left_out[best] - left_out)
     return int(np.argmax(eligible & (values[best] - values <= margin))), best
@@ -158,9 +155,8 @@ def _reason(
     if chosen.method == "fixed":
         other = max(candidates[1:], key=lambda c: c.value)
         return (
-            f"fixed: no candidate gains more than {_ERRORS_TO_LEAVE_FIXED:g} standard errors on "
-            f"held-out groups; the largest gain is {other.gain:.4f} (standard error "
-            f"{other.standard_error:.4f})."
+            f"fixed: no candidate gains more than {_ERRORS_TO_LEAVE_FIXED:g} standard errors; the "
+            f"largest gain is {other.gain:.4f} (standard error {other.standard_error:.4f})."
         )
     gain = (
         f"{chosen.name}: gains {chosen.gain:.4f} (standard error {chosen.standard_error:.4f}) in "
@@ -168,4 +164,5 @@ def _reason(
     )
     if chosen == best:
         return f"{gain}, the most of those that gain more than chance explains."
-    return f"{gain}, the simplest within one standard error of ({best.name}, {best.gain:.4f})."
+    best_of = f"the best ({best.name}, {best.gain:.4f})"
+    return f"{gain}, the simplest within one standard error of {best_of}."

@@ -23,7 +23,6 @@ class CalibrationSettings(Settings):
         fixed: The fixed threshold; published programs use 0.25.
         minimum_positives: A label with fewer in validation takes the shared threshold and keeps
             its scores as probabilities.
-        folds: Folds of the cross-fitting.
         alphas: What conformal risk control is to keep below; each gets prediction sets
             (`ConformalThreshold`).
     """

@@ -45,9 +45,8 @@ def label_thresholds(scores: np.ndarray, truth: np.ndarray, target: Target) -> n
     if target.name == "micro_f1":
         return scan.thresholds(_micro_f1_cuts(scan))
     if target.name == "accuracy":
-        shared = shared_threshold(scores, truth, target)
         starts = (
-            scan.cuts_at(np.full(scan.scores.shape[1], shared)),
+            decide(scan.scores, shared_threshold(scores, truth, target)).sum(axis=0),
             scan.best(_separate_values(scan, Target("macro_f1"))),
             _micro_f1_cuts(scan),
         )
@@ -94,10 +93,6 @@ class _Scan(NamedTuple):
         """(L,) the allowed cut of largest value (N+1, L), the smallest of equals."""
         lowest = np.iinfo(np.int64).min if values.dtype == np.int64 else -np.inf
         return np.where(self.allowed, values, lowest).argmax(axis=0)
-
-    def cuts_at(self, thresholds: np.ndarray) -> np.ndarray:
-        """(L,) the cut that each threshold makes."""
-        return decide(self.scores, thresholds).sum(axis=0)
 
     def thresholds(self, cuts: np.ndarray) -> np.ndarray:
         """(L,) thresholds midway between the scores on both sides of the cuts; 1 and 0 bound."""

@@ -18,9 +18,6 @@ def bayes_optimal_scores(
     Args:
         probability: (N, L) P(label present | all that there is to know) of N cases.
         weight: (N,) how often each case occurs; None if equally often.
-
-    Returns:
-        "micro_f1" and "macro_f1".
     """
     weight = np.ones(len(probability)) if weight is None else weight
     weights = np.broadcast_to(weight[:, None], probability.shape)

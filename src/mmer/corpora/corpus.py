@@ -1,12 +1,9 @@
-"""What a corpus is: readers of its official files, a synthetic corpus, published figures.
-
-A corpus lives in a folder of its own and is named in `mmer.corpora.CORPORA`.
-"""
+"""What a corpus is: readers of its official files, a synthetic corpus, published figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -57,7 +54,7 @@ class Ingestion(Settings):
     def decisive(self) -> dict[str, Any]:
         """The reader and what of its options decides the samples, as JSON holds them."""
         fields = type(self.options).model_fields.items()
-        kept = {name for name, field in fields if LEAVES_NO_TRACE not in field.metadata}
+        kept = {name for name, info in fields if LEAVES_NO_TRACE not in info.metadata}
         return {"reader": self.reader, **self.options.model_dump(mode="json", include=kept)}
 
 
@@ -127,7 +124,7 @@ class Published(Record):
         caveats: What to know before comparing with the scores.
     """
 
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, int]] = Field(default={})
     scores: tuple[PublishedScore, ...] = ()
     caveats: tuple[str, ...] = ()
 
@@ -144,7 +141,6 @@ class Corpus:
         download_instructions: Where the official files are to be had and where they go.
         code: Folders or modules of this package that make its samples, besides what all corpora
             share; see `fingerprint`.
-        published_counts, published_scores, caveats: See `Published`.
     """
 
     title: str
@@ -154,9 +150,7 @@ class Corpus:
     write_synthetic: Callable[[Path, Any], dict[str, float]]
     download_instructions: str
     code: tuple[str, ...]
-    published_counts: dict[str, dict[str, int]]
-    published_scores: tuple[PublishedScore, ...] = ()
-    caveats: tuple[str, ...] = ()
+    published: Published = field(default_factory=Published)
 
 
 class Manifest(Record):
@@ -165,9 +159,8 @@ class Manifest(Record):
     Attributes:
         corpus: Key in CORPORA.
         settings: Of its ingestion, as JSON holds them.
-        files: What was read, with digests.
         splits: Split -> its groups.
-        fingerprint: Of files, settings and code: what the sample tables will carry.
+        fingerprint: What the sample tables will carry.
     """
 
     corpus: str

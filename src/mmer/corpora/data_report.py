@@ -110,14 +110,7 @@ class CountBesidePublished(Record):
 
 
 class DataReport(Record):
-    """What the sample tables of a corpus hold.
-
-    Attributes:
-        info: What the training split's table says of itself.
-        duplicates: None, if all is well.
-        published: None for a synthetic corpus.
-        findings: Sentences on what deserves a look.
-    """
+    """What the sample tables of a corpus hold, and in findings, what of it deserves a look."""
 
     info: TableInfo
     splits: dict[Split, SplitReport]
@@ -130,11 +123,8 @@ def data_report(tables: dict[Split, SampleTable], corpus: Corpus) -> DataReport:
     """Describe the sample tables of a corpus.
 
     The tables are read once, record batch by record batch, so that they may be larger than memory;
-    what is kept per sample is its ids, lengths and a digest.
-
-    Args:
-        tables: Of all splits.
-        corpus: Whose published counts stand beside ours.
+    what is kept per sample is its ids, lengths and a digest. Published counts stand beside those of
+    a corpus that is not synthetic.
 
     Raises:
         InputError: A split is missing or empty, the tables were not made together (of other files,
@@ -250,8 +240,8 @@ def _beside_published(
     )
     counts["all"] = counts.sum(axis=1)
     known = counts.index if info.groups_known else counts.index.drop("groups")
-    for what in known.intersection(corpus.published_counts):
-        for split, published in corpus.published_counts[what].items():
+    for what in known.intersection(corpus.published.counts):
+        for split, published in corpus.published.counts[what].items():
             ours = int(counts.loc[what, split])
             yield CountBesidePublished(what=what, split=split, ours=ours, published=published)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
@@ -31,12 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def open_corpus(name: str, raw: RawCorpus, settings: Ingestion) -> Manifest:
-    """Open a corpus's files, check them, and note down what they are and which splits they have.
-
-    Args:
-        name: Key in CORPORA.
-        raw: Where the files lie.
-        settings: The corpus's own `Ingestion`.
+    """Open a corpus of CORPORA, check it, and note down what its files are and which splits it has.
 
     Raises:
         InputError: A file is missing or not what the chosen reader expects, two splits share a
@@ -65,12 +61,9 @@ def open_corpus(name: str, raw: RawCorpus, settings: Ingestion) -> Manifest:
 
 
 def aligned_table(manifest: Manifest, split: Split, folder: Path) -> SampleTable:
-    """The sample table of a split: made anew, or reused if it has been made before.
+    """The sample table of a split, `<fingerprint>/<split>.arrow` under `folder`.
 
-    Args:
-        manifest: What `open_corpus` found; the files are opened again.
-        split: Which split.
-        folder: Tables stand under it as `<fingerprint>/<split>.arrow`.
+    It is made anew, from the files, which are opened again; or reused if it has been made before.
 
     Raises:
         InputError: A file or the code has changed since the corpus was opened, even while it was
@@ -78,7 +71,9 @@ def aligned_table(manifest: Manifest, split: Split, folder: Path) -> SampleTable
     """
     path, name = folder / manifest.fingerprint / f"{split}.arrow", f"{manifest.corpus} {split}"
     _check_unchanged(manifest)
-    if table := _made_before(path, manifest.fingerprint):
+    with suppress(InputError):  # no table, or half of one, or another
+        table = SampleTable(path)
+        table.expect(split, manifest.fingerprint)
         _log.info("%s: up to date: reused", name)
         return table
     source = _open_again(manifest)
@@ -100,11 +95,7 @@ def aligned_table(manifest: Manifest, split: Split, folder: Path) -> SampleTable
 
 
 def check_disjoint(where: object, groups: Mapping[Split, Iterable[str]]) -> None:
-    """Refuse splits that share a group (a video, a dialogue).
-
-    Raises:
-        InputError: Names the splits and the first groups that they share.
-    """
+    """Refuse splits that share a group (a video, a dialogue) by an InputError."""
     for first, second in combinations(groups, 2):
         if shared := sorted(set(groups[first]) & set(groups[second])):
             found = f"{len(shared)} shared, such as {', '.join(shared[:3])}"
@@ -146,15 +137,6 @@ def _fingerprint(
 def _check_unchanged(manifest: Manifest) -> None:
     for file in manifest.files:
         file.check(_folder(manifest.raw))
-
-
-def _made_before(path: Path, fingerprint: str) -> SampleTable | None:
-    """The table at `path` if it is there, whole and of this fingerprint."""
-    try:
-        table = SampleTable(path)
-    except InputError:
-        return None
-    return table if table.info.fingerprint == fingerprint else None
 
 
 def _open_again(manifest: Manifest) -> CorpusSource:

@@ -1,102 +1,134 @@
-"""Kedro datasets of one file each, by what the file holds."""
+"""Kedro datasets of one file each, by what the file holds.
+
+A file appears when it is whole, and `exists` means that there is one.
+"""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from abc import abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 import pyarrow.parquet as pq
+from kedro.io import AbstractVersionedDataset, Version
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview, PlotlyPreview, TablePreview
 
-from mmer.datasets.versioned_file import VersionedFile
+from mmer.files import atomic_file
 from mmer.metrics.scores import Scores
 from mmer.schema import Record
 from mmer.systems.contract import FittedSystem
 from mmer.systems.storage import load_fitted, save_fitted
 
+T = TypeVar("T")
+
+
+class VersionedFile(AbstractVersionedDataset[T, T]):
+    """A file of which every run keeps its own version, if the catalog says `versioned`."""
+
+    def __init__(
+        self, *, filepath: str, version: Version | None = None, metadata: Any = None
+    ) -> None:
+        super().__init__(PurePosixPath(filepath), version)
+        self.metadata = metadata
+
+    def load(self) -> T:
+        return self.read(Path(self._get_load_path()))
+
+    def save(self, data: T) -> None:
+        with atomic_file(Path(self._get_save_path())) as partial:
+            self.write(partial, data)
+
+    @abstractmethod
+    def read(self, path: Path) -> T:
+        """What a file holds."""
+
+    @abstractmethod
+    def write(self, path: Path, data: T) -> None:
+        """Write a file, in place."""
+
+    def _exists(self) -> bool:
+        return Path(self._get_load_path()).is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "version": self._version}
+
 
 class RecordFile(VersionedFile[Record]):
-    """A record (see `mmer.schema`) as JSON.
-
-    Args:
-        record: The record's class, "mmer.calibration.calibration.Calibration".
-        options: Of every versioned file.
-    """
+    """A record as JSON, of the class named ("mmer.calibration.calibration.Calibration")."""
 
     def __init__(self, *, record: str, **options: Any) -> None:
         super().__init__(**options)
         self._record: type[Record] = load_obj(record)
 
-    def _read(self, path: Path) -> Record:
+    def read(self, path: Path) -> Record:
         return self._record.read(path)
 
-    def _write(self, path: Path, data: Record) -> None:
+    def write(self, path: Path, data: Record) -> None:
         path.write_text(data.to_json() + "\n", encoding="utf-8")
 
     def preview(self) -> JSONPreview:
         """For Kedro-Viz."""
-        return JSONPreview(Path(self._get_load_path()).read_text(encoding="utf-8"))
+        return JSONPreview(self.load().to_json())
 
 
 class ScoresTable(VersionedFile[Scores]):
     """Scores beside truth and ids, in a Parquet file that names the model they come from."""
 
-    def _read(self, path: Path) -> Scores:
+    def read(self, path: Path) -> Scores:
         return Scores.from_arrow(pq.read_table(path), path)
 
-    def _write(self, path: Path, data: Scores) -> None:
+    def write(self, path: Path, data: Scores) -> None:
         pq.write_table(data.to_arrow(), path)
 
 
 class FittedSystemFile(VersionedFile[FittedSystem]):
     """A fitted system as safetensors and JSON; nothing in the file can run."""
 
-    def _read(self, path: Path) -> FittedSystem:
+    def read(self, path: Path) -> FittedSystem:
         return load_fitted(path)
 
-    def _write(self, path: Path, data: FittedSystem) -> None:
+    def write(self, path: Path, data: FittedSystem) -> None:
         save_fitted(data, path)
 
 
 class FigureFile(VersionedFile[go.Figure]):
     """A Plotly figure as JSON."""
 
-    def _read(self, path: Path) -> go.Figure:
+    def read(self, path: Path) -> go.Figure:
         return pio.from_json(path.read_text(encoding="utf-8"))
 
-    def _write(self, path: Path, data: go.Figure) -> None:
+    def write(self, path: Path, data: go.Figure) -> None:
         path.write_text(data.to_json(), encoding="utf-8")
 
     def preview(self) -> PlotlyPreview:
         """For Kedro-Viz."""
-        return PlotlyPreview(json.loads(Path(self._get_load_path()).read_text(encoding="utf-8")))
+        return PlotlyPreview(json.loads(self.load().to_json()))
 
 
 class FrameFile(VersionedFile[pd.DataFrame]):
     """A data frame as CSV."""
 
-    def _read(self, path: Path) -> pd.DataFrame:
+    def read(self, path: Path) -> pd.DataFrame:
         return pd.read_csv(path)
 
-    def _write(self, path: Path, data: pd.DataFrame) -> None:
+    def write(self, path: Path, data: pd.DataFrame) -> None:
         data.to_csv(path, index=False)
 
     def preview(self) -> TablePreview:
         """For Kedro-Viz."""
-        frame = pd.read_csv(Path(self._get_load_path()))
-        return TablePreview(json.loads(frame.to_json(orient="split")))
+        return TablePreview(json.loads(self.load().to_json(orient="split")))
 
 
 class TextFile(VersionedFile[str]):
     """A text, such as a page of HTML."""
 
-    def _read(self, path: Path) -> str:
+    def read(self, path: Path) -> str:
         return path.read_text(encoding="utf-8")
 
-    def _write(self, path: Path, data: str) -> None:
+    def write(self, path: Path, data: str) -> None:
         path.write_text(data, encoding="utf-8")

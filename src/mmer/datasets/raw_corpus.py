@@ -21,13 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class SyntheticMark(Record):
-    """What stands in a folder of synthetic files, and makes everything from it synthetic.
-
-    Attributes:
-        note: For a person who finds the folder.
-        settings: Of the generator.
-        bayes_optimal: Metric -> the best expected value that any system can reach.
-    """
+    """What stands in a folder of synthetic files, and makes everything from it synthetic."""
 
     note: str = "Written by mmer: no recording stands behind these numbers."
     settings: dict[str, Any]
@@ -45,7 +39,6 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
         filepath: Folder, or file if the corpus is one file.
         synthetic: What to write if there is no `filepath`: `path`, the folder that the folders of
             synthetic files are in; `settings` of the generator that differ from its defaults.
-        metadata: Passed on to other tools.
 
     Raises:
         InputError: Neither is given, or the corpus is not known.
@@ -57,7 +50,7 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
         corpus: str,
         filepath: str | None = None,
         synthetic: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Any = None,
     ) -> None:
         if corpus not in CORPORA:
             raise InputError("catalog", "raw.corpus", f"one of {', '.join(CORPORA)}", corpus)

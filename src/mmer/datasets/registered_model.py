@@ -17,7 +17,6 @@ class RegisteredModel(AbstractDataset[servable.ServableModel, Any]):
         environment: Of the configuration; each but "base" has registered models of its own, whose
             names end in "-" and its name.
         alias: What the version is called until another takes the name.
-        metadata: Passed on to other tools.
     """
 
     def __init__(
@@ -26,11 +25,10 @@ class RegisteredModel(AbstractDataset[servable.ServableModel, Any]):
         name: str,
         environment: str = "base",
         alias: str = "candidate",
-        metadata: dict[str, Any] | None = None,
+        metadata: Any = None,
     ) -> None:
         self._name = name if environment == "base" else f"{name}-{environment}"
-        self._alias = alias
-        self.metadata = metadata
+        self._alias, self.metadata = alias, metadata
 
     def load(self) -> Any:
         return servable.load(self._name, self._alias)

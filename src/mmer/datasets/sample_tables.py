@@ -9,39 +9,27 @@ from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
-from mmer.files import atomic_file
+from mmer.datasets.files import VersionedFile
 from mmer.samples.table import SampleTable
 
 
-class SampleTableFile(AbstractDataset[SampleTable, SampleTable]):
+class SampleTableFile(VersionedFile[SampleTable]):
     """A sample table under a name of its own; on one file system it takes no second place."""
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath, self.metadata = Path(filepath), metadata
+    def read(self, path: Path) -> SampleTable:
+        return SampleTable(path)
 
-    def load(self) -> SampleTable:
-        return SampleTable(self._filepath)
-
-    def save(self, data: SampleTable) -> None:
-        if self._filepath.is_file() and self._filepath.samefile(data.path):
-            return
-        with atomic_file(self._filepath) as partial:
-            try:
-                os.link(data.path, partial)
-            except OSError:  # another file system, or one without links
-                shutil.copyfile(data.path, partial)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
+    def write(self, path: Path, data: SampleTable) -> None:
+        try:
+            os.link(data.path, path)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(data.path, path)
 
 
 class Folder(AbstractDataset[NoReturn, Path]):
     """A folder in which a node may keep what it can reuse."""
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, metadata: Any = None) -> None:
         self._filepath, self.metadata = Path(filepath), metadata
 
     def load(self) -> Path:

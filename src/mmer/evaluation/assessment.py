@@ -43,13 +43,7 @@ class Headline(Record):
 
 
 class Assessment(Record):
-    """All figures of one system on one split.
-
-    Attributes:
-        info: What was scored, and by which model.
-        thresholds: L, one per label.
-        coverage: For each conformal threshold of the calibration, what its sets missed.
-    """
+    """All figures of one system on one split; coverage is that of each conformal threshold."""
 
     info: ScoresInfo
     thresholds: tuple[float, ...]
@@ -59,12 +53,7 @@ class Assessment(Record):
 
 
 class Comparison(Record):
-    """Several systems on the same samples.
-
-    Attributes:
-        assessments: Of each system; the first is the one that the others are compared with.
-        differences: The first minus each of the others, in their order.
-    """
+    """Several systems on the same samples; the first minus each of the others, in their order."""
 
     assessments: tuple[Assessment, ...]
     differences: tuple[Differences, ...]
@@ -78,14 +67,12 @@ def assess(scores: Scores, calibration: Calibration, settings: EvaluationSetting
             than two groups to draw from.
     """
     calibration.check(scores.info.model, scores.info.fingerprint)
-    thresholds = np.array(calibration.thresholds)
+    thresholds, drawn = np.array(calibration.thresholds), settings.resamples
     return Assessment(
         info=scores.info,
         thresholds=calibration.thresholds,
         metrics=evaluate(scores, thresholds),
-        intervals=bootstrap_intervals(
-            scores, thresholds, resamples=settings.resamples, seed=settings.seed
-        ),
+        intervals=bootstrap_intervals(scores, thresholds, resamples=drawn, seed=settings.seed),
         coverage=tuple(
             coverage(scores.scores, scores.truth, scores.group_ids, threshold)
             for threshold in calibration.conformal

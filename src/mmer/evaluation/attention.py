@@ -25,12 +25,7 @@ class Attending(Protocol):
 
 
 class ModalityAttention(Record):
-    """How much each label looks at each step of one modality.
-
-    Attributes:
-        weights: L rows of T weights, each of which sums to 1.
-        words: T words that the steps stand for; None if unknown.
-    """
+    """Of one modality, (L, T) weights whose rows sum to 1, and T words if they are known."""
 
     modality: str
     weights: tuple[tuple[float, ...], ...]
@@ -43,7 +38,6 @@ class Explanation(Record):
     Attributes:
         chosen_for: The labels whose most confident correct prediction this is.
         true: The labels that it has.
-        modalities: Those that the sample has.
     """
 
     sample_id: str
@@ -54,13 +48,7 @@ class Explanation(Record):
 
 
 class Explanations(Record):
-    """What a system says of where it looks.
-
-    Attributes:
-        model: Digest of the system's model.
-        labels: L names, in the order of scores and weights.
-        examples: None of a system that does not tell, or is never right.
-    """
+    """Where a system looks; no examples of one that does not tell, or is never right."""
 
     model: str
     labels: tuple[str, ...]
@@ -76,12 +64,8 @@ def explain(
 ) -> Explanations:
     """The attention in each label's most confident correct prediction.
 
-    Args:
-        scorer: The system that gave the scores.
-        samples: Those of the scores.
-        words: Of each sample, what the steps of its first modality stand for, and those of all
-            modalities where they share their steps.
-        scores, calibration: Of the system.
+    A sample's `words` are what the steps of its first modality stand for, and those of all
+    modalities where they share their steps.
 
     Raises:
         InputError: The calibration belongs to another model, the scores to other samples, or a

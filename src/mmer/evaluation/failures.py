@@ -71,11 +71,8 @@ class Failures(Record):
     """Where a system fails on one split.
 
     Attributes:
-        model: Digest of the system's model.
         by_length: By steps of the longest modality, buckets of about equal size.
         by_label_count: By labels truly present, one bucket for each count.
-        most_confident_errors: The most confident first.
-        co_occurrence: Of labels, in truth and as predicted.
     """
 
     model: str
@@ -144,11 +141,8 @@ def most_confident_errors(
     """The errors, `most` of each kind, farthest on the wrong side of thresholds (L,)."""
     present = decide(scores.scores, thresholds)
     rows, columns = np.nonzero(present != (scores.truth > 0))
-    predicted, limits, given = (
-        present[rows, columns],
-        thresholds[columns],
-        scores.scores[rows, columns],
-    )
+    predicted, given = present[rows, columns], scores.scores[rows, columns]
+    limits = thresholds[columns]
     errors = pd.DataFrame(
         {
             "sample_id": np.array(scores.sample_ids)[rows],

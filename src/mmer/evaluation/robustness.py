@@ -42,12 +42,7 @@ class MissingRateFigures(Record):
 
 
 class Robustness(Record):
-    """What a system is worth with modalities hidden.
-
-    Attributes:
-        by_subset: The full set first.
-        by_missing_rate: In the order of the settings; none where there is one modality alone.
-    """
+    """What a system is worth with modalities hidden; no rates where there is only one modality."""
 
     model: str
     by_subset: tuple[SubsetFigures, ...]
@@ -65,8 +60,7 @@ def measure_robustness(
 
     Args:
         score: Scores of the system, (N, L), where only the modalities given as present are shown.
-        scores: The system's scores on the same N samples, for their truth and names.
-        calibration: Of the system.
+        scores, calibration: Of the system, on the same N samples.
         settings: Rates, repeats and seed.
         modalities: M names.
 
@@ -99,21 +93,14 @@ def measure_robustness(
 
 
 def modality_subsets(modalities: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Which modalities are shown together, from many to few.
-
-    All subsets that are not empty; of more than four modalities the full set, those that lack one,
-    and single ones.
-    """
+    """All subsets; of more than four modalities the full one, those that lack one, and singles."""
     most = len(modalities)
     sizes = range(most, 0, -1) if most <= _MOST_FOR_ALL_SUBSETS else (most, most - 1, 1)
     return [subset for size in sizes for subset in combinations(modalities, size)]
 
 
 def draw_shown(rng: np.random.Generator, count: int, modalities: int, rate: float) -> np.ndarray:
-    """(N, M) bool: which modalities are shown.
-
-    Each is hidden with probability `rate`; a sample that would lose all keeps one, drawn at random.
-    """
+    """(N, M) bool: each is hidden at `rate`; a sample that would lose all keeps one, at random."""
     shown = rng.random((count, modalities)) >= rate
     kept = rng.integers(modalities, size=count)
     lost = ~shown.any(axis=1)

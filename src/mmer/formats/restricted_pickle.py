@@ -1,9 +1,14 @@
 """Pickles read without running anything that is in them.
 
 A pickle is a program for a small stack machine, and one of its instructions calls any function that
-it names. This machine knows only the instructions that plain data needs, and the only functions it
-can call are the few builders below, which stand in for the names that numpy, `collections`
-and `argparse` leave in data files. Every other name is refused, by name.
+it names. Here Python's own machine, the one written in Python, does what is harmless; every
+instruction that calls, restores a state, hashes or could ask for much is replaced, the others are
+refused. All that can be called are the few builders below, which stand in for the names that numpy,
+`collections` and `argparse` leave in data files. Every other name is refused, by name.
+
+`pickle.Unpickler` with a list of allowed names would not do, nor would `torch.load` with
+`weights_only=True` and numpy allowed: numpy restores whatever state the file gives, so that 200
+bytes crash the process and 100 allocate eight gigabytes.
 
 Plain data means: dict, OrderedDict and Namespace (all read as dict), list, tuple, set, text, bytes,
 numbers, None, and numpy arrays and scalars. Arrays of numbers are views of the file, which is
@@ -23,7 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -44,7 +49,6 @@ _LONGEST_BYTES_COPIED = 4096
 _LARGEST_KEY = 1 << 31
 
 Builder = Callable[..., object]
-Container = TypeVar("Container", list, dict, set)
 
 
 def read_pickle(path: Path) -> object:
@@ -108,11 +112,9 @@ def unpickle(
         InputError: The bytes are cut off or damaged.
         UntrustedDataError: They name something that plain data does not need.
     """
-    machine = _Machine(where, content, start)
-    machine.builders = {**_BUILDERS, **(builders or {})}
-    machine.persistent = persistent
+    machine = _Unpickler(where, content, start, {**_BUILDERS, **(builders or {})}, persistent)
     try:
-        return machine.run(), machine.position
+        return machine.load(), machine.position
     except InputError:
         raise
     except Exception as error:  # a damaged program can trip the machine in any way there is
@@ -125,24 +127,33 @@ def unpickle(
         ) from error
 
 
-class _Machine:
-    """The stack machine: a position in the bytes, a stack with marks, a memo."""
+class _Unpickler(pickle._Unpickler):
+    """Python's stack machine on bytes in memory, with the instructions that are listed below."""
 
-    def __init__(self, where: object, content: bytes | mmap.mmap, start: int) -> None:
+    pop_mark: Callable[[], list]
+
+    def __init__(
+        self,
+        where: object,
+        content: bytes | mmap.mmap,
+        start: int,
+        builders: Mapping[str, object],
+        persistent: Builder | None,
+    ) -> None:
         self.where, self.content, self.view = where, content, memoryview(content)
         self.position = start
+        self.builders, self.persistent = builders, persistent
         self.allowance = _EXPANSION * len(content) + _EXPANSION_ALWAYS
-        self.builders: Mapping[str, object] = {}
-        self.persistent: Builder | None = None
+        self.memo: dict[object, object] = {}
+        self.metastack: list[list] = []
         self.stack: list = []
-        self.below_marks: list[list] = []
-        self.memo: dict[int, object] = {}
+        self.append = self.stack.append
 
-    def run(self) -> object:
+    def load(self) -> object:
         for _ in range(_MOST_INSTRUCTIONS):
             code = self.view[self.position]
             self.position += 1
-            if code == _STOP:
+            if code == pickle.STOP[0]:
                 return self.stack.pop()
             if code not in _INSTRUCTIONS:
                 self.refuse(f"the pickle instruction {bytes([code])!r}")
@@ -158,37 +169,68 @@ class _Machine:
             "Nothing in a data file is ever run: if the file is yours, save it without that.",
         )
 
-    # Reading the bytes
+    # What Python's instructions use
 
-    def take(self, count: int) -> memoryview:
-        end = self.position + count
-        if count < 0 or end > len(self.view):
-            raise MalformedPickle(f"{count} bytes announced, {len(self.view) - self.position} left")
-        piece = self.view[self.position : end]
+    def read(self, count: int) -> bytes | memoryview:
+        start, end = self.position, self.position + count
+        if end > len(self.view):
+            raise MalformedPickle(f"{count} bytes announced, {len(self.view) - start} left")
         self.position = end
-        return piece
+        return (self.content if count <= _LONGEST_BYTES_COPIED else self.view)[start:end]
 
-    def line(self) -> bytes:
-        end = self.content.find(b"\n", self.position)
-        if end < 0:
+    def readline(self) -> bytes:
+        start, end = self.position, self.content.find(b"\n", self.position) + 1
+        if end == 0:
             raise MalformedPickle("a line without end")
-        piece = bytes(self.view[self.position : end])
-        self.position = end + 1
-        return piece
+        self.position = end
+        return self.content[start:end]
+
+    def find_class(self, module: str, name: str) -> object:
+        full_name = f"{module}.{name}"
+        if full_name not in self.builders:
+            self.refuse(ascii(full_name[:_LONGEST_NAME_SHOWN])[1:-1])
+        return self.builders[full_name]
+
+    def persistent_load(self, pid: object) -> object:
+        if self.persistent is None:
+            self.refuse("a persistent id")
+        # Many tensors may share a storage: what they show of it counts, not the storage.
+        return self.persistent(pid)
+
+    def _decode_string(self, value: bytes | memoryview) -> str:
+        return str(value, "latin-1")  # Python 2 wrote the bytes of arrays as such
+
+    # Instructions in the place of Python's
 
     def frame(self) -> None:
         """Frames only help buffering, but one that does not fit shows that bytes are missing."""
-        length = _unpack("<Q", self.take(8))
+        (length,) = struct.unpack("<Q", self.read(8))
         if length > len(self.view) - self.position:
             raise MalformedPickle(f"a frame of {length} bytes, cut off")
 
-    # The stack, its marks and the memo
+    def text(self, layout: str) -> None:
+        """Text; what is about to become bytes stays in the file, for pickles remember it."""
+        (length,) = struct.unpack(layout, self.read(struct.calcsize(layout)))
+        content = self.read(length)
+        to_bytes = self.stack and self.stack[-1] is _latin1_bytes
+        self.append(_BytesAsText(content) if to_bytes else str(content, "utf-8"))
+
+    def repeated(self) -> None:
+        """What was recalled: an array counts each time that it is placed, and so does long text."""
+        value = self.stack.pop()
+        if isinstance(value, PendingArray):
+            if value.value is None:
+                raise MalformedPickle("an array inside itself")
+            value = value.value
+        elif isinstance(value, _BytesAsText):
+            self.spend(len(value.content))
+            value = str(value.content, "utf-8")
+        self.push(value)
 
     def push(self, value: object) -> None:
-        """Push what was built or recalled; an array counts each time that it is placed."""
         if isinstance(value, np.ndarray):
             self.spend(value.nbytes)
-        self.stack.append(value)
+        self.append(value)
 
     def spend(self, elements: int) -> None:
         """Count what a few bytes can ask for again and again."""
@@ -196,82 +238,14 @@ class _Machine:
         if self.allowance < 0:
             raise MalformedPickle("contents many times larger than the file")
 
-    def mark(self) -> None:
-        self.below_marks.append(self.stack)
-        self.stack = []
-
-    def since_mark(self) -> list:
-        items, self.stack = self.stack, self.below_marks.pop()
-        return items
-
-    def discard(self) -> None:
-        if self.stack:
-            self.stack.pop()
-        else:
-            self.since_mark()
-
-    def remember(self, index: int) -> None:
-        if not 0 <= index <= len(self.view):  # larger ones could be chosen to collide
-            raise MalformedPickle(f"memo index {index}")
-        self.memo[index] = self.stack[-1]
-
-    def recall(self, index: int) -> None:
-        value = self.memo[index]
-        if isinstance(value, PendingArray):
-            if value.value is None:
-                raise MalformedPickle("an array inside itself")
-            value = value.value
-        elif isinstance(value, _BytesAsText):
-            self.spend(len(value.content))
-            value = _text(value.content)
-        self.push(value)
-
-    def text(self, length: int) -> None:
-        """Text; what is about to become bytes stays in the file, for pickles remember it."""
-        content = self.take(length)
-        to_bytes = self.stack and self.stack[-1] is _latin1_bytes
-        self.stack.append(_BytesAsText(content) if to_bytes else _text(content))
-
-    def empty(self, kind: type) -> None:
-        container = kind()
-        self.spend(sys.getsizeof(container))
-        self.stack.append(container)
-
-    # Containers
-
-    def tuple_of(self, count: int) -> None:
-        if len(self.stack) < count:
-            raise MalformedPickle("fewer values than a tuple needs")
-        self.stack[-count:] = [tuple(self.stack[-count:])]
-
-    def extend(self, items: list) -> None:
-        self.top(list).extend(items)
-
     def update(self, items: list) -> None:
-        self.top(dict).update(_pairs(items))
+        dict.update(self.stack[-1], _pairs(items))
 
     def add(self, items: list) -> None:
-        self.top(set).update(map(_key, items))
+        set.update(self.stack[-1], map(_key, items))
 
-    def top(self, kind: type[Container]) -> Container:
-        container = self.stack[-1]
-        if not isinstance(container, kind):
-            raise MalformedPickle(f"an element for something that is no {kind.__name__}")
-        return container
-
-    # Names, calls and states
-
-    def builder(self, module: object, name: object) -> None:
-        if not isinstance(module, str) or not isinstance(name, str):
-            raise MalformedPickle("a name that is not text")
-        full_name = f"{module}.{name}"
-        if full_name not in self.builders:
-            self.refuse(ascii(full_name[:_LONGEST_NAME_SHOWN])[1:-1])
-        self.stack.append(self.builders[full_name])
-
-    def builder_from_stack(self) -> None:
-        name, module = self.stack.pop(), self.stack.pop()
-        self.builder(module, name)
+    def put(self) -> None:
+        self.memo[_key(int(self.readline()))] = self.stack[-1]
 
     def call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
@@ -291,12 +265,6 @@ class _Machine:
         else:
             raise MalformedPickle("a state for something that has none")
 
-    def persistent_value(self) -> None:
-        if self.persistent is None:
-            self.refuse("a persistent id")
-        # Many tensors may share a storage: what they show of it counts, not the storage.
-        self.stack.append(self.persistent(self.stack.pop()))
-
 
 def _cost(arguments: tuple) -> int:
     arguments = tuple(a.content if isinstance(a, _BytesAsText) else a for a in arguments)
@@ -314,7 +282,69 @@ def _pairs(items: list) -> dict:
     return {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
+# Instructions: every one that plain data needs; the others are refused
+
+
+def _then(code: bytes, check: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Python's instruction, followed by a check of what it left on the stack."""
+    instruction = pickle._Unpickler.dispatch[code[0]]
+
+    def checked(machine: Any) -> None:
+        instruction(machine)
+        check(machine)
+
+    return checked
+
+
+_AS_PYTHON_DOES = (
+    "PROTO MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT LONG BININT BININT1 BININT2 LONG1 LONG4 "
+    "FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8 EMPTY_TUPLE "
+    "TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT BINPUT LONG_BINPUT "
+    "MEMOIZE GLOBAL STACK_GLOBAL BINPERSID"
+)
+_INSTRUCTIONS: dict[int, Callable[[Any], object]] = {
+    **{
+        code: pickle._Unpickler.dispatch[code]
+        for code in (getattr(pickle, name)[0] for name in _AS_PYTHON_DOES.split())
+    },
+    pickle.FRAME[0]: _Unpickler.frame,
+    # Halves of surrogate pairs are no text.
+    pickle.UNICODE[0]: _then(pickle.UNICODE, lambda m: m.stack[-1].encode()),
+    pickle.SHORT_BINUNICODE[0]: lambda m: m.text("<B"),
+    pickle.BINUNICODE[0]: lambda m: m.text("<I"),
+    pickle.BINUNICODE8[0]: lambda m: m.text("<Q"),
+    pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
+    pickle.EMPTY_SET[0]: _then(pickle.EMPTY_SET, lambda m: m.spend(sys.getsizeof(set()))),
+    pickle.ADDITEMS[0]: lambda m: m.add(m.pop_mark()),
+    pickle.DICT[0]: lambda m: m.append(_pairs(m.pop_mark())),
+    pickle.SETITEM[0]: lambda m: m.update([m.stack.pop(-2), m.stack.pop()]),
+    pickle.SETITEMS[0]: lambda m: m.update(m.pop_mark()),
+    pickle.PUT[0]: _Unpickler.put,
+    pickle.GET[0]: _then(pickle.GET, _Unpickler.repeated),
+    pickle.BINGET[0]: _then(pickle.BINGET, _Unpickler.repeated),
+    pickle.LONG_BINGET[0]: _then(pickle.LONG_BINGET, _Unpickler.repeated),
+    pickle.DUP[0]: _then(pickle.DUP, _Unpickler.repeated),
+    pickle.REDUCE[0]: _Unpickler.call,
+    pickle.NEWOBJ[0]: _Unpickler.call,
+    pickle.BUILD[0]: _Unpickler.build,
+}
+
+
 # Builders: what stands in for the names that plain data leaves in a pickle
+
+
+@dataclass(frozen=True)
+class _BytesAsText:
+    """Bytes as text as UTF-8."""
+
+    content: bytes | memoryview
+
+
+def _latin1_bytes(text: object, encoding: object) -> bytes:
+    """`_codecs.encode`, in which Python 3 wraps bytes for the old protocols."""
+    if not isinstance(text, _BytesAsText) or encoding not in ("latin1", "latin-1"):
+        raise MalformedPickle("text in another encoding than Latin-1")
+    return str(text.content, "utf-8").encode("latin-1")
 
 
 def _ordered_dict(pairs: object = ()) -> dict:
@@ -323,177 +353,24 @@ def _ordered_dict(pairs: object = ()) -> dict:
     return {_key(key): value for key, value in pairs}
 
 
-def _namespace() -> dict:
-    return {}
-
-
 def _set(items: object = ()) -> set:
     if not isinstance(items, list | tuple):
         raise MalformedPickle("a set that is not made of a list")
     return set(map(_key, items))
 
 
-@dataclass(frozen=True)
-class _BytesAsText:
-    """Bytes as text as UTF-8."""
-
-    content: memoryview
-
-
-def _latin1_bytes(text: object, encoding: object) -> bytes:
-    """`_codecs.encode`, in which Python 3 wraps bytes for the old protocols."""
-    if isinstance(text, _BytesAsText):
-        text = _text(text.content)
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise MalformedPickle("text in another encoding than Latin-1")
-    return text.encode("latin-1")
-
-
-def _no_bytes() -> bytes:
-    return b""
-
-
 _BUILDERS: dict[str, object] = {
     "collections.OrderedDict": _ordered_dict,
-    "argparse.Namespace": _namespace,
+    "argparse.Namespace": lambda: {},
     "_codecs.encode": _latin1_bytes,
     "numpy.ndarray": "numpy.ndarray",  # only ever an argument
     "numpy.dtype": pickled_numpy.pickled_type,
 }
 for _builtins in ("builtins", "__builtin__"):
-    _BUILDERS |= {f"{_builtins}.set": _set, f"{_builtins}.bytes": _no_bytes}
+    _BUILDERS |= {f"{_builtins}.set": _set, f"{_builtins}.bytes": lambda: b""}
 for _numpy in ("numpy.core", "numpy._core"):
     _BUILDERS |= {
         f"{_numpy}.multiarray._reconstruct": pickled_numpy.reconstruct,
         f"{_numpy}.multiarray.scalar": pickled_numpy.scalar,
         f"{_numpy}.numeric._frombuffer": pickled_numpy.from_buffer,
     }
-
-
-# Instructions: every one that plain data needs; the others are refused
-
-
-def _unpack(layout: str, content: memoryview) -> int:
-    return struct.unpack(layout, content)[0]
-
-
-def _number(layout: str) -> Callable[[_Machine], None]:
-    size = struct.calcsize(layout)
-    return lambda machine: machine.stack.append(_unpack(layout, machine.take(size)))
-
-
-def _counted(layout: str, decode: Callable[[memoryview], object]) -> Callable[[_Machine], None]:
-    size = struct.calcsize(layout)
-
-    def instruction(machine: _Machine) -> None:
-        count = _unpack(layout, machine.take(size))
-        machine.stack.append(decode(machine.take(count)))
-
-    return instruction
-
-
-def _line(decode: Callable[[bytes], object]) -> Callable[[_Machine], None]:
-    return lambda machine: machine.stack.append(decode(machine.line()))
-
-
-def _constant(value: object) -> Callable[[_Machine], None]:
-    return lambda machine: machine.stack.append(value)
-
-
-def _text(content: memoryview) -> str:
-    return str(content, "utf-8")
-
-
-def _python2_text(content: memoryview) -> str:
-    return str(content, "latin-1")
-
-
-def _bytes(content: memoryview) -> bytes | memoryview:
-    return bytes(content) if len(content) <= _LONGEST_BYTES_COPIED else content
-
-
-def _integer(content: memoryview) -> int:
-    return int.from_bytes(content, "little", signed=True)
-
-
-def _integer_line(line: bytes) -> int:
-    return line == b"01" if line in (b"00", b"01") else int(line.removesuffix(b"L"), 0)
-
-
-def _quoted_line(line: bytes) -> str:
-    if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
-        raise MalformedPickle("text without quotes")
-    # Python 2 escaped each byte on its own, so Latin-1 on both sides gives back the bytes as text.
-    return line[1:-1].decode("unicode_escape") if b"\\" in line else line[1:-1].decode("latin-1")
-
-
-def _raw_escape_line(line: bytes) -> str:
-    text = line.decode("raw_unicode_escape")
-    text.encode()  # halves of surrogate pairs are no text
-    return text
-
-
-_STOP = pickle.STOP[0]
-_INSTRUCTIONS: dict[int, Callable[[_Machine], None]] = {
-    code[0]: instruction
-    for code, instruction in {
-        pickle.PROTO: lambda m: m.take(1),
-        pickle.FRAME: _Machine.frame,
-        pickle.NONE: _constant(None),
-        pickle.NEWTRUE: _constant(True),
-        pickle.NEWFALSE: _constant(False),
-        pickle.INT: _line(_integer_line),
-        pickle.LONG: _line(_integer_line),
-        pickle.FLOAT: _line(float),
-        pickle.BININT: _number("<i"),
-        pickle.BININT1: _number("<B"),
-        pickle.BININT2: _number("<H"),
-        pickle.BINFLOAT: _number(">d"),
-        pickle.LONG1: _counted("<B", _integer),
-        pickle.LONG4: _counted("<i", _integer),
-        pickle.STRING: _line(_quoted_line),
-        pickle.BINSTRING: _counted("<i", _python2_text),
-        pickle.SHORT_BINSTRING: _counted("<B", _python2_text),
-        pickle.UNICODE: _line(_raw_escape_line),
-        pickle.SHORT_BINUNICODE: lambda m: m.text(m.take(1)[0]),
-        pickle.BINUNICODE: lambda m: m.text(_unpack("<I", m.take(4))),
-        pickle.BINUNICODE8: lambda m: m.text(_unpack("<Q", m.take(8))),
-        pickle.SHORT_BINBYTES: _counted("<B", _bytes),
-        pickle.BINBYTES: _counted("<I", _bytes),
-        pickle.BINBYTES8: _counted("<Q", _bytes),
-        pickle.BYTEARRAY8: _counted("<Q", _bytes),
-        pickle.MARK: _Machine.mark,
-        pickle.POP: _Machine.discard,
-        pickle.POP_MARK: lambda m: m.since_mark() and None,
-        pickle.DUP: lambda m: m.push(m.stack[-1]),
-        pickle.EMPTY_TUPLE: _constant(()),
-        pickle.TUPLE1: lambda m: m.tuple_of(1),
-        pickle.TUPLE2: lambda m: m.tuple_of(2),
-        pickle.TUPLE3: lambda m: m.tuple_of(3),
-        pickle.TUPLE: lambda m: m.push(tuple(m.since_mark())),
-        pickle.EMPTY_LIST: lambda m: m.empty(list),
-        pickle.LIST: lambda m: m.push(m.since_mark()),
-        pickle.APPEND: lambda m: m.extend([m.stack.pop()]),
-        pickle.APPENDS: lambda m: m.extend(m.since_mark()),
-        pickle.EMPTY_DICT: lambda m: m.empty(dict),
-        pickle.DICT: lambda m: m.push(_pairs(m.since_mark())),
-        pickle.SETITEM: lambda m: m.update([m.stack.pop(-2), m.stack.pop()]),
-        pickle.SETITEMS: lambda m: m.update(m.since_mark()),
-        pickle.EMPTY_SET: lambda m: m.empty(set),
-        pickle.ADDITEMS: lambda m: m.add(m.since_mark()),
-        pickle.PUT: lambda m: m.remember(int(m.line())),
-        pickle.BINPUT: lambda m: m.remember(m.take(1)[0]),
-        pickle.LONG_BINPUT: lambda m: m.remember(_unpack("<I", m.take(4))),
-        pickle.MEMOIZE: lambda m: m.remember(len(m.memo)),
-        pickle.GET: lambda m: m.recall(int(m.line())),
-        pickle.BINGET: lambda m: m.recall(m.take(1)[0]),
-        pickle.LONG_BINGET: lambda m: m.recall(_unpack("<I", m.take(4))),
-        pickle.GLOBAL: lambda m: m.builder(m.line().decode(), m.line().decode()),
-        pickle.INST: lambda m: m.builder(m.line().decode(), m.line().decode()),
-        pickle.STACK_GLOBAL: _Machine.builder_from_stack,
-        pickle.REDUCE: _Machine.call,
-        pickle.NEWOBJ: _Machine.call,
-        pickle.BUILD: _Machine.build,
-        pickle.BINPERSID: _Machine.persistent_value,
-    }.items()
-}

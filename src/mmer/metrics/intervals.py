@@ -29,8 +29,6 @@ class Interval(Record):
     """A figure and its percentile interval; all None where the figure itself is undefined.
 
     Attributes:
-        value: On the split.
-        low, high: Ends of the interval.
         undefined: Share of resamples in which there is no value; they are left out.
     """
 
@@ -96,12 +94,7 @@ class Intervals(Record):
 
 
 class Differences(Record):
-    """First minus second system, on the same samples and the same resamples of them.
-
-    Attributes:
-        first, second: Their titles.
-        models: Their digests.
-    """
+    """First minus second system (titles, digests), on the same resamples of the same samples."""
 
     first: str
     second: str

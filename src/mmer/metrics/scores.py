@@ -28,8 +28,7 @@ class ScoresInfo(Record):
         fingerprint: Of the sample tables that the samples and the model stand on.
         synthetic: True if the samples are synthetic, or those that the model learned from.
         groups_known: False if each sample is a group of its own because nothing better is known.
-        fixed_threshold: Of systems that have nothing to calibrate, the threshold that is part of
-            what they are.
+        fixed_threshold: Of systems with nothing to calibrate, the one that is part of them.
         kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
         bayes_optimal: Metric -> the best expected value that any system can reach, where known.
     """

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,7 @@ from mmer.registry import tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
-    from mlflow.models import Model, ModelSignature
+    from mlflow.models import Model
     from mlflow.pyfunc import PyFuncModel
 
     from mmer.calibration.calibration import Calibration
@@ -42,12 +41,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ServableModel:
-    """A fitted system with what it takes to decide by it.
-
-    Attributes:
-        fitted: The system, with labels and what its input must be.
-        calibration: Thresholds made for this model.
-        assessment: What it is worth with these thresholds.
+    """A fitted system, the thresholds made for it, and what it is worth with these.
 
     Raises:
         InputError: Thresholds or figures belong to another model, labels or thresholds.
@@ -103,7 +97,6 @@ def register(servable: ServableModel, name: str, alias: str = "candidate") -> st
     name += _SYNTHETIC if servable.synthetic else ""
     with _some_run(name) as run:
         try:
-            _create_name(run.client, name)
             version, news = _existing(servable, run.client, name), "is this very model"
             if version is None:
                 version, news = _new_version(servable, run, name), "is new"
@@ -121,7 +114,7 @@ def register(servable: ServableModel, name: str, alias: str = "candidate") -> st
 
 
 def load(name: str, alias: str = "candidate") -> PyFuncModel:
-    """The registered model that `alias` points at, real or synthetic, as an MLflow pyfunc.
+    """What `alias` points at, real or synthetic, as an MLflow pyfunc.
 
     Raises:
         InputError: There is none, or there are both.
@@ -181,51 +174,39 @@ def _some_run(name: str) -> Iterator[tracking.TrackedRun]:
 
 def _existing(servable: ServableModel, client: MlflowClient, name: str) -> str | None:
     """The version that holds this very model, if it has been registered before."""
-    wanted = servable.identity.items()
-    query = f"name = '{name}' and tags.model = '{servable.fitted.digest}'"
-    for version in client.search_model_versions(query):
-        if wanted <= version.tags.items():
-            return str(version.version)
-    return None
+    wanted = " and ".join(f"tags.{key} = '{value}'" for key, value in servable.identity.items())
+    found = client.search_model_versions(f"name = '{name}' and {wanted}", max_results=1)
+    return str(found[0].version) if found else None
 
 
 def _new_version(servable: ServableModel, run: tracking.TrackedRun, name: str) -> str:
-    logged = _log(servable, run, name)
-    # Beside a database, MLflow would look the id up at another tracking URI.
-    source = f"models:/{logged.model_id}" if run.is_remote else logged.artifact_location
-    version = run.client.create_model_version(
-        name, source, run.run_id, tags=_tags(servable), model_id=logged.model_id
-    )
-    return str(version.version)
-
-
-def _log(servable: ServableModel, run: tracking.TrackedRun, name: str) -> LoggedModel:
-    """Log the model's folder, as what came out of the run."""
+    """Log the model's folder as what came out of the run, and register it."""
     from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
     from mlflow.models import Model
 
-    tags = _tags(servable)
-    experiment = run.client.get_run(run.run_id).info.experiment_id
-    model = run.client.create_logged_model(
-        experiment,
-        name,
-        source_run_id=run.run_id,
-        tags=tags,
-        model_type=servable.fitted.info.title,
+    client, run_id, tags = run.client, run.run_id, _tags(servable)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    experiment = client.get_run(run_id).info.experiment_id
+    title = servable.fitted.info.title
+    logged = client.create_logged_model(
+        experiment, name, source_run_id=run_id, tags=tags, model_type=title
     )
-    metadata = Model(
-        artifact_path=model.artifact_location,
-        run_id=run.run_id,
-        model_id=model.model_id,
-        metadata=tags,
-    )
+    where, model_id = logged.artifact_location, logged.model_id
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "model")
-        save(servable, folder, metadata)
-        run.client.log_model_artifacts(model.model_id, str(folder))
-    run.client.finalize_logged_model(model.model_id, "READY")
-    run.client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, step=0)])
-    return model
+        save(servable, folder, Model(where, run_id, model_id=model_id, metadata=tags))
+        client.log_model_artifacts(model_id, str(folder))
+    client.finalize_logged_model(model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    # Beside a database, MLflow would look the id up at another tracking URI.
+    source = f"models:/{model_id}" if run.is_remote else where
+    version = client.create_model_version(name, source, run_id, tags=tags, model_id=model_id)
+    return str(version.version)
 
 
 def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -> None:
@@ -237,12 +218,24 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
         metadata: What MLflow knows of the model already.
     """
     import pandas as pd
+    from mlflow.models import ModelSignature
     from mlflow.pyfunc import save_model
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType, Array
 
     from mmer.systems.storage import save_fitted
 
     info = servable.fitted.info
+    scores = [ColSpec(DataType.double, label) for label in info.labels]
+    # MLflow drops columns that it does not know. As all are required, one that is misspelt is
+    # missing, and the message names both. A cell may be None only where the type is open.
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(Array(AnyType()), modality) for modality in info.features]),
+        outputs=Schema([*scores, ColSpec(Array(DataType.string), DECISIONS)]),
+    )
     one_step = {modality: [[[0.0] * width]] for modality, width in info.widths.items()}
+    # Without the local part ("+cpu") that no index has.
+    versions = {package: version(package).partition("+")[0] for package in _REQUIREMENTS}
     with tempfile.TemporaryDirectory() as scratch:
         system, calibration = Path(scratch, "system.safetensors"), Path(scratch, "calibration.json")
         save_fitted(servable.fitted, system)
@@ -252,32 +245,12 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
             python_model=str(_CODE),
             artifacts={"system": str(system), "calibration": str(calibration)},
             code_paths=[str(_PACKAGE)],
-            signature=_signature(servable.fitted),
+            signature=signature,
             input_example=pd.DataFrame(one_step),
             # Given, because MLflow finds them out by running the model in a process of its own.
-            pip_requirements=[f"{p}=={_public_version(p)}" for p in _REQUIREMENTS],
+            pip_requirements=[f"{package}=={number}" for package, number in versions.items()],
             mlflow_model=metadata,
         )
-
-
-def _public_version(package: str) -> str:
-    """The version without the local part ("+cpu") that no index has."""
-    return installed_version(package).partition("+")[0]
-
-
-def _signature(fitted: FittedSystem) -> ModelSignature:
-    """In: (T, D) per modality, or nothing. Out: scores, and names of labels."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import AnyType, Array
-
-    # MLflow drops columns that it does not know. As all are required, one that is misspelt is
-    # missing, and the message names both. A cell may be None only where the type is open.
-    scores = [ColSpec(DataType.double, label) for label in fitted.info.labels]
-    return ModelSignature(
-        inputs=Schema([ColSpec(Array(AnyType()), modality) for modality in fitted.info.features]),
-        outputs=Schema([*scores, ColSpec(Array(DataType.string), DECISIONS)]),
-    )
 
 
 def _tags(servable: ServableModel) -> dict[str, str]:
@@ -289,13 +262,3 @@ def _tags(servable: ServableModel) -> dict[str, str]:
         "synthetic": str(servable.synthetic).lower(),
         **{f"{info.split}.{name}": str(getattr(metrics, name)) for name in HEADLINE},
     }
-
-
-def _create_name(client: MlflowClient, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise

@@ -56,7 +56,7 @@ class EmotionModel(PythonModel):
         """One row of scores and decisions for each row of sequences.
 
         Raises:
-            InputError: There are other columns than modalities; a sequence's width, shape or values
+            InputError: The columns are not the modalities; a sequence's width, shape or values
                 cannot be used, or a row has none.
         """
         samples, labels = self._samples(model_input), self._info.labels
@@ -71,13 +71,12 @@ class EmotionModel(PythonModel):
 
     def _samples(self, table: pd.DataFrame) -> Samples:
         widths = self._info.widths
-        if unknown := [str(name) for name in table.columns if name not in widths]:
-            raise InputError("request", "columns", ", ".join(widths), ", ".join(unknown))
-        absent = pd.Series([None] * len(table), index=table.index)
+        if set(table.columns) != set(widths):
+            found = ", ".join(map(str, table.columns))
+            raise InputError("request", "columns", ", ".join(widths), found)
         features = {
             modality: [
-                _sequence(row, modality, cell, width)
-                for row, cell in enumerate(table.get(modality, absent))
+                _sequence(row, modality, cell, width) for row, cell in enumerate(table[modality])
             ]
             for modality, width in widths.items()
         }
@@ -88,11 +87,7 @@ class EmotionModel(PythonModel):
 
 
 def _sequence(row: int, modality: str, cell: Any, width: int) -> np.ndarray:
-    """A cell as (T, D) float32; T = 0 where there is nothing.
-
-    Raises:
-        InputError: It is no sequence of `width` finite numbers each.
-    """
+    """A cell as (T, D) float32; T = 0 where there is nothing."""
     if cell is None or (np.isscalar(cell) and pd.isna(cell)) or len(cell) == 0:
         return np.zeros((0, width), np.float32)
     where, expected = f"row {row}", f"steps of {width} numbers each"
@@ -104,9 +99,8 @@ def _sequence(row: int, modality: str, cell: Any, width: int) -> np.ndarray:
         raise InputError(where, modality, expected, f"shape {steps.shape}")
     if not np.isfinite(steps).all():
         step, column = np.argwhere(~np.isfinite(steps))[0]
-        raise InputError(
-            where, modality, "finite numbers", f"{steps[step, column]} in step {step}, {column}"
-        )
+        found = f"{steps[step, column]} in step {step}, {column}"
+        raise InputError(where, modality, "finite numbers", found)
     return steps
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import getpass
-import hashlib
 import logging
 import os
 import re
@@ -17,14 +16,15 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+import pandas as pd
+from pydantic import TypeAdapter
 
 from mmer.errors import InputError
 
@@ -32,11 +32,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "mmer"
-_DATABASE, _ARTIFACTS = "mlflow.db", "mlartifacts"
-_LONGEST_VALUE = 500
-_LONGEST_KEY = 250
-_KEYS_PER_REQUEST = 100
-_METRICS_PER_REQUEST = 1000
+_PARAMS_PER_REQUEST = 100
 _SECONDS_UNTIL_RETRY = 60
 _ENVIRONMENT = {
     # Where the server is gone, MLflow's own seven retries hold the training for four minutes, and
@@ -47,8 +43,7 @@ _ENVIRONMENT = {
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
 }
 _RUN_VARIABLE = "MMER_MLFLOW_RUN"
-
-_VERBATIM = {"markup": False}  # to Kedro's handler, brackets in another's message are no style
+_SQLITE = "sqlite:///"
 
 logger = logging.getLogger(__name__)
 _open_runs: list[TrackedRun] = []
@@ -56,7 +51,7 @@ _open_runs: list[TrackedRun] = []
 
 def tracking_uri(project: Path) -> str:
     """`MLFLOW_TRACKING_URI`, or the database in the project's root where that is not set."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.resolve() / _DATABASE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{project.resolve() / 'mlflow.db'}"
 
 
 def current_run() -> TrackedRun | None:
@@ -111,8 +106,8 @@ def connect(uri: str) -> MlflowClient:
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        _create_database(Path(uri.removeprefix("sqlite:///")))
+    if uri.startswith(_SQLITE) and not (path := Path(uri.removeprefix(_SQLITE))).exists():
+        _create_database(path)
     return MlflowClient(tracking_uri=uri)
 
 
@@ -121,10 +116,14 @@ class TrackedRun:
 
     What cannot be delivered is kept in order and tried again about once a minute, and a last time
     when the run is closed. Processes that are started meanwhile find the run by `current_run`.
+
+    Attributes:
+        is_remote: True if a server tracks it, False if a database that is opened directly.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, uri: str, name: str) -> None:
         self.client, self.run_id, self.uri, self.name = client, run_id, uri, name
+        self.is_remote = uri.startswith("http")
         self._process, self._around = os.getpid(), os.environ.get(_RUN_VARIABLE)
         self._undelivered: deque[Callable[[], object]] = deque()
         self._retry_at = 0.0
@@ -135,37 +134,31 @@ class TrackedRun:
         """False in a process that was forked from the one that opened the run."""
         return self._process == os.getpid()
 
-    @property
-    def is_remote(self) -> bool:
-        """True if it is tracked by a server, False if in a database that is opened directly."""
-        return _is_server(self.uri)
-
-    def log_params(self, params: object) -> None:
+    def log_params(self, params: Mapping[str, object]) -> None:
         """Log nested settings: mappings and pydantic models, flattened by dots."""
         from mlflow.entities import Param
 
-        entities = [Param(k, v) for k, v in _texts(dict(flatten(params, "."))).items()]
-        for start in range(0, len(entities), _KEYS_PER_REQUEST):
-            self._log_batch(params=entities[start : start + _KEYS_PER_REQUEST])
+        entities = [Param(key, value) for key, value in _texts(_flat(params, ".")).items()]
+        for start in range(0, len(entities), _PARAMS_PER_REQUEST):
+            self._log_batch(params=entities[start : start + _PARAMS_PER_REQUEST])
 
-    def log_metrics(self, metrics: object, step: int = 0) -> None:
+    def log_metrics(self, metrics: Mapping[str, object], step: int = 0) -> None:
         """Log the numbers among nested metrics, flattened by slashes; other leaves are left out."""
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
         entities = [
             Metric(_key(name), float(value), now, step)
-            for name, value in flatten(metrics, "/")
-            if is_metric(value)
+            for name, value in _flat(metrics, "/").items()
+            if isinstance(value, Real) and not isinstance(value, bool)
         ]
-        for start in range(0, len(entities), _METRICS_PER_REQUEST):
-            self._log_batch(metrics=entities[start : start + _METRICS_PER_REQUEST])
+        self._log_batch(metrics=entities)
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Set tags of the run."""
         from mlflow.entities import RunTag
 
-        self._log_batch(tags=[RunTag(k, v) for k, v in _texts(tags).items()])
+        self._log_batch(tags=[RunTag(key, value) for key, value in _texts(tags).items()])
 
     def log_artifact(self, path: Path, folder: str) -> None:
         """Copy a file, or the files of a folder, among the run's artefacts under `folder`."""
@@ -177,20 +170,14 @@ class TrackedRun:
         atexit.unregister(self.close)
         if self in _open_runs:
             _open_runs.remove(self)
-        if self._around is None:
-            os.environ.pop(_RUN_VARIABLE, None)
-        else:
+        os.environ.pop(_RUN_VARIABLE, None)
+        if self._around is not None:
             os.environ[_RUN_VARIABLE] = self._around
         self._retry_at = 0.0
         self._send(partial(self.client.set_terminated, self.run_id, status))
         if self._undelivered:
-            logger.warning(
-                "MLflow at %s is gone: run '%s' there lacks its last %d entries and the mark %s",
-                self.uri,
-                self.name,
-                len(self._undelivered) - 1,
-                status,
-            )
+            text = "MLflow at %s is gone: run '%s' there lacks its last %d entries and the mark %s"
+            logger.warning(text, self.uri, self.name, len(self._undelivered) - 1, status)
         return not self._undelivered
 
     def _log_batch(self, **entities: Any) -> None:
@@ -207,36 +194,27 @@ class TrackedRun:
             try:
                 self._undelivered[0]()
             except Exception as error:
-                if _is_gone(error):
+                gone = _is_gone(error)
+                what = (
+                    "does not answer; work goes on, and it is tried again"
+                    if gone
+                    else "refused an entry"
+                )
+                # To Kedro's handler, brackets in another's message are no style.
+                verbatim = {"markup": False}
+                logger.warning(
+                    "MLflow at %s %s: %s", self.uri, what, first_line(error), extra=verbatim
+                )
+                if gone:
                     self._retry_at = time.monotonic() + _SECONDS_UNTIL_RETRY
-                    text = "MLflow at %s does not answer; work goes on, and it is tried again: %s"
-                    logger.warning(text, self.uri, first_line(error), extra=_VERBATIM)
                     return
-                text = "MLflow at %s refused an entry: %s"
-                logger.warning(text, self.uri, first_line(error), extra=_VERBATIM)
             self._undelivered.popleft()
 
 
-def is_metric(value: object) -> TypeGuard[Real]:
-    """True for numbers other than True and False."""
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def flatten(value: object, separator: str, name: str = "") -> Iterator[tuple[str, object]]:
-    """The leaves of nested mappings and pydantic models, each under its path.
-
-    Args:
-        value: What to flatten; anything else than these is a leaf.
-        separator: Between the parts of a path.
-        name: Path of `value` itself.
-    """
-    if isinstance(value, BaseModel):
-        value = value.model_dump()
-    if not isinstance(value, Mapping):
-        yield name, value
-        return
-    for key, inner in value.items():
-        yield from flatten(inner, separator, f"{name}{separator}{key}" if name else str(key))
+def _flat(value: Mapping[str, object], separator: str) -> dict[str, Any]:
+    """The leaves of nested mappings and pydantic models, each under its path."""
+    plain = TypeAdapter(Any).dump_python(dict(value))
+    return pd.json_normalize(plain, sep=separator).to_dict("records")[0]
 
 
 def _experiment_id(client: MlflowClient, uri: str, project: Path) -> str:
@@ -245,18 +223,14 @@ def _experiment_id(client: MlflowClient, uri: str, project: Path) -> str:
     if experiment := client.get_experiment_by_name(EXPERIMENT):
         return experiment.experiment_id
     # A server knows where its artefacts belong; beside a database they lie in the project.
-    artifacts = None if _is_server(uri) else (project.resolve() / _ARTIFACTS).as_uri()
+    folder = None if uri.startswith("http") else (project.resolve() / "mlartifacts").as_uri()
     try:
-        return client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        return client.create_experiment(EXPERIMENT, artifact_location=folder)
     except MlflowException:
         # Another run that starts at the same moment may have made it.
         if experiment := client.get_experiment_by_name(EXPERIMENT):
             return experiment.experiment_id
         raise
-
-
-def _is_server(uri: str) -> bool:
-    return uri.startswith("http")
 
 
 def _create_database(path: Path) -> None:
@@ -271,7 +245,7 @@ def _create_database(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as scratch:
         made = Path(scratch, path.name)
-        MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
+        MlflowClient(tracking_uri=f"{_SQLITE}{made}").search_experiments(max_results=1)
         # Unlike a rename, a link leaves alone what another run has put there meanwhile.
         with suppress(FileExistsError):
             path.hardlink_to(made)
@@ -279,41 +253,25 @@ def _create_database(path: Path) -> None:
 
 def _git_tags(project: Path) -> dict[str, object]:
     """Commit and dirty flag of the code, under the names that MLflow's pages show."""
+    command = ["git", "-C", str(project), "status", "--porcelain=v2", "--branch"]
     try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(project), *command],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return {}
+    lines = said.splitlines()
     return {
-        "mlflow.source.git.commit": commit,
-        "mlflow.source.git.dirty": str(bool(changes)).lower(),
+        "mlflow.source.git.commit": lines[0].removeprefix("# branch.oid "),
+        "mlflow.source.git.dirty": str(not all(line[0] == "#" for line in lines)).lower(),
     }
 
 
 def _texts(entries: Mapping[str, object]) -> dict[str, str]:
-    """Keys and values as MLflow stores them: allowed characters, bounded lengths."""
-    return {_key(key): _text(value) for key, value in entries.items()}
+    """Keys and values as MLflow takes them; it cuts values that are too long itself."""
+    return {_key(key): str(value) for key, value in entries.items()}
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[^\w\-. :/]", "_", name)[:_LONGEST_KEY]
-
-
-def _text(value: object) -> str:
-    text = str(value)
-    if len(text) <= _LONGEST_VALUE:
-        return text
-    # The digest keeps apart values that differ only in what is cut off.
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    ending = f"... ({len(text)} characters, sha256 {digest})"
-    return text[: _LONGEST_VALUE - len(ending)] + ending
+    return re.sub(r"[^\w\-. :/]", "_", name)[:250]
 
 
 def _is_gone(error: Exception) -> bool:

@@ -89,26 +89,20 @@ def label_colours(labels: Sequence[str]) -> dict[str, str]:
 
 
 def learning_curves(history: History, title: str, synthetic: bool) -> go.Figure:
-    """Every term of the loss, and what the epoch was chosen by, over the epochs.
-
-    Args:
-        history: Without epochs, the figure says so.
-        title: Of the system.
-        synthetic: Said in the figure's title.
-    """
+    """Of the system `title`, every term of the loss and what the epoch was chosen by."""
     heading = f"Learning curves of {title}"
     if not history.epochs:
         figure, _ = _panels(heading, synthetic, [f"{title} is not trained in epochs."], columns=1)
         return figure.update_xaxes(visible=False).update_yaxes(visible=False)
     figure, (left, right) = _panels(heading, synthetic, ["training losses", "validation"], 2)
     epochs = [epoch.epoch for epoch in history.epochs]
-    names = sorted(history.epochs[0].losses, key=lambda name: name != "total")
-    for i, name in enumerate(names):
+    for i, name in enumerate(sorted(history.epochs[0].losses, key=lambda name: name != "total")):
         # A logarithmic axis has no place for a term that is 0.
         values = [epoch.losses[name] or None for epoch in history.epochs]
-        heavy, thin = {"color": _INK, "width": 3}, {"color": PALETTE[i % len(PALETTE)]}
-        line = heavy if name == "total" else thin
-        figure.add_scatter(x=epochs, y=values, name=name.replace("_", " "), line=line, **left)
+        colour = _INK if name == "total" else PALETTE[i % len(PALETTE)]
+        figure.add_scatter(
+            x=epochs, y=values, name=name.replace("_", " "), line_color=colour, **left
+        )
     chosen_by = [epoch.selection for epoch in history.epochs]
     look = {"name": history.criterion, "marker": {"color": PALETTE[1], "size": 10}, **right}
     figure.add_scatter(x=epochs, y=chosen_by, mode="lines", showlegend=False, **look)
@@ -342,7 +336,8 @@ def _panels(
         heading += " <span style='color:#B3261E'>(synthetic corpus)</span>"
     figure.update_layout(
         template="plotly_white",
-        title={"text": heading, "x": 0.01, "xanchor": "left"},
+        title_text=heading,
+        title_x=0.01,
         font={"family": "system-ui, sans-serif", "size": 13, "color": _INK},
         height=120 + 300 * rows,
         margin={"t": 90, "b": 60, "r": 80, "l": 70},

@@ -29,7 +29,6 @@ from mmer.reporting.summary import (
 )
 
 _TEMPLATE = Path(__file__).with_name("report.html")
-_CONFIG = {"displayModeBar": False, "responsive": True}
 _MOST_STEPS = 5
 
 
@@ -110,16 +109,17 @@ def render_report(source: ReportInput) -> str:
 
 
 def _figure_html(source: ReportInput) -> dict[str, str]:
+    config = {"displayModeBar": False, "responsive": True}
     options = {"full_html": False, "include_plotlyjs": False, "default_width": "100%"}
     figures = {**source.figures._asdict(), "learning_curves": source.learning_curves}
     return {
-        name: figure.to_html(div_id=f"figure-{name}", config=_CONFIG, **options)
+        name: figure.to_html(div_id=f"figure-{name}", config=config, **options)
         for name, figure in figures.items()
     }
 
 
-def _difference_sentence(found: Differences) -> dict[str, str]:
-    """How the first system stands against another in micro-F1."""
+def _difference_sentence(found: Differences) -> tuple[str, str]:
+    """How the first system stands against another in micro-F1: verdict and sentence."""
     one, name = found.metrics["micro_f1"], HEADLINE["micro_f1"]
     first, second, smallest = found.first, found.second, found.bootstrap.smallest_p_value
     text = {
@@ -133,7 +133,7 @@ def _difference_sentence(found: Differences) -> dict[str, str]:
         p = f"p ≤ {smallest:.2g}" if one.p_value <= smallest else f"p = {one.p_value:.4f}"
         bounds = f"[{one.low:+.3f}, {one.high:+.3f}]"
         text += f" ({name} {one.difference:+.3f} {bounds}, {p})."
-    return {"verdict": one.verdict, "text": text}
+    return one.verdict, text
 
 
 def _range(bounds: tuple[float, float] | None) -> str:
@@ -141,10 +141,7 @@ def _range(bounds: tuple[float, float] | None) -> str:
 
 
 def _shaded(seen: ModalityAttention, label: int, colour: str) -> list[tuple[str, str, float]]:
-    """Text, colour and weight of all words, shaded by their share of the largest weight.
-
-    Of steps without words, those with the largest weights.
-    """
+    """Text, shade and weight of all words, or of those steps with the largest weights."""
     weights, largest = seen.weights[label], max(seen.weights[label]) or 1
     names = seen.words or [f"step {t + 1}" for t in range(len(weights))]
     shown = sorted(range(len(weights)), key=lambda t: -weights[t])

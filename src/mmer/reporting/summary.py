@@ -16,8 +16,6 @@ from mmer.evaluation.assessment import Assessment, Comparison
 from mmer.metrics.intervals import Difference, Differences, Interval
 from mmer.metrics.metrics import HEADLINE
 
-_UNBOUNDED = 10_000
-
 
 class _Column(NamedTuple):
     """A column of the printed table; `stays` is how long when the width shrinks: 0 goes first."""
@@ -68,7 +66,7 @@ def summary_text(comparison: Comparison, width: int = 120) -> str:
     Where not all columns fit, those that matter less are left out; no number is broken.
     """
     console = Console(file=StringIO(), width=width, markup=False, highlight=False)
-    columns, unbounded = _columns(comparison), console.options.update(width=_UNBOUNDED)
+    columns, unbounded = _columns(comparison), console.options.update(width=10_000)
     for least in range(1 + max(column.stays for column in columns)):
         shown = [column for column in columns if column.stays >= least]
         table = _table(shown)

@@ -7,7 +7,6 @@ T steps of the longest sequence in the batch, D width, L labels, P persons.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -204,30 +203,22 @@ def pack(table: SampleTable) -> Samples:
     A table of one record batch is used where it lies, without a copy; several are joined.
     """
     rows, info = table.arrow(), table.info
-    values, lengths = {}, {}
-    for modality in info.modalities:
-        values[modality], lengths[modality] = _flat(rows[modality])
-    starts = {m: np.cumsum(n) - n for m, n in lengths.items()}
-    persons: dict[str, dict[str, Tensor]] = {
-        what: {m: _flat_numbers(rows[f"{m}_{what}"]) for m in info.modalities}
-        for what in (("person", "segment") if info.persons else ())
-    }
-    with warnings.catch_warnings():
-        # the memory map is read-only, and nothing here writes to it
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        features = _each(torch.from_numpy, values)
-    return Samples(
+    flat = {m: _flat(rows[m]) for m in info.modalities}
+    samples = _samples(
         info,
+        {m: values for m, (values, _) in flat.items()},
+        {m: lengths for m, (_, lengths) in flat.items()},
         tuple(rows["sample_id"].to_pylist()),
         tuple(rows["group_id"].to_pylist()),
-        features,
-        _each(torch.from_numpy, starts),
-        _each(torch.from_numpy, lengths),
         torch.from_numpy(multi_hot(rows).astype(np.float32)),
-        lengths,
-        torch.tensor(rows["person"].to_pylist()) if info.persons else None,
-        persons.get("person"),
-        persons.get("segment"),
+    )
+    if not info.persons:
+        return samples
+    return replace(
+        samples,
+        target=torch.tensor(rows["person"].to_pylist()),
+        step_persons={m: _flat_numbers(rows[f"{m}_person"]) for m in info.modalities},
+        step_segments={m: _flat_numbers(rows[f"{m}_segment"]) for m in info.modalities},
     )
 
 
@@ -241,22 +232,30 @@ def samples_of(
         features: Modality -> N arrays (T, D) float32; T = 0 where it is absent.
         sample_ids: N names.
     """
-    lengths = {m: np.array([len(x) for x in rows], np.int64) for m, rows in features.items()}
     empty = {m: np.zeros((0, width), np.float32) for m, width in info.widths.items()}
+    values = {m: np.concatenate([empty[m], *features[m]]) for m in info.modalities}
+    lengths = {m: np.array([len(x) for x in features[m]], np.int64) for m in info.modalities}
+    labels = torch.zeros(len(sample_ids), len(info.labels))
+    return _samples(info, values, lengths, sample_ids, sample_ids, labels)
+
+
+def _samples(
+    info: TableInfo,
+    values: dict[str, np.ndarray],
+    lengths: dict[str, np.ndarray],
+    sample_ids: tuple[str, ...],
+    group_ids: tuple[str, ...],
+    labels: Tensor,
+) -> Samples:
+    with warnings.catch_warnings():
+        # a memory map is read-only, and nothing here writes to it
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        features = {m: torch.from_numpy(x) for m, x in values.items()}
+    starts = {m: torch.from_numpy(np.cumsum(n) - n) for m, n in lengths.items()}
+    on_device = {m: torch.from_numpy(n) for m, n in lengths.items()}
     return Samples(
-        info,
-        sample_ids,
-        sample_ids,
-        {m: torch.from_numpy(np.concatenate([empty[m], *features[m]])) for m in info.modalities},
-        {m: torch.from_numpy(np.cumsum(lengths[m]) - lengths[m]) for m in info.modalities},
-        {m: torch.from_numpy(lengths[m]) for m in info.modalities},
-        torch.zeros(len(sample_ids), len(info.labels)),
-        {m: lengths[m] for m in info.modalities},
+        info, sample_ids, group_ids, features, starts, on_device, labels, host_lengths=lengths
     )
-
-
-def _each(function: Callable[[np.ndarray], Tensor], arrays: dict[str, np.ndarray]) -> dict:
-    return {name: function(array) for name, array in arrays.items()}
 
 
 def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

@@ -64,12 +64,7 @@ class SystemInfo(Record):
 
 @dataclass(frozen=True)
 class FittedSystem:
-    """A system with what it has learned; saved as safetensors and JSON (`systems.storage`).
-
-    Attributes:
-        info: What it is.
-        arrays: What it has learned: tensors by name, on the CPU.
-    """
+    """What a system is and what it has learned, as tensors on the CPU; `systems.storage` saves it."""
 
     info: SystemInfo
     arrays: dict[str, Tensor]
@@ -77,40 +72,34 @@ class FittedSystem:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that the scores depend on, and of what it was fitted on."""
-        tensors = {
-            name: [str(x.dtype), list(x.shape), _bytes_digest(x)] for name, x in self.arrays.items()
-        }
-        return digest({"info": self.info.model_dump(mode="json"), "arrays": tensors})
+        arrays = {}
+        for name, x in self.arrays.items():
+            content = hashlib.sha256(x.contiguous().view(-1).view(torch.uint8).numpy().data)
+            arrays[name] = [str(x.dtype), list(x.shape), content.hexdigest()]
+        return digest({"info": self.info.model_dump(mode="json"), "arrays": arrays})
 
     def check_fits(self, info: TableInfo) -> None:
-        """Refuse samples that this system was not made for.
+        """Refuse samples of other tables than those that this system was fitted on.
 
         Raises:
-            InputError: Labels, modalities or widths are others, or the samples come from other
-                tables than those that it was fitted on.
+            InputError: Naming what differs.
         """
-        where = f"{info.corpus} {info.split} samples"
         for name, expected, found in (
             ("labels", self.info.labels, info.labels),
             ("feature widths", self.info.widths, info.widths),
+            ("fingerprint", self.info.fingerprint, info.fingerprint),
         ):
             if expected != found:
-                raise InputError(where, name, f"those of {self.info.title}, {expected}", found)
-        if info.fingerprint != self.info.fingerprint:
-            raise InputError(
-                where,
-                "fingerprint",
-                f"that of the tables that {self.info.title} was fitted on, {self.info.fingerprint}",
-                info.fingerprint,
-                "Fit it again on these tables (--tags=training, or the whole pipeline).",
-            )
+                raise InputError(
+                    f"{info.corpus} {info.split} samples",
+                    name,
+                    f"as in the tables that {self.info.title} was fitted on, {expected}",
+                    found,
+                    "Fit it again on these tables (--tags=training, or the whole pipeline).",
+                )
 
     def check_gave(self, scores: ScoresInfo) -> None:
-        """Refuse scores of another system.
-
-        Raises:
-            InputError: The scores are not this system's.
-        """
+        """Refuse scores of another system, with an InputError."""
         if scores.model != self.digest:
             raise InputError(
                 f"{scores.split} scores of {scores.title}",
@@ -119,10 +108,6 @@ class FittedSystem:
                 scores.model,
                 "Score again with this model.",
             )
-
-
-def _bytes_digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.contiguous().view(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
 class Scorer(Protocol):
@@ -138,7 +123,7 @@ class Scorer(Protocol):
 
 
 class Fit(NamedTuple):
-    """What fitting gives: the fitted system, and how training went, epoch by epoch."""
+    """What fitting gives."""
 
     fitted: FittedSystem
     history: History
@@ -171,7 +156,7 @@ class System(ABC):
 
     @abstractmethod
     def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
-        """The fitted system, ready to score on `device`."""
+        """The fitted system, on `device`."""
 
     def info(self, train: Samples, settings: Settings, **more: Any) -> SystemInfo:
         """What is common to all that this system learns from these samples."""
@@ -189,10 +174,10 @@ class System(ABC):
 
 
 def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
-    """Scores on samples of the tables that the system was fitted on, with all that they are of.
+    """Scores with all that they are of.
 
     Raises:
-        InputError: The samples are not of those tables.
+        InputError: The samples are not of the tables that the system was fitted on.
     """
     fitted.check_fits(samples.info)
     info = ScoresInfo(

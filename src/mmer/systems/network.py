@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,24 +18,18 @@ from mmer.training.scoring import score_samples
 
 
 class NetworkSystem(System):
-    """A network trained by `mmer.training`; its settings have a field `training`."""
+    """A network trained by `mmer.training`; its settings have fields `network` and `training`.
 
-    @abstractmethod
-    def network(self, settings: Any, widths: Mapping[str, int], num_labels: int) -> Network:
-        """A new network.
+    Attributes:
+        network: Makes a new network of its settings, the modalities' widths D and the number of
+            labels; refuses settings that do not fit these with an InputError.
+    """
 
-        Args:
-            settings: The system's.
-            widths: Modality -> D.
-            num_labels: L.
-
-        Raises:
-            InputError: The settings do not fit these modalities.
-        """
+    network: Callable[[Any, Mapping[str, int], int], Network]
 
     def fit(self, train: Samples, valid: Samples, settings: Any) -> Fit:
         def build() -> Network:
-            return self.network(settings, train.info.widths, len(train.info.labels))
+            return self.network(settings.network, train.info.widths, len(train.info.labels))
 
         trained = train_network(build, train, valid, settings.training)
         info = self.info(train, settings, kept_epoch=trained.history.kept)
@@ -50,22 +43,22 @@ class NetworkSystem(System):
         Raises:
             InputError: The arrays are not those of such a network.
         """
-        info = fitted.info
+        info, where = fitted.info, f"fitted {fitted.info.title}"
+        settings: Any = self.settings.model_validate(info.settings)
         with torch.device("meta"):
-            settings = self.settings.model_validate(info.settings)
-            network = self.network(settings, info.widths, len(info.labels))
-        check_arrays(f"fitted {info.title}", fitted.arrays, network.state_dict())
+            network = self.network(settings.network, info.widths, len(info.labels))
+        own = network.state_dict()
+        check_names(where, fitted.arrays, own)
+        for name, tensor in fitted.arrays.items():
+            if _kind(tensor) != _kind(own[name]):
+                raise InputError(where, name, _kind(own[name]), _kind(tensor))
         state = {name: x.to(device, copy=True) for name, x in fitted.arrays.items()}
         network.load_state_dict(state, assign=True)
         return NetworkScorer(network.eval())
 
 
 class NetworkScorer:
-    """A network, ready to score.
-
-    Args:
-        network: In evaluation mode.
-    """
+    """A network in evaluation mode, ready to score."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -87,23 +80,12 @@ class NetworkScorer:
         ]
 
 
-def check_arrays(
-    where: object, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> None:
-    """Refuse arrays that are not those that a system consists of.
-
-    Raises:
-        InputError: A name is missing or unknown, or a type or shape is another.
-    """
-    for problem, names in (
-        ("missing", expected.keys() - found.keys()),
-        ("unknown", found.keys() - expected.keys()),
-    ):
+def check_names(where: object, found: Iterable[str], expected: Iterable[str]) -> None:
+    """Refuse names of tensors that are not those expected, with an InputError."""
+    found, expected = set(found), set(expected)
+    for problem, names in (("missing", expected - found), ("unknown", found - expected)):
         if names:
-            raise InputError(where, "", f"no {problem} arrays", ", ".join(sorted(names)))
-    for name, tensor in found.items():
-        if _kind(tensor) != _kind(expected[name]):
-            raise InputError(where, name, _kind(expected[name]), _kind(tensor))
+            raise InputError(where, "", f"no {problem} tensors", ", ".join(sorted(names)))
 
 
 def _kind(tensor: Tensor) -> str:

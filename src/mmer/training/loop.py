@@ -22,8 +22,6 @@ from mmer.training.scoring import best_micro_f1, score_samples
 from mmer.training.settings import TrainingSettings
 from mmer.training.state import TrainingState
 
-_SHARE_OF_FREE_MEMORY = 0.5
-
 
 class Trained(NamedTuple):
     """A network with the parameters of its best epoch, in evaluation mode, and how it got them."""
@@ -51,7 +49,10 @@ def train(
         InputError: The device is not there, a loss is not finite, or no batch of validation
             samples is whole although others do not count.
     """
-    _check_whole_batch(valid_samples, settings)
+    if settings.drop_last_validation_batch and len(valid_samples) < settings.batch_size:
+        where = f"{valid_samples.info.corpus} {valid_samples.info.split} samples"
+        expected = f"at least {settings.batch_size}, one whole batch"
+        raise InputError(where, "drop_last_validation_batch", expected, len(valid_samples))
     device = settings.torch_device
     with repeatable(device):
         state = start(build, train_samples, settings)
@@ -59,10 +60,9 @@ def train(
         with EpochProgress(state.total_steps, settings.epochs) as progress:
             while len(state.epochs) < settings.epochs:
                 finish_epoch(state, train_samples, valid_samples, settings, progress)
-    state.network.load_state_dict(state.best.network)
-    history = History(
-        epochs=tuple(state.epochs), kept=state.best.epoch, criterion=_criterion(settings)
-    )
+    state.network.load_state_dict(state.best)
+    kept = max(state.epochs, key=lambda epoch: epoch.selection).epoch  # the first of equals
+    history = History(epochs=tuple(state.epochs), kept=kept, criterion=_criterion(settings))
     return Trained(state.network.eval(), history)
 
 
@@ -94,7 +94,11 @@ def finish_epoch(
         batch = train_samples.gather(index).to(state.device)
         state.end_step(take_step(state, batch, bfloat16))
         progress.step()
-    losses = _mean_losses(state.sums, len(batches), number)
+    losses = {name: float(value) / len(batches) for name, value in state.sums.items()}
+    if not all(map(math.isfinite, losses.values())):
+        raise InputError(
+            "training", f"epoch {number}", "finite losses", losses, "Lower the learning rate."
+        )
     selection = _validate(state.network, valid_samples, settings, rng)
     seconds = time.perf_counter() - begin
     epoch = Epoch(epoch=number, losses=losses, selection=selection, seconds=seconds)
@@ -135,10 +139,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 def resident(samples: Samples, device: torch.device) -> Samples:
     """The samples on `device` if they leave half of its free memory; else where they are."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if samples.nbytes > free * _SHARE_OF_FREE_MEMORY:
-            return samples
+    if device.type == "cuda" and samples.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return samples
     return samples.to(device)
 
 
@@ -146,39 +148,21 @@ def input_statistics(samples: Samples) -> tuple[dict[str, Tensor], dict[str, Ten
     """Mean and deviation (D,) of each feature over all steps; a constant feature's scale is 1."""
     mean, scale = {}, {}
     for modality, values in samples.values.items():
-        mean[modality] = torch.zeros(values.shape[1])
-        scale[modality] = torch.ones(values.shape[1])
-        if len(values):
-            mean[modality] = values.mean(dim=0)
-            deviation = values.std(dim=0, correction=0)
-            scale[modality] = deviation.where(deviation > 1e-6, scale[modality])
+        steps = values if len(values) else values.new_zeros(1, values.shape[1])
+        deviation = steps.std(dim=0, correction=0)
+        mean[modality] = steps.mean(dim=0)
+        scale[modality] = deviation.where(deviation > 1e-6, 1)
     return mean, scale
-
-
-def _check_whole_batch(valid: Samples, settings: TrainingSettings) -> None:
-    if settings.drop_last_validation_batch and len(valid) < settings.batch_size:
-        where = f"{valid.info.corpus} {valid.info.split} samples"
-        expected = f"at least {settings.batch_size}, one whole batch"
-        raise InputError(where, "drop_last_validation_batch", expected, len(valid))
 
 
 def _batches(
     lengths: np.ndarray, settings: TrainingSettings, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """An epoch's batches, as positions of samples."""
+    """An epoch's samples, batch by batch."""
     if settings.batching == "length_aware":
         return length_aware_batches(lengths, settings.batch_size, rng)
     order = rng.permutation(len(lengths))
     return np.split(order, range(settings.batch_size, len(order), settings.batch_size))
-
-
-def _mean_losses(sums: dict[str, Tensor], batches: int, epoch: int) -> dict[str, float]:
-    losses = {name: float(value) / batches for name, value in sums.items()}
-    if not all(map(math.isfinite, losses.values())):
-        raise InputError(
-            "training", f"epoch {epoch}", "finite losses", losses, "Lower the learning rate."
-        )
-    return losses
 
 
 def _validate(

@@ -22,11 +22,8 @@ _ENDLESS_STEPS = float(1 << 24)
 class BertAdam(torch.optim.AdamW):
     """Adam without bias correction, with decoupled weight decay and two clips.
 
-    Parameters stay in the precision they have (float32 under autocast).
-
-    Args:
-        network: Whose parameters are trained.
-        settings: Constants; the schedule among them is `warmup_then_linear`.
+    Parameters stay in the precision they have (float32 under autocast). What the settings say of
+    the schedule is for `warmup_then_linear`.
     """
 
     def __init__(self, network: nn.Module, settings: OptimiserSettings) -> None:
@@ -53,22 +50,19 @@ class BertAdam(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Clip the gradients and move the parameters."""
-        self._clip()
-        super().step()
-
-    def _clip(self) -> None:
         overall, each = self.settings.gradient_norm, self.settings.parameter_gradient_norm
         nn.utils.clip_grad_norm_(list(self._parts), overall)
-        if each >= overall:  # no part can be longer than the whole
-            return
-        gradients = [
-            part
-            for parameter, count in self._parts.items()
-            if parameter.grad is not None
-            for part in parameter.grad.view(count, -1).unbind()
-        ]
-        scales = torch.stack(torch._foreach_norm(gradients)).add_(1e-6).reciprocal_().mul_(each)
-        torch._foreach_mul_(gradients, list(scales.clamp_(max=1).unbind()))
+        if each < overall:  # else no part can be longer than the whole
+            gradients = [
+                part
+                for parameter, count in self._parts.items()
+                if parameter.grad is not None
+                for part in parameter.grad.view(count, -1).unbind()
+            ]
+            norms = torch.stack(torch._foreach_norm(gradients))
+            scales = norms.add_(1e-6).reciprocal_().mul_(each).clamp_(max=1)
+            torch._foreach_mul_(gradients, list(scales.unbind()))
+        super().step()
 
 
 def warmup_then_linear(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from types import TracebackType
 
 from mmer.training.history import Epoch
 
@@ -19,21 +18,19 @@ class EpochProgress:
     """A progress bar with the time left on a terminal, and everywhere one log line per epoch."""
 
     def __init__(self, steps: int, epochs: int) -> None:
-        self._bar = _bar() if sys.stdout.isatty() else None
-        self._task = self._bar.add_task("training", total=steps) if self._bar else None
-        self._epochs = epochs
+        self._epochs, self._bar = epochs, None
+        if sys.stdout.isatty():
+            from rich.progress import Progress  # rich is not on every GPU machine
+
+            self._bar = Progress()
+            self._task = self._bar.add_task("training", total=steps)
 
     def __enter__(self) -> EpochProgress:
         if self._bar:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar:
             self._bar.stop()
 
@@ -53,18 +50,3 @@ class EpochProgress:
             epoch.seconds,
             extra={"metrics": epoch.metrics, "step": epoch.epoch},
         )
-
-
-def _bar():
-    # rich is not on every GPU machine; its shared console lets log lines pass above the bar
-    from rich import get_console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    return Progress(*columns, TimeRemainingColumn(), console=get_console())

@@ -70,11 +70,7 @@ class TrainingSettings(Settings):
 
     @property
     def torch_device(self) -> torch.device:
-        """The device that the settings come to on this machine.
-
-        Raises:
-            InputError: There is no such device.
-        """
+        """The device that the settings come to here; InputError if there is none such."""
         available = torch.cuda.is_available()
         if self.device == "cuda" and not available:
             raise InputError("training settings", "device", "a CUDA device", "none on this machine")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,21 +14,6 @@ from mmer.training.optimiser import BertAdam, warmup_then_linear
 from mmer.training.settings import TrainingSettings
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best epoch so far.
-
-    Attributes:
-        epoch: Counted from 1; 0 before the first.
-        selection: Its figure on validation.
-        network: Parameters and buffers at its end.
-    """
-
-    epoch: int = 0
-    selection: float = -math.inf
-    network: dict[str, Tensor] = field(default_factory=dict)
-
-
 class TrainingState:
     """A run between two steps. What order samples come in follows from the seed and the epoch.
 
@@ -39,16 +23,16 @@ class TrainingState:
         num_samples: Training samples.
 
     Attributes:
-        optimiser, schedule: Of the network's parameters.
         losses: The network's losses, compiled if the settings say so.
         epochs: Those that are finished.
+        best: The network's parameters and buffers at the end of the best of them.
         step: Steps done of the epoch at hand.
         sums: Sum over these steps of each term of the loss.
-        best: The epoch to keep.
     """
 
     def __init__(self, network: Network, settings: TrainingSettings, num_samples: int) -> None:
         self.network = network
+        self.device = next(network.parameters()).device
         self.losses = torch.compile(network.losses) if settings.compile else network.losses
         self.total_steps = settings.epochs * math.ceil(num_samples / settings.batch_size)
         self.optimiser = BertAdam(network, settings.optimiser)
@@ -56,14 +40,9 @@ class TrainingState:
             self.optimiser, settings.optimiser.warmup, self.total_steps
         )
         self.epochs: list[Epoch] = []
+        self.best: dict[str, Tensor] = {}
         self.step = 0
         self.sums: dict[str, Tensor] = {}
-        self.best = Best()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.network.parameters()).device
 
     def end_step(self, losses: Losses) -> None:
         """Count a step and its losses."""
@@ -73,23 +52,24 @@ class TrainingState:
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Record an epoch, and keep the network if it was the best so far."""
+        if all(epoch.selection > before.selection for before in self.epochs):
+            self.best = {name: x.clone() for name, x in self.network.state_dict().items()}
         self.epochs.append(epoch)
         self.step, self.sums = 0, {}
-        if epoch.selection > self.best.selection:
-            copies = {name: x.clone() for name, x in self.network.state_dict().items()}
-            self.best = Best(epoch.epoch, epoch.selection, copies)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything as tensors, numbers and strings in dicts and lists; tensors are not copied."""
+        cuda = self.device.type == "cuda"
         return {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "epochs": [epoch.model_dump() for epoch in self.epochs],
+            "best": self.best,
             "step": self.step,
             "sums": self.sums,
-            "best": dict(vars(self.best)),
-            "generators": self._generators(),
+            "generator": torch.get_rng_state(),
+            "cuda_generator": torch.cuda.get_rng_state(self.device) if cuda else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -98,14 +78,7 @@ class TrainingState:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self.step, self.sums = state["step"], dict(state["sums"])
-        self.best = Best(**state["best"])
-        torch.set_rng_state(state["generators"]["cpu"])
+        self.best, self.step, self.sums = state["best"], state["step"], dict(state["sums"])
+        torch.set_rng_state(state["generator"])
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["generators"]["cuda"], self.device)
-
-    def _generators(self) -> dict[str, Tensor]:
-        generators = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            generators["cuda"] = torch.cuda.get_rng_state(self.device)
-        return generators
+            torch.cuda.set_rng_state(state["cuda_generator"], self.device)

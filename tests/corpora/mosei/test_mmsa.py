@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 import look_alikes
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from mmer.corpora.mosei.mmsa import MmsaOptions, read_mmsa_aligned, read_mmsa_unaligned
+from mmer.corpora.mosei.mmsa import MmsaOptions, read_mmsa
 from mmer.errors import InputError
 from mmer.formats.csd import write_csd
 from mmer.samples.table import SPLITS
@@ -33,7 +31,7 @@ def _read(tmp_path, content, videos, options=OPTIONS, with_words=True, aligned=T
     _, words = look_alikes.write_label_files(tmp_path, videos)
     if not with_words:
         words.unlink()
-    return (read_mmsa_aligned if aligned else read_mmsa_unaligned)(tmp_path, options)
+    return read_mmsa(name, tmp_path, options)
 
 
 def _expected(videos, split) -> list[tuple[str, dict, int]]:
@@ -60,21 +58,18 @@ def test_clips_get_the_emotions_and_times_of_their_segments(tmp_path, videos, al
             assert {m: len(rows) for m, rows in sample.features.items()} == lengths
 
 
-def test_without_words_what_is_ambiguous_is_left_out_and_said(
-    tmp_path, videos, content, caplog
-) -> None:
+def test_without_words_what_is_ambiguous_is_left_out_and_said(tmp_path, videos, content) -> None:
     for video in videos["train"]:
         video["labels"][:, 0] = [1, 1, -1]  # the first clip could be either of two segments
     content["train"]["regression_labels"][:] = [1, -1] * 4
     options = MmsaOptions(widths=look_alikes.WIDTHS, most_unjoined=0.5)
-    with caplog.at_level(logging.WARNING):
-        source = _read(tmp_path, content, videos, options, with_words=False)
+    source = _read(tmp_path, content, videos, options, with_words=False)
     found = {sample.sample_id: sample for sample in source.read("train")}
     sure = {name: (video, s) for name, video, s in _expected(videos, "train") if s == 2}
     assert set(found) == set(sure)
     for name, (video, segment) in sure.items():
         np.testing.assert_array_equal(found[name].labels, video["labels"][segment, 1:] > 0)
-    assert "train: 4 of 8 clips left out" in caplog.text
+    assert source.notes[0].startswith("train: 4 of 8 clips fit no segment")
     with pytest.raises(InputError, match="found 4 of 8 that do"):
         _read(tmp_path, content, videos, with_words=False)
     assert len(list(_read(tmp_path, content, videos).read("train"))) == 8  # words decide
@@ -96,7 +91,7 @@ def test_columns_of_the_label_file_are_taken_by_name(tmp_path, videos, content) 
         "",
         [columns[i] for i in order],
     )
-    source = read_mmsa_aligned(tmp_path, OPTIONS)
+    source = read_mmsa("aligned_50.pkl", tmp_path, OPTIONS)
     np.testing.assert_array_equal([sample.labels for sample in source.read("test")], expected)
 
 

@@ -42,7 +42,7 @@ def _split(names: list[str] | None = None, groups: list[str] | None = None, **mo
 
 
 def _lengths(split: PaddedSplit, aligned: bool, keep_padding: bool = False) -> list[int | None]:
-    [sample] = padded_samples(split, aligned, keep_padding)
+    [sample] = padded_samples("test", split, aligned, keep_padding)
     return [None if r is None else len(r) for r in sample.features.values()]
 
 
@@ -88,9 +88,10 @@ def test_padding_can_be_kept() -> None:
 
 def test_a_sample_without_anything_is_left_out_and_counted(caplog) -> None:
     zero = _column(0, 0)
+    split = _split(text=zero, visual=zero, audio=zero)
     with caplog.at_level(logging.WARNING):
-        assert list(padded_samples(_split(text=zero, visual=zero, audio=zero), True, False)) == []
-    assert "1 samples are zero throughout" in caplog.text
+        assert list(padded_samples("test", split, True, False)) == []
+    assert "test: 1 samples are zero throughout" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,8 @@ def test_stated_lengths_and_spans_are_used() -> None:
 
 
 def test_double_precision_becomes_single_and_overflow_infinite() -> None:
-    [sample] = padded_samples(_split(audio=np.array([[1e300], [0.5]])), False, False)
+    split = _split(audio=np.array([[1e300], [0.5]]))
+    [sample] = padded_samples("test", split, False, False)
     assert sample.features["audio"].dtype == np.float32
     np.testing.assert_array_equal(sample.features["audio"], _column(np.inf, 0.5))
 

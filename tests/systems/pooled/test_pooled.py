@@ -88,7 +88,7 @@ def test_a_shift_and_scale_of_a_feature_is_undone_by_its_statistics():
 
 def test_it_is_small_at_laptop_sizes():
     widths = {"text": 300, "visual": 35, "audio": 74}
-    built = PooledSystem().network(PooledSettings(), widths, 6)
+    built = PooledNetwork(PooledNetworkSettings(), widths, 6)
     assert sum(p.numel() for p in built.parameters()) < 50_000
 
 

@@ -20,8 +20,6 @@ class M3edIngestion(Ingestion):
     pkl: M3edOptions = M3edOptions()
 
 
-_PUBLISHED = Published.read(Path(__file__).with_name("published.json"))
-
 CORPUS = Corpus(
     title="M3ED",
     ingestion=M3edIngestion,
@@ -33,7 +31,5 @@ CORPUS = Corpus(
         "M3ED's authors give access to it (AIM3-RUC/RUCM3ED on GitHub)."
     ),
     code=("corpora/m3ed", "corpora/bayes_optimal.py"),
-    published_counts=_PUBLISHED.counts,
-    published_scores=_PUBLISHED.scores,
-    caveats=_PUBLISHED.caveats,
+    published=Published.read(Path(__file__).with_name("published.json")),
 )

@@ -12,12 +12,11 @@ which is what is read here unless `published_swap` is set.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import NamedTuple
 
 import numpy as np
-from pydantic import AfterValidator, PositiveInt
+from pydantic import PositiveInt
 
 from mmer.corpora.corpus import CorpusSource, LabelNames
 from mmer.errors import InputError
@@ -29,18 +28,8 @@ from mmer.schema import Settings
 EMOTIONS = ("Happy", "Neutral", "Sad", "Disgust", "Anger", "Fear", "Surprise")
 _OBJECTS = 10
 _UTTERANCES, _CLASSES, _SENTENCES, _FIRST_SPLIT = 0, 2, 6, 7
-_POSITIONS = {"text": 3, "visual": 5, "audio": 4}
-_SWAPPED_POSITIONS = {"text": 3, "visual": 4, "audio": 5}
 # A<audio>-V<visual>-L<text>.pkl, mostly with a "_" after each letter
 _FILE_NAME = re.compile(r"A_?(?P<p4>.+)-V_?(?P<p5>.+)-L_?(?P<p3>.+)")
-
-
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"expected a regular expression: {error}") from error
-    return pattern
 
 
 class M3edOptions(Settings):
@@ -52,66 +41,59 @@ class M3edOptions(Settings):
         labels_of_whole_dialogue: Whether emotions of utterances behind `max_length` count, as
             published, or only those of utterances that are kept.
         published_swap: Take position 4 for visual and 5 for audio, as the published conversion.
-        group_pattern: Regular expression that a whole dialogue id matches; its group 1, or the
-            match if it has no groups, is what must not stand in two splits. "(.*)_w[0-9]+" makes
-            one group of all windows `<video>_w<number>` of a video.
+        group_pattern: What a whole dialogue id matches; its group 1, or the match if it has no
+            groups, is what must not stand in two splits. "(.*)_w[0-9]+" makes one group of all
+            windows `<video>_w<number>` of a video.
     """
 
     labels: LabelNames[str] = EMOTIONS
     max_length: PositiveInt = 60
     labels_of_whole_dialogue: bool = True
     published_swap: bool = False
-    group_pattern: Annotated[str, AfterValidator(_compiles)] = ".+"
+    group_pattern: re.Pattern[str] = re.compile(".+")
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """Modality -> where its features stand."""
+        visual, audio = (4, 5) if self.published_swap else (5, 4)
+        return {"text": 3, "visual": visual, "audio": audio}
 
 
-@dataclass(frozen=True)
-class _Dialogue:
-    """Features are (n, D) as stored; classes (n,) int; sentences n."""
-
+class _Dialogue(NamedTuple):
     dialogue_id: str
     group_id: str
-    features: dict[str, np.ndarray]
-    classes: np.ndarray
+    features: dict[str, np.ndarray]  # (n, D) as stored
+    classes: np.ndarray  # (n,)
     sentences: list[str]
 
 
 def read_pkl(path: Path, options: M3edOptions) -> CorpusSource:
-    """Open the ten objects, check them, and offer a sample for each dialogue.
-
-    Feature widths are those of the file.
-
-    Args:
-        path: The pickle, or a folder with one `.pkl` file.
-        options: How it is read.
+    """Open the ten objects of a pickle, or of the one in a folder; offer a sample per dialogue.
 
     Raises:
         InputError: The file is missing, damaged or not of this layout, a dialogue's parts differ
             in length, or a class is unknown.
         UntrustedDataError: The file asks for code to be run.
     """
-    path = _only_pickle(path) if path.is_dir() else path
+    if path.is_dir():
+        found = sorted(path.glob("*.pkl"))
+        if len(found) != 1:
+            names = ", ".join(file.name for file in found) or "none"
+            raise InputError(path, "", "one .pkl file, or its own path", names)
+        path = found[0]
     objects = _ten_objects(path)
     splits: dict[Split, list[_Dialogue]] = {
         split: [_dialogue(path, objects, options, i) for i in _ids(path, objects, position)]
         for position, split in enumerate(SPLITS, start=_FIRST_SPLIT)
     }
-    _check_widths(path, [d for dialogues in splits.values() for d in dialogues])
     return CorpusSource(
         labels=options.labels,
-        features=_features(path, options, splits["train"][0]),
+        features=_features(path, options, [d for split in SPLITS for d in splits[split]]),
         alignment="utterance",
         files=(path,),
         groups={split: tuple(d.group_id for d in ds) for split, ds in splits.items()},
         read=lambda split: (_sample(d, options) for d in splits[split]),
     )
-
-
-def _only_pickle(folder: Path) -> Path:
-    found = sorted(folder.glob("*.pkl"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise InputError(folder, "", "one .pkl file, or its own path", names)
-    return found[0]
 
 
 def _ten_objects(path: Path) -> list:
@@ -145,28 +127,22 @@ def _ids(path: Path, objects: list, position: int) -> list[str | int]:
 def _dialogue(path: Path, objects: list, options: M3edOptions, key: str | int) -> _Dialogue:
     name = text(path, "dialogue id", str(key))
     parts = {}
-    for position in (_UTTERANCES, _CLASSES, _SENTENCES, *_POSITIONS.values()):
+    for position in (_UTTERANCES, _CLASSES, _SENTENCES, *options.positions.values()):
         if key not in objects[position]:
             raise InputError(path, f"position {position}", f"dialogue {name}", "no entry for it")
         parts[position] = objects[position][key]
-    count = _count(path, f"dialogue {name}, position {_UTTERANCES}", parts[_UTTERANCES])
-    places = _SWAPPED_POSITIONS if options.published_swap else _POSITIONS
+    where, utterances = f"dialogue {name}, position", parts[_UTTERANCES]
+    if not isinstance(utterances, list | tuple) or len(utterances) == 0:
+        expected = "a list of utterances"
+        raise InputError(path, f"{where} {_UTTERANCES}", expected, describe(utterances))
+    count, known = len(utterances), len(options.labels)
     return _Dialogue(
         name,
         _group(path, options.group_pattern, name),
-        {
-            m: _rows(path, f"dialogue {name}, position {p}", parts[p], count)
-            for m, p in places.items()
-        },
-        _classes(path, name, parts[_CLASSES], count, len(options.labels)),
-        texts(path, f"dialogue {name}, position {_SENTENCES}", parts[_SENTENCES], count),
+        {m: _rows(path, f"{where} {p}", parts[p], count) for m, p in options.positions.items()},
+        _classes(path, f"{where} {_CLASSES}", parts[_CLASSES], count, known),
+        texts(path, f"{where} {_SENTENCES}", parts[_SENTENCES], count),
     )
-
-
-def _count(path: Path, key: str, utterances: object) -> int:
-    if not isinstance(utterances, list | tuple) or len(utterances) == 0:
-        raise InputError(path, key, "a list of utterances", describe(utterances))
-    return len(utterances)
 
 
 def _rows(path: Path, key: str, value: object, count: int) -> np.ndarray:
@@ -180,8 +156,7 @@ def _rows(path: Path, key: str, value: object, count: int) -> np.ndarray:
     return value
 
 
-def _classes(path: Path, name: str, value: object, count: int, known: int) -> np.ndarray:
-    key = f"dialogue {name}, position {_CLASSES}"
+def _classes(path: Path, key: str, value: object, count: int, known: int) -> np.ndarray:
     if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.shape == (count,):
         value = value.tolist()
     if not isinstance(value, list | tuple) or len(value) != count:
@@ -192,33 +167,27 @@ def _classes(path: Path, name: str, value: object, count: int, known: int) -> np
     return np.array(value)
 
 
-def _group(path: Path, pattern: str, name: str) -> str:
-    match = re.fullmatch(pattern, name)
-    group = match and (match[1] if match.re.groups else match[0])
+def _group(path: Path, pattern: re.Pattern[str], name: str) -> str:
+    match = pattern.fullmatch(name)
+    group = match and (match[1] if pattern.groups else match[0])
     if not group:
-        raise InputError(
-            path, "dialogue id", f"ids that match group_pattern {pattern!r}", describe(name)
-        )
+        expected = f"ids that match group_pattern {pattern.pattern!r}"
+        raise InputError(path, "dialogue id", expected, describe(name))
     return group
 
 
-def _check_widths(path: Path, dialogues: list[_Dialogue]) -> None:
-    for modality in _POSITIONS:
+def _features(path: Path, options: M3edOptions, dialogues: list[_Dialogue]) -> dict[str, Features]:
+    """Widths, which all dialogues share, and the extractors as the file's name has them."""
+    named, features = _FILE_NAME.fullmatch(path.stem), {}
+    for modality, position in options.positions.items():
         width = dialogues[0].features[modality].shape[1]
         for dialogue in dialogues:
             if (found := dialogue.features[modality].shape[1]) != width:
                 key = f"dialogue {dialogue.dialogue_id}, {modality}"
                 raise InputError(path, key, f"rows of width {width}, as before", found)
-
-
-def _features(path: Path, options: M3edOptions, dialogue: _Dialogue) -> dict[str, Features]:
-    """Widths, and the extractors as the file's name `A<audio>-V<visual>-L<text>.pkl` has them."""
-    named = _FILE_NAME.fullmatch(path.stem)
-    places = _SWAPPED_POSITIONS if options.published_swap else _POSITIONS
-    return {
-        m: Features(name=named[f"p{places[m]}"] if named else "unnamed", width=rows.shape[1])
-        for m, rows in dialogue.features.items()
-    }
+        extractor = named[f"p{position}"] if named else "unnamed"
+        features[modality] = Features(name=extractor, width=width)
+    return features
 
 
 def _sample(dialogue: _Dialogue, options: M3edOptions) -> Sample:

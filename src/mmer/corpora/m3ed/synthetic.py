@@ -37,8 +37,7 @@ class SyntheticM3ed(Settings):
 
     Attributes:
         seed: The same seed gives the same bytes.
-        train_dialogues, valid_dialogues, test_dialogues: Dialogues per split. The first one of
-            training has 70 utterances, more than the reader keeps.
+        train_dialogues: The first of them has 70 utterances, more than the reader keeps.
         utterances: Mean number of utterances in the others; half of it to one and a half times.
         noise: Share of utterances that show an emotion at random instead of their own.
     """
@@ -52,11 +51,7 @@ class SyntheticM3ed(Settings):
 
 
 def write_synthetic(folder: Path, settings: SyntheticM3ed) -> dict[str, float]:
-    """Write the pickle into an empty folder.
-
-    Returns:
-        The Bayes-optimal score; see `bayes_optimal`.
-    """
+    """Write the pickle into an empty folder; returns the Bayes-optimal score."""
     (folder / FILE).write_bytes(pickle.dumps(_ten_objects(settings), protocol=4))
     return bayes_optimal(settings)
 
@@ -100,25 +95,23 @@ def _ten_objects(settings: SyntheticM3ed) -> list:
     lengths[0] = _LONGEST
     names = [f"synthetic_{number}" for number in range(len(lengths))]
     looks = {m: _looks(rng, m) for m in WIDTHS}
-    objects: list = [{} for _ in range(7)]
+    records = []
     for name, length in zip(names, lengths.tolist(), strict=True):
         emotions, shown = _draw_utterances(rng, length, settings.noise)
-        utterances = [f"{name}_{t}" for t in range(length)]
-        features = {
-            m: (look[shown] + rng.normal(size=(length, WIDTHS[m]))).astype(np.float32)
+        features = [
+            (look[shown] + rng.normal(size=(length, WIDTHS[m]))).astype(np.float32)
             for m, look in looks.items()
-        }
-        record = (
-            utterances,
-            ["AB"[t % 2] for t in range(length)],
-            emotions.tolist(),
-            features["text"],
-            features["audio"],
-            features["visual"],
-            [f"synthetic utterance {t}" for t in range(length)],
+        ]
+        records.append(
+            (
+                [f"{name}_{t}" for t in range(length)],
+                ["AB"[t % 2] for t in range(length)],
+                emotions.tolist(),
+                *features,
+                [f"synthetic utterance {t}" for t in range(length)],
+            )
         )
-        for mapping, value in zip(objects, record, strict=True):
-            mapping[name] = value
+    objects = (dict(zip(names, column, strict=True)) for column in zip(*records, strict=True))
     edges = np.cumsum((0, *sizes)).tolist()
     return [*objects, *(names[a:b] for a, b in pairwise(edges))]
 

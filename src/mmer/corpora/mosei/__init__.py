@@ -6,12 +6,13 @@ dynamic fusion graph".
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from mmer.corpora.corpus import Corpus, Ingestion, Published
 from mmer.corpora.mosei.csd import FILES, LABELS, WORDS, CsdOptions, read_csd
-from mmer.corpora.mosei.mmsa import MmsaOptions, read_mmsa_aligned, read_mmsa_unaligned
+from mmer.corpora.mosei.mmsa import MmsaOptions, read_mmsa
 from mmer.corpora.mosei.noalign import read_noalign
 from mmer.corpora.mosei.padded import PaddedOptions
 from mmer.corpora.mosei.synthetic.corpus import SyntheticMosei, write_synthetic
@@ -21,10 +22,8 @@ from mmer.corpora.mosei.tailor import read_tailor
 class MoseiIngestion(Ingestion):
     """How CMU-MOSEI is read.
 
-    Attributes:
-        reader: "csd" for the official computational sequences; the others for files in which they
-            are passed on already cut into samples.
-        csd, tailor_pt, noalign_pkl, mmsa_aligned, mmsa_unaligned: Options of each reader.
+    "csd" reads the official computational sequences; the others, files in which they are passed on
+    already cut into samples.
     """
 
     reader: Literal["csd", "tailor_pt", "noalign_pkl", "mmsa_aligned", "mmsa_unaligned"] = "csd"
@@ -35,8 +34,6 @@ class MoseiIngestion(Ingestion):
     mmsa_unaligned: MmsaOptions = MmsaOptions()
 
 
-_PUBLISHED = Published.read(Path(__file__).with_name("published.json"))
-
 CORPUS = Corpus(
     title="CMU-MOSEI",
     ingestion=MoseiIngestion,
@@ -44,8 +41,8 @@ CORPUS = Corpus(
         "csd": read_csd,
         "tailor_pt": read_tailor,
         "noalign_pkl": read_noalign,
-        "mmsa_aligned": read_mmsa_aligned,
-        "mmsa_unaligned": read_mmsa_unaligned,
+        "mmsa_aligned": partial(read_mmsa, "aligned_50.pkl"),
+        "mmsa_unaligned": partial(read_mmsa, "unaligned_50.pkl"),
     },
     synthetic=SyntheticMosei,
     write_synthetic=write_synthetic,
@@ -56,7 +53,5 @@ CORPUS = Corpus(
         "downloads them. For files already cut into samples, choose another reader."
     ),
     code=("corpora/mosei", "corpora/bayes_optimal.py"),
-    published_counts=_PUBLISHED.counts,
-    published_scores=_PUBLISHED.scores,
-    caveats=_PUBLISHED.caveats,
+    published=Published.read(Path(__file__).with_name("published.json")),
 )

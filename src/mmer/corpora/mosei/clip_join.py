@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ _LEAST_COMMON_WORDS = 0.5
 
 
 class Clips(NamedTuple):
-    """n clips of one video: numbers (n,), sentiment (n,), n texts."""
+    """Numbers (n,), sentiment (n,) and n texts of one video's clips."""
 
     numbers: np.ndarray
     sentiment: np.ndarray
@@ -28,13 +29,9 @@ class Clips(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """s labelled segments of one video, one at least.
+    """Intervals (s, 2), sentiment (s,), emotions (s, L) and s texts of one video's segments.
 
-    Attributes:
-        intervals: (s, 2) seconds.
-        sentiment: (s,).
-        emotions: (s, L), 0 or 1.
-        words: Per segment what is said in it; None if the video's words are not known.
+    There is one at least; the texts are None if the video's words are not known.
     """
 
     intervals: np.ndarray
@@ -60,13 +57,10 @@ def join(clips: Clips, segments: Segments) -> np.ndarray:
 
 
 def only_layout(compatible: np.ndarray) -> np.ndarray:
-    """For each clip the one segment that it can be, both in the same order.
+    """For each clip the one segment that it can be, both in the same order; -1 where none is sure.
 
     Args:
         compatible: (n, s) bool, whether the clip could be the segment.
-
-    Returns:
-        (n,) position of the segment; -1 where several are possible, or nothing fits at all.
     """
     earliest = _first_fits(compatible)
     latest = _first_fits(compatible[::-1, ::-1])
@@ -77,15 +71,13 @@ def only_layout(compatible: np.ndarray) -> np.ndarray:
 
 def _first_fits(compatible: np.ndarray) -> np.ndarray | None:
     """Each clip's first compatible segment behind that of the clip before; None if one has none."""
-    fits: list[int] = []
-    begin = 0
+    fits = [-1]
     for row in compatible:
-        ahead = np.flatnonzero(row[begin:])
+        ahead = np.flatnonzero(row[fits[-1] + 1 :])
         if len(ahead) == 0:
             return None
-        fits.append(begin + int(ahead[0]))
-        begin = fits[-1] + 1
-    return np.array(fits)
+        fits.append(fits[-1] + 1 + int(ahead[0]))
+    return np.array(fits[1:])
 
 
 def _alike(texts: list[str], others: list[str]) -> np.ndarray:
@@ -93,20 +85,13 @@ def _alike(texts: list[str], others: list[str]) -> np.ndarray:
 
     A segment without words tells nothing and is like every clip.
     """
-    first, second = ([Counter(_words(text)) for text in side] for side in (texts, others))
-    return np.array(
-        [
-            [
-                not theirs
-                or (ours & theirs).total()
-                >= _LEAST_COMMON_WORDS * max(ours.total(), theirs.total())
-                for theirs in second
-            ]
-            for ours in first
-        ],
-        bool,
-    ).reshape(len(first), len(second))
+    first, second = ([_words(text) for text in side] for side in (texts, others))
+    alike = np.zeros((len(first), len(second)), bool)
+    for (i, ours), (j, theirs) in product(enumerate(first), enumerate(second)):
+        least = _LEAST_COMMON_WORDS * max(ours.total(), theirs.total())
+        alike[i, j] = not theirs or (ours & theirs).total() >= least
+    return alike
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower().replace("'", ""))
+def _words(text: str) -> Counter[str]:
+    return Counter(re.findall(r"\w+", text.lower().replace("'", "")))

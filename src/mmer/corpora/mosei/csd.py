@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -111,27 +110,25 @@ def read_csd(folder: Path, options: CsdOptions) -> CorpusSource:
         f"{len(shared)} videos are in every file, of which {len(shared - named)} are in no fold; "
         f"{len(named - shared)} of the folds' {len(named)} are not"
     )
-    reader = _VideoReader(folder, options, WORDS.path(folder) in files)
     return CorpusSource(
         labels=EMOTIONS,
         features={m: Features(name=EXTRACTORS[m], width=WIDTHS[m]) for m in MODALITIES},
         alignment=options.alignment,
         files=files,
         groups={split: tuple(videos) for split, videos in splits.items()},
-        read=lambda split: _stream(split, reader, splits[split]),
+        read=lambda split: _stream(folder, options, split, splits[split]),
         notes=(note,) if shared != named else (),
     )
 
 
 def _check_present(folder: Path) -> tuple[Path, ...]:
     """Paths of the files, that of words with them if it is there."""
-    needed = [file.path(folder) for file in (*FILES.values(), LABELS)]
-    if missing := [path.name for path in needed if not path.is_file()]:
-        expected = f"the {len(needed)} files {', '.join(path.name for path in needed)}"
+    needed = [file.name for file in (*FILES.values(), LABELS)]
+    if missing := [name for name in needed if not (folder / name).is_file()]:
+        expected = f"the {len(needed)} files {', '.join(needed)}"
         remedy = "The CMU-MultimodalSDK (CMU-MultiComp-Lab on GitHub) downloads them."
         raise InputError(folder, "", expected, f"no {', '.join(missing)}", remedy)
-    words = WORDS.path(folder)
-    return (*needed, words) if words.is_file() else tuple(needed)
+    return tuple(folder / n for n in (*needed, WORDS.name) if (folder / n).is_file())
 
 
 def _read_folds(folder: Path, folds: str) -> dict[Split, list[str]]:
@@ -167,74 +164,68 @@ def _shared_videos(folder: Path, labels: dict[str, SegmentLabels]) -> set[str]:
 
 
 def _stream(
-    split: Split, reader: _VideoReader, videos: dict[str, SegmentLabels]
+    folder: Path, options: CsdOptions, split: Split, videos: dict[str, SegmentLabels]
 ) -> Iterator[Sample]:
     """Samples of the videos in their order; no more than a few tasks' worth are in memory."""
-    items, n_jobs = list(videos.items()), reader.options.n_jobs
-    step, window = _VIDEOS_PER_TASK, _TASKS_PER_PROCESS * joblib.effective_n_jobs(n_jobs)
+    items, step = list(videos.items()), _VIDEOS_PER_TASK
+    window = _TASKS_PER_PROCESS * joblib.effective_n_jobs(options.n_jobs)
     tasks = [dict(items[at : at + step]) for at in range(0, len(items), step)]
-    left_out = sum(len(labels.intervals) for labels in videos.values())
-    with joblib.Parallel(n_jobs=n_jobs) as parallel:
+    left_out, read = sum(len(labels.intervals) for labels in videos.values()), joblib.delayed(_read)
+    with joblib.Parallel(n_jobs=options.n_jobs) as parallel:
         for at in range(0, len(tasks), window):
-            for found in parallel(joblib.delayed(reader)(t) for t in tasks[at : at + window]):
-                left_out -= len(found)
-                yield from found
+            for samples in parallel(read(folder, options, t) for t in tasks[at : at + window]):
+                left_out -= len(samples)
+                yield from samples
     if left_out:
         _log.info("CMU-MOSEI %s: %d segments lack a modality: left out", split, left_out)
 
 
-@dataclass(frozen=True)
-class _VideoReader:
-    """Reads and aligns some videos; small enough to be sent to another process."""
+def _read(folder: Path, options: CsdOptions, videos: dict[str, SegmentLabels]) -> list[Sample]:
+    """Samples of some videos, in another process if need be."""
+    with ExitStack() as opened:
+        files = {m: opened.enter_context(file.open(folder)) for m, file in FILES.items()}
+        has_words = WORDS.path(folder).is_file()
+        words = opened.enter_context(WORDS.open(folder)) if has_words else None
+        return [
+            sample
+            for video, labels in videos.items()
+            for sample in _samples(video, labels, files, words, options)
+        ]
 
-    folder: Path
-    options: CsdOptions
-    has_words: bool
 
-    def __call__(self, videos: dict[str, SegmentLabels]) -> list[Sample]:
-        with ExitStack() as opened:
-            files = {m: opened.enter_context(f.open(self.folder)) for m, f in FILES.items()}
-            words = opened.enter_context(WORDS.open(self.folder)) if self.has_words else None
-            return [
-                sample
-                for video, labels in videos.items()
-                for sample in self._samples(video, labels, files, words)
-            ]
-
-    def _samples(
-        self,
-        video: str,
-        labels: SegmentLabels,
-        files: dict[str, ComputationalSequence],
-        words: ComputationalSequence | None,
-    ) -> Iterator[Sample]:
-        sequences: dict[str, TimedFeatures] = {m: f.read(video) for m, f in files.items()}
-        in_step = self.options.alignment == "word"
-        aligned = (
-            align_words(sequences, labels.intervals, reference="text")
-            if in_step
-            else align_frames(sequences, labels.intervals)
+def _samples(
+    video: str,
+    labels: SegmentLabels,
+    files: dict[str, ComputationalSequence],
+    words: ComputationalSequence | None,
+    options: CsdOptions,
+) -> Iterator[Sample]:
+    sequences: dict[str, TimedFeatures] = {m: file.read(video) for m, file in files.items()}
+    in_step = options.alignment == "word"
+    aligned = (
+        align_words(sequences, labels.intervals, reference="text")
+        if in_step
+        else align_frames(sequences, labels.intervals)
+    )
+    spoken = _spoken(words, video, sequences["text"][1][aligned.words])
+    for number, (start, end) in enumerate(labels.intervals.tolist()):
+        rows = aligned.segment(number, in_step)
+        if rows is None:
+            continue
+        for modality, chosen in rows.items():
+            if in_step or modality == "text":
+                rows[modality] = chosen[-options.max_words :]
+            else:
+                rows[modality] = chosen[:: -(-len(chosen) // options.max_frames)]
+        yield Sample(
+            sample_id=f"{video}[{number}]",
+            group_id=video,
+            features={m: aligned.features[m][chosen] for m, chosen in rows.items()},
+            labels=labels.emotions[number],
+            start=start,
+            end=end,
+            words=None if spoken is None else [spoken[row] for row in rows["text"]],
         )
-        spoken = _spoken(words, video, sequences["text"][1][aligned.words])
-        for number, (start, end) in enumerate(labels.intervals.tolist()):
-            rows = aligned.segment(number, in_step)
-            if rows is None:
-                continue
-            rows = {m: self._cut(m, chosen) for m, chosen in rows.items()}
-            yield Sample(
-                sample_id=f"{video}[{number}]",
-                group_id=video,
-                features={m: aligned.features[m][chosen] for m, chosen in rows.items()},
-                labels=labels.emotions[number],
-                start=start,
-                end=end,
-                words=None if spoken is None else [spoken[row] for row in rows["text"]],
-            )
-
-    def _cut(self, modality: str, rows: np.ndarray) -> np.ndarray:
-        if modality == "text" or self.options.alignment == "word":
-            return rows[-self.options.max_words :]
-        return rows[:: -(-len(rows) // self.options.max_frames)]
 
 
 def _spoken(

@@ -9,11 +9,14 @@ modalities all have equally many steps are aligned.
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from mmer.corpora.corpus import CorpusSource, LabelNames
@@ -25,6 +28,7 @@ from mmer.corpora.mosei.labels import (
     LABEL_COLUMNS,
     Emotion,
     LabelColumns,
+    SegmentLabels,
     read_segment_labels,
 )
 from mmer.corpora.mosei.noalign import FIELDS
@@ -44,8 +48,10 @@ from mmer.samples.table import SPLITS
 
 _LENGTHS = {"visual": "vision_lengths", "audio": "audio_lengths"}
 _WIDTHS: dict[Modality, int] = {**WIDTHS, "text": 768}
-_CLIP_ID = r"\A(.+)\$_\$(\d{1,9})\Z"
+_CLIP_ID = re.compile(r"(.+)\$_\$(\d{1,9})")
 _PAUSE = b"sp"
+
+_SegmentsOf = Callable[[str], Segments | None]
 
 
 class MmsaOptions(PaddedOptions):
@@ -63,18 +69,8 @@ class MmsaOptions(PaddedOptions):
     most_unjoined: float = Field(default=0.05, ge=0, le=1)
 
 
-def read_mmsa_aligned(folder: Path, options: MmsaOptions) -> CorpusSource:
-    """Open `aligned_50.pkl`; see `_read_mmsa`."""
-    return _read_mmsa(folder, "aligned_50.pkl", options)
-
-
-def read_mmsa_unaligned(folder: Path, options: MmsaOptions) -> CorpusSource:
-    """Open `unaligned_50.pkl`; see `_read_mmsa`."""
-    return _read_mmsa(folder, "unaligned_50.pkl", options)
-
-
-def _read_mmsa(folder: Path, name: str, options: MmsaOptions) -> CorpusSource:
-    """Open MMSA's features, join the emotions of the labelled segments, offer the samples.
+def read_mmsa(name: str, folder: Path, options: MmsaOptions) -> CorpusSource:
+    """Open MMSA's file of this name, join the emotions of the labelled segments, offer the samples.
 
     The ids name a video and a number, not a segment: see `clip_join` for how clips are matched.
     Clips for which that leaves no segment, or several, are left out. If the corpus's file of words
@@ -89,7 +85,9 @@ def _read_mmsa(folder: Path, name: str, options: MmsaOptions) -> CorpusSource:
     files = (features, labels, *([words] if words.is_file() else []))
     content = read_pickle(features)
     with ComputationalSequence(words, None) if words in files else nullcontext() as word_file:
-        segments = _SegmentReader(labels, word_file, options)
+        columns = [EMOTIONS.index(label) for label in options.labels]
+        known = read_segment_labels(labels, options.label_columns)
+        segments = partial(_segments, known, word_file, columns)
         splits = {s: _split(features, content, s, options, segments) for s in SPLITS}
     aligned = all(
         len({len(rows) for rows in sample}) == 1
@@ -99,32 +97,27 @@ def _read_mmsa(folder: Path, name: str, options: MmsaOptions) -> CorpusSource:
     return padded_source(files, options, splits, EXTRACTORS | {"text": "BERT"}, aligned=aligned)
 
 
-class _SegmentReader:
-    """The labelled segments of a video, with their words where these are known."""
-
-    def __init__(
-        self, labels: Path, words: ComputationalSequence | None, options: MmsaOptions
-    ) -> None:
-        self.labels = read_segment_labels(labels, options.label_columns)
-        self.words = words
-        self.emotions = [EMOTIONS.index(label) for label in options.labels]
-
-    def read(self, video: str) -> Segments | None:
-        """None if the label file does not have the video."""
-        if video not in self.labels or len(self.labels[video].intervals) == 0:
-            return None
-        intervals, sentiment, emotions = self.labels[video]
-        words = None
-        if self.words and video in self.words:
-            (spoken, times), (starts, ends) = self.words.read(video), intervals.T[:, :, None]
-            texts, middles = spoken[:, 0], times.mean(axis=1)
-            inside = (starts <= middles) & (middles < ends) & (texts != _PAUSE)
-            words = [b" ".join(texts[one].tolist()).decode(errors="replace") for one in inside]
-        return Segments(intervals, sentiment, emotions[:, self.emotions], words)
+def _segments(
+    labels: dict[str, SegmentLabels],
+    word_file: ComputationalSequence | None,
+    columns: list[int],
+    video: str,
+) -> Segments | None:
+    """A video's segments, with their words where these are known; None if it has no labels."""
+    if video not in labels or len(labels[video].intervals) == 0:
+        return None
+    intervals, sentiment, emotions = labels[video]
+    words = None
+    if word_file and video in word_file:
+        (spoken, times), (starts, ends) = word_file.read(video), intervals.T[:, :, None]
+        texts, middles = spoken[:, 0], times.mean(axis=1)
+        inside = (starts <= middles) & (middles < ends) & (texts != _PAUSE)
+        words = [b" ".join(texts[one].tolist()).decode(errors="replace") for one in inside]
+    return Segments(intervals, sentiment, emotions[:, columns], words)
 
 
 def _split(
-    where: Path, content: object, split: str, options: MmsaOptions, segments: _SegmentReader
+    where: Path, content: object, split: str, options: MmsaOptions, segments: _SegmentsOf
 ) -> PaddedSplit:
     record = plain.field(where, content, split)
     features = split_features(where, content, split, FIELDS, options)
@@ -132,8 +125,9 @@ def _split(
     if {len(rows) for rows in features.values()} != {count}:
         found = {m: len(rows) for m, rows in features.items()}
         raise InputError(where, split, "as many samples in each modality", found)
-    clips = _clips(where, split, record, count)
-    matches = _matches(clips, segments)
+    names = plain.texts(where, f"{split}/id", record.get("id"), count)
+    ids = [_clip_id(where, split, name) for name in names]
+    matches = _matches(where, split, record, ids, segments)
     left_out, rows = count - len(matches), sorted(matches)
     if left_out > options.most_unjoined * count or not rows:
         raise InputError(
@@ -147,8 +141,8 @@ def _split(
     return PaddedSplit(
         features={m: [sequence[row] for row in rows] for m, sequence in features.items()},
         labels=np.array([matches[row][0] for row in rows], np.uint8),
-        sample_ids=clips["id"][rows].tolist(),
-        group_ids=clips["video"][rows].tolist(),
+        sample_ids=[names[row] for row in rows],
+        group_ids=[ids[row][0] for row in rows],
         times=[matches[row][1] for row in rows],
         lengths={
             m: plain.numbers(where, f"{split}/{name}", record[name], count)[rows]
@@ -160,34 +154,31 @@ def _split(
     )
 
 
-def _clips(where: Path, split: str, record: dict, count: int) -> pd.DataFrame:
-    """Id, video, number, sentiment and text of each clip."""
-    ids = plain.texts(where, f"{split}/id", record.get("id"), count)
-    sentiment = record.get("regression_labels")
-    clips = pd.DataFrame(
-        {
-            "id": ids,
-            "sentiment": plain.numbers(where, f"{split}/regression_labels", sentiment, count),
-            "text": plain.texts(where, f"{split}/raw_text", record.get("raw_text"), count),
-        }
-    )
-    clips[["video", "number"]] = clips["id"].str.extract(_CLIP_ID)
-    if (unknown := clips["video"].isna()).any():
-        found = plain.describe(ids[unknown.argmax()])
-        raise InputError(where, f"{split}/id", "ids like video$_$3", found)
-    return clips.astype({"number": int})
+def _clip_id(where: Path, split: str, name: str) -> tuple[str, int]:
+    """Video and number of a clip."""
+    parts = _CLIP_ID.fullmatch(name)
+    if parts is None:
+        raise InputError(where, f"{split}/id", "ids like video$_$3", plain.describe(name))
+    return parts[1], int(parts[2])
 
 
-def _matches(clips: pd.DataFrame, segments: _SegmentReader) -> dict[int, tuple[np.ndarray, Times]]:
+def _matches(
+    where: Path, split: str, record: dict, ids: list[tuple[str, int]], segments: _SegmentsOf
+) -> dict[int, tuple[np.ndarray, Times]]:
     """Row of each clip that was joined -> emotions (L,) and start and end of its segment."""
+    key, count = f"{split}/regression_labels", len(ids)
+    sentiment = plain.numbers(where, key, record.get("regression_labels"), count)
+    spoken = plain.texts(where, f"{split}/raw_text", record.get("raw_text"), count)
+    rows_of = defaultdict(list)
+    for row, (video, _) in enumerate(ids):
+        rows_of[video].append(row)
     matches: dict[int, tuple[np.ndarray, Times]] = {}
-    for video, rows in clips.groupby("video"):
-        found = segments.read(video)
-        if found is None:
+    for video, rows in rows_of.items():
+        if (found := segments(video)) is None:
             continue
-        numbers, sentiment = rows["number"].to_numpy(), rows["sentiment"].to_numpy()
-        joined = join(Clips(numbers, sentiment, rows["text"].tolist()), found)
-        for row, at in zip(rows.index, joined, strict=True):
+        numbers = np.array([ids[row][1] for row in rows])
+        clips = Clips(numbers, sentiment[rows], [spoken[row] for row in rows])
+        for row, at in zip(rows, join(clips, found), strict=True):
             if at >= 0:
                 start, end = found.intervals[at].tolist()
                 matches[row] = found.emotions[at], (start, end)

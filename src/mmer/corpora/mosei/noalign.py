@@ -65,11 +65,7 @@ def read_noalign(folder: Path, options: PaddedOptions) -> CorpusSource:
 def _check_same_order(
     where: Path, split: str, ours: list[np.ndarray], theirs: list[np.ndarray]
 ) -> str:
-    """Refuse rows that hold vectors of other words than the same row of the other file.
-
-    Returns:
-        A note, if it could not be found out.
-    """
+    """Refuse rows of other words than the same row of the other file; a note if that is unknown."""
     compared = np.linspace(0, len(ours) - 1, min(len(ours), _ROWS_COMPARED)).astype(int)
     pairs = [(_words(ours[i]), _words(theirs[i])) for i in compared]
     ours_all, theirs_all = (set[bytes]().union(*side) for side in zip(*pairs, strict=True))

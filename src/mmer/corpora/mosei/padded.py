@@ -80,16 +80,11 @@ class PaddedSplit:
 def split_features(
     where: Path, content: object, split: str, names: dict[Modality, str], options: PaddedOptions
 ) -> dict[Modality, list[np.ndarray]]:
-    """Each modality's sequences, which stand under its name in a split of a file's content.
-
-    Raises:
-        InputError: A field is missing, or not sequences of the options' width.
-    """
+    """Each modality's sequences, which stand under its name in a split of a file's content."""
+    stored = {m: plain.field(where, content, split, name) for m, name in names.items()}
     return {
-        m: plain.sequences(
-            where, f"{split}/{name}", plain.field(where, content, split, name), options.widths[m]
-        )
-        for m, name in names.items()
+        m: plain.sequences(where, f"{split}/{names[m]}", value, options.widths[m])
+        for m, value in stored.items()
     }
 
 
@@ -145,8 +140,7 @@ def padded_samples(
 ) -> Iterator[Sample]:
     """The samples of a split without their padding.
 
-    A modality that is zero throughout is absent; a sample without any modality is left out, and
-    the log says how many.
+    A modality that is zero throughout is absent; a sample without any modality is left out.
     """
     empty = 0
     for i, sample_id in enumerate(split.sample_ids):

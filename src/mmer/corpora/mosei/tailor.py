@@ -67,8 +67,7 @@ def label_sets(path: Path, content: object, labels: tuple[str, ...]) -> dict[Spl
             raise InputError(path, f"{split}/tgt", "a list of emotions for each sample", found)
         sets[split] = np.zeros((len(targets), len(labels)), np.uint8)
         for i, target in enumerate(targets):
-            ids = _emotion_ids(path, f"{split}/tgt[{i}]", target, column)
-            sets[split][i, [column[emotion] for emotion in ids]] = 1
+            sets[split][i, _present(path, f"{split}/tgt[{i}]", target, column)] = 1
     return sets
 
 
@@ -79,17 +78,14 @@ def _columns(path: Path, vocabulary: object, labels: tuple[str, ...]) -> dict[in
         raise InputError(path, "dict/tgt", "a dict of names and their ids", found)
     emotions = {i: name for name, i in vocabulary.items() if i >= _FIRST_EMOTION}
     if sorted(map(str, emotions.values())) != sorted(labels):
-        raise InputError(
-            path,
-            "dict/tgt",
-            f"the emotions {', '.join(labels)}",
-            ", ".join(map(describe, list(emotions.values())[:20])) or "none",
-            "Name the file's own emotions in the option `labels`.",
-        )
+        found = ", ".join(map(describe, list(emotions.values())[:20])) or "none"
+        remedy = "Name the file's own emotions in the option `labels`."
+        raise InputError(path, "dict/tgt", f"the emotions {', '.join(labels)}", found, remedy)
     return {i: labels.index(str(name)) for i, name in emotions.items()}
 
 
-def _emotion_ids(path: Path, key: str, target: object, column: dict[int, int]) -> list[int]:
+def _present(path: Path, key: str, target: object, column: dict[int, int]) -> list[int]:
+    """Columns of a sample's emotions."""
     if isinstance(target, np.ndarray) and target.ndim == 1 and target.dtype.kind in "iu":
         target = target.tolist() if len(target) <= len(column) + 2 else None
     expected = f"{_BEGIN}, ids of emotions, each at most once, {_END}"
@@ -99,4 +95,4 @@ def _emotion_ids(path: Path, key: str, target: object, column: dict[int, int]) -
     numbers = all(type(i) is int for i in target)
     if not numbers or (begin, end) != (_BEGIN, _END) or len({*ids} & {*column}) < len(ids):
         raise InputError(path, key, expected, ", ".join(map(describe, target)))
-    return ids
+    return [column[emotion] for emotion in ids]

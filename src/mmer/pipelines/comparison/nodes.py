@@ -76,8 +76,8 @@ def write_report(
             explanations=explanations,
             figures=EvaluationFigures(*figures),
             learning_curves=learning_curves,
-            published_scores=corpus.published_scores,
-            caveats=corpus.caveats,
+            published_scores=corpus.published.scores,
+            caveats=corpus.published.caveats,
             facts={"Settings": str(fitted.info.settings)},
         )
     )

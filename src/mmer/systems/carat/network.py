@@ -16,15 +16,16 @@ from torch.nn import functional as F
 from mmer.samples.batches import Batch
 from mmer.systems.carat.settings import CaratNetwork
 from mmer.systems.carat.shuffle import Shuffle, apply_shuffle, draw_shuffle
-from mmer.systems.layers.aggregation import Aggregation
-from mmer.systems.layers.autoencoder import Autoencoders
-from mmer.systems.layers.checks import check_labels, check_shapes
+from mmer.systems.layers.checks import check_shapes
 from mmer.systems.layers.contrast import FeatureQueue, supervised_contrast
 from mmer.systems.layers.encoder import Encoder
 from mmer.systems.layers.feature_input import InputNorm
-from mmer.systems.layers.heads import MaxPooledHeads
-from mmer.systems.layers.label_attention import LabelAttention
-from mmer.systems.layers.label_specific import LabelSpecificFeatures
+from mmer.systems.layers.heads import Aggregation, MaxPooledHeads
+from mmer.systems.layers.label_specific import (
+    LabelAttention,
+    LabelSpecificFeatures,
+    PseudoAlignment,
+)
 from mmer.systems.layers.losses import (
     binary_cross_entropy,
     contrast_classes,
@@ -33,21 +34,19 @@ from mmer.systems.layers.losses import (
     weighted_total,
 )
 from mmer.systems.layers.prototypes import PrototypeBank
-from mmer.systems.layers.pseudo_alignment import PseudoAlignment
-from mmer.systems.layers.reconstruction import TwoLevelReconstruction
+from mmer.systems.layers.reconstruction import Autoencoders, TwoLevelReconstruction
 from mmer.training.network import Losses, Network
 
 
 class FeatureLevels(NamedTuple):
-    """Every level of a batch's features.
+    """Every level of a batch's features, (M, B, L, d) where nothing else is said.
 
     Attributes:
-        label_specific: U (M, B, L, d).
+        label_specific: U.
         latent: Z of U (M, B, L, z).
         unit: Z/|Z| (M, B, L, z); zero where the sample lacks the modality.
-        decoded: R (M, B, L, d).
-        alpha: First level of reconstruction (M, B, L, d).
-        beta: Second level of reconstruction (M, B, L, d).
+        decoded: R.
+        alpha, beta: First and second level of reconstruction.
         present: (M, B) bool, false where a sample lacks the modality.
     """
 
@@ -61,15 +60,7 @@ class FeatureLevels(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """What prototypes and queue learn from a batch.
-
-    Attributes:
-        unit: Z/|Z| of level U (M, B, L, z).
-        labels: (B, L).
-        present: (M, B) bool.
-        vectors: What was contrasted, of all levels (C, z).
-        classes: Its classes (C,).
-    """
+    """What a batch teaches: arguments of the prototypes' `update`, then of the queue's `enqueue`."""
 
     unit: Tensor
     labels: Tensor
@@ -84,15 +75,13 @@ class Carat(Network):
     In training mode the prototypes are mixed and dropout is on; in evaluation mode the nearest
     prototype stands alone. What stands at padded steps of the features must be finite and is
     otherwise without effect. Every method raises ValueError where a batch's shapes do not fit, and
-    InputError where it has more steps than the network has positions.
+    InputError where it has more steps than the network has positions, or the settings are for other
+    modalities.
 
     Args:
         settings: Sizes and constants.
         widths: Raw features D per modality, in the order in which modalities stand everywhere.
         num_labels: Number L.
-
-    Raises:
-        InputError: The settings are for other modalities.
     """
 
     def __init__(self, settings: CaratNetwork, widths: Mapping[str, int], num_labels: int) -> None:
@@ -115,12 +104,7 @@ class Carat(Network):
         self.queue = FeatureQueue(settings.queue, latent, random_start=settings.reference)
 
     def set_input_statistics(self, mean: Mapping[str, Tensor], scale: Mapping[str, Tensor]) -> None:
-        """Standardise raw features from now on: (x - mean) / scale; never under `reference`.
-
-        Args:
-            mean: (D,) per modality.
-            scale: (D,) per modality, above 0.
-        """
+        """Standardise raw features from now on: (x - mean) / scale; never under `reference`."""
         if self.settings.reference:
             return
         for modality, branch in self.label_specific.items():
@@ -143,22 +127,24 @@ class Carat(Network):
         return FeatureLevels(u_MBLd, latent, unit, decoded, alpha, beta, present_MB)
 
     def losses(self, batch: Batch, shuffle: Shuffle | None = None) -> Losses:
-        """All terms of the loss, under the names of their weights in `LossWeights`.
-
-        Args:
-            batch: B samples.
-            shuffle: Which features the shuffled aggregation sees; drawn if None.
-        """
+        """All terms of the loss, under the names of their weights; `shuffle` is drawn if None."""
         found = self(batch)
-        check_labels(batch.labels, self.num_labels)
         labels = batch.labels.to(self.queue.vectors.dtype)
         if shuffle is None:
             shuffle = draw_shuffle(self.num_labels, len(self.widths), len(labels), labels.device)
-        terms = self._supervised_terms(found, labels, shuffle)
         target, present = found.label_specific, found.present
-        terms["mse_autoencoder"] = summed_mse(found.decoded, target, present)
-        terms["mse_alpha"] = summed_mse(found.alpha, target, present)
-        terms["mse_beta"] = summed_mse(found.beta, target, present)
+        aggregated = self.aggregation(found.beta.transpose(0, 1))  # (B, M, L)
+        shuffled, shuffled_labels = apply_shuffle(shuffle, found.beta, labels)
+        terms = {
+            "bce_label_specific": binary_cross_entropy(self.heads(target), labels),
+            "bce_alpha": binary_cross_entropy(self.heads(found.alpha), labels),
+            "bce_beta": binary_cross_entropy(self.heads(found.beta), labels),
+            "bce_aggregation": binary_cross_entropy(aggregated, labels[:, None]),
+            "bce_shuffled": binary_cross_entropy(self.aggregation(shuffled), shuffled_labels),
+            "mse_autoencoder": summed_mse(found.decoded, target, present),
+            "mse_alpha": summed_mse(found.alpha, target, present),
+            "mse_beta": summed_mse(found.beta, target, present),
+        }
         rebuilt = (self._unit(self._encode(x)) for x in (found.alpha, found.beta))
         vectors = contrast_vectors(found.unit, *rebuilt)
         classes = contrast_classes(labels, present)
@@ -189,7 +175,7 @@ class Carat(Network):
 
     def _label_specific(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """U (M, B, L, d), attention (B, T, L) per modality, and presence (M, B)."""
-        check_shapes(batch, self.widths, self.longest)
+        check_shapes(batch, self.widths, self.num_labels, self.longest)
         vectors, attention, present = [], {}, []
         for modality, branch in self.label_specific.items():
             x_BTD, mask_BT = self._pad(modality, batch.features[modality], batch.masks[modality])
@@ -210,19 +196,6 @@ class Carat(Network):
     def _unit(self, latent_MBLz: Tensor) -> Tensor:
         """Z/|Z|, in full precision also under autocast."""
         return F.normalize(latent_MBLz.to(self.queue.vectors.dtype), dim=-1)
-
-    def _supervised_terms(
-        self, found: FeatureLevels, labels: Tensor, shuffle: Shuffle
-    ) -> dict[str, Tensor]:
-        aggregated = self.aggregation(found.beta.transpose(0, 1))  # (B, M, L)
-        shuffled_BMLd, shuffled_labels = apply_shuffle(shuffle, found.beta, labels)
-        return {
-            "bce_label_specific": binary_cross_entropy(self.heads(found.label_specific), labels),
-            "bce_alpha": binary_cross_entropy(self.heads(found.alpha), labels),
-            "bce_beta": binary_cross_entropy(self.heads(found.beta), labels),
-            "bce_aggregation": binary_cross_entropy(aggregated, labels[:, None]),
-            "bce_shuffled": binary_cross_entropy(self.aggregation(shuffled_BMLd), shuffled_labels),
-        }
 
 
 def _branch(

@@ -2,23 +2,19 @@
 
 `CaratNetwork.reference` chooses the setting. All else is shared; the two differ in this only:
 
-=====================  ====================================  ======================================
-what                   reference = true                      reference = false (default)
-=====================  ====================================  ======================================
-queue at the start     random vectors, normalised over the   empty slots, which take no part: the
-                       wrong axis, whose labels match        first steps contrast real vectors only
-                       nothing: negatives alone, until they
-                       have left the queue
-padding                not masked: every sample is padded    masked: a score does not depend on the
-                       with zeros to `reference_lengths`     batch that a sample happens to be in
-                       and all steps are attended to
-absent modality        looks like a clip of zeros            leaves the losses, the contrast and
-                                                             the prototypes that it would teach
-input statistics       none; LayerNorm over raw features     features are standardised first if
-                       whose scales differ by orders of      training is asked to
-                       magnitude, so that the largest drown
-                       the others
-=====================  ====================================  ======================================
+================  ========================================  ========================================
+what              reference = true                          reference = false (default)
+================  ========================================  ========================================
+queue at first    random vectors, normalised over the       empty slots, which take no part: the
+                  wrong axis, whose labels match nothing    first steps contrast real vectors only
+padding           not masked: every sample is padded with   masked: a score does not depend on the
+                  zeros to `reference_lengths`, all steps   batch that a sample happens to be in
+                  are attended to
+absent modality   looks like a clip of zeros                leaves the losses, the contrast and the
+                                                            prototypes that it would teach
+input statistics  none: the LayerNorm over raw features     features are standardised first if
+                  sees the largest alone                    training is asked to
+================  ========================================  ========================================
 
 `reference` exists to reproduce published numbers; a model that is to be used wants the default.
 """
@@ -36,7 +32,6 @@ from mmer.training.settings import TrainingSettings
 # Bounded, so that a file from elsewhere cannot ask for a network without end.
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
 Layers = Annotated[int, Field(ge=1, le=100)]
-_PUBLISHED_LAYERS: dict[str, int] = {"text": 6, "visual": 4, "audio": 4}
 
 
 class LossWeights(Settings):
@@ -93,7 +88,7 @@ class CaratNetwork(Settings):
     latent: Size = 64
     heads: Size = 8
     feed_forward: Size = 256
-    layers: dict[str, Layers] = _PUBLISHED_LAYERS
+    layers: dict[str, Layers] = Field(default={"text": 6, "visual": 4, "audio": 4})
     dropout: float = Field(default=0.3, ge=0, lt=1)
     max_length: Size = 60
     pseudo_aligned_length: Size | None = None
@@ -134,32 +129,20 @@ class CaratNetwork(Settings):
         return None if self.pseudo_aligned_to(modality) else self.max_length
 
     def check_modalities(self, modalities: tuple[str, ...]) -> None:
-        """Refuse settings that are for other modalities than a corpus has.
-
-        Raises:
-            InputError: Naming the setting.
-        """
-        if set(self.layers) != set(modalities):
-            expected = f"the corpus's modalities, {', '.join(modalities)}"
-            raise InputError("CARAT's settings", "network.layers", expected, ", ".join(self.layers))
-        pseudo_aligned = self.pseudo_aligned if self.pseudo_aligned_length else ()
-        for name, named in (
-            ("pseudo_aligned", pseudo_aligned),
-            ("reference_lengths", self.reference_lengths),
+        """Refuse settings for other modalities than a corpus has, with an InputError."""
+        for name, named, needed in (
+            ("layers", self.layers, modalities),
+            ("pseudo_aligned", self.pseudo_aligned if self.pseudo_aligned_length else (), ()),
+            ("reference_lengths", self.reference_lengths, ()),
         ):
-            if unknown := set(named) - set(modalities):
-                expected = f"some of the corpus's modalities, {', '.join(modalities)}"
-                found = ", ".join(sorted(unknown))
-                raise InputError("CARAT's settings", f"network.{name}", expected, found)
+            if not set(needed) <= set(named) <= set(modalities):
+                some = "" if needed else "some of "
+                expected = f"{some}the corpus's modalities, {', '.join(modalities)}"
+                raise InputError("CARAT's settings", f"network.{name}", expected, ", ".join(named))
 
 
 class CaratSettings(Settings):
-    """All that is set of CARAT.
-
-    Attributes:
-        network: Sizes and constants.
-        training: How it is trained.
-    """
+    """All that is set of CARAT."""
 
     network: CaratNetwork = CaratNetwork()
     training: TrainingSettings = TrainingSettings()

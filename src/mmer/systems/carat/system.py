@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from mmer.systems.carat.network import Carat
 from mmer.systems.carat.settings import CaratSettings
 from mmer.systems.network import NetworkSystem
@@ -15,7 +13,4 @@ class CaratSystem(NetworkSystem):
     name = "carat"
     title = "CARAT"
     settings = CaratSettings
-
-    def network(self, settings: CaratSettings, widths: Mapping[str, int], num_labels: int) -> Carat:
-        """A network for features of these widths per modality and L labels."""
-        return Carat(settings.network, widths, num_labels)
+    network = Carat

@@ -1,4 +1,4 @@
-"""One logit per label from the modality that speaks for it most (CARAT, "max-pooled heads").
+"""Logits of features, from single modalities and labels or from all (CARAT, "heads").
 
 Shapes: M modalities, B samples, L labels, d hidden.
 """
@@ -23,3 +23,18 @@ class MaxPooledHeads(nn.Module):
     def forward(self, x_MBLd: Tensor) -> Tensor:
         """(M, B, L, d) -> logits (B, L)."""
         return (x_MBLd * self.weight[:, None]).sum(dim=-1).amax(dim=0)
+
+
+class Aggregation(nn.Module):
+    """The L feature vectors side by side -> d, ReLU -> L logits; one network for the modalities."""
+
+    def __init__(self, num_labels: int, hidden: int) -> None:
+        super().__init__()
+        self.join = nn.Linear(num_labels * hidden, hidden)
+        self.output = nn.Linear(hidden, num_labels)
+        for layer in (self.join, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(self, features_BMLd: Tensor) -> Tensor:
+        """(B, M, L, d) -> logits (B, M, L)."""
+        return self.output(self.join(features_BMLd.flatten(2)).relu())

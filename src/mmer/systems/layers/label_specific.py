@@ -1,28 +1,63 @@
 """From one modality's raw sequence to one vector per label (CARAT, "label-specific features").
 
-Shapes: B samples, T steps, S steps after pseudo-alignment (T without), D raw features, d hidden,
-L labels.
+Shapes: B samples, T steps or frames, S steps after pseudo-alignment (T without), D raw features,
+d hidden, L labels.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mmer.systems.layers.encoder import Encoder
 from mmer.systems.layers.feature_input import InputNorm
-from mmer.systems.layers.label_attention import LabelAttention
-from mmer.systems.layers.pseudo_alignment import PseudoAlignment
+from mmer.systems.layers.stacked import xavier_uniform
+
+
+class PseudoAlignment(nn.Module):
+    """Frames brought to S steps: a recurrent network says how much each frame belongs to each.
+
+    Two LSTM layers give S + 1 outputs per frame; a softmax over them, without the first (blank),
+    holds the frame's shares. The published program trains it by the task alone, without CTC loss.
+    """
+
+    def __init__(self, width: int, steps: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(width, steps + 1, num_layers=2, batch_first=True)
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mix frames into steps.
+
+        Returns:
+            The steps (B, S, D); their mask (B, S), false where a sample has no frame at all; and
+            the shares (B, S, T), zero for padded frames.
+        """
+        outputs, _ = self.lstm(x_BTD)  # (B, T, S + 1)
+        shares_BTS = outputs.softmax(dim=-1)[..., 1:] * mask_BT[..., None]
+        shares_BST = shares_BTS.transpose(1, 2)
+        mask_BS = mask_BT.any(dim=1, keepdim=True).expand(-1, shares_BST.shape[1])
+        return shares_BST @ x_BTD, mask_BS, shares_BST
+
+
+class LabelAttention(nn.Module):
+    """A = softmax over time of H W; U_l = sum over t of A_tl H_t. No bias, no scaling."""
+
+    def __init__(self, hidden: int, num_labels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(xavier_uniform(num_labels, hidden))
+
+    def forward(self, h_BTd: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """U (B, L, d) and A (B, T, L), 0 at padded steps; both 0 for a sample without a step."""
+        scores_BTL = h_BTd @ self.weight.T
+        padded_BT1 = ~mask_BT[..., None]
+        lowest = torch.finfo(scores_BTL.dtype).min  # finite: a sample of padding alone stays finite
+        attention_BTL = scores_BTL.masked_fill(padded_BT1, lowest).softmax(dim=1)
+        attention_BTL = attention_BTL.masked_fill(padded_BT1, 0.0)
+        return attention_BTL.transpose(1, 2) @ h_BTd, attention_BTL
 
 
 class LabelSpecificFeatures(nn.Module):
-    """Input layers, encoder and label attention of one modality.
-
-    Args:
-        input_norm: Over the D raw features.
-        pseudo_alignment: To S steps; None where the modality is encoded at its own length.
-        encoder: D -> d.
-        label_attention: L vectors of width d.
-    """
+    """Input layers, encoder and label attention of one modality; None: encoded at its own length."""
 
     def __init__(
         self,
@@ -38,11 +73,7 @@ class LabelSpecificFeatures(nn.Module):
         self.label_attention = label_attention
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and where they come from.
-
-        Returns:
-            U (B, L, d), and the attention (B, T, L) that each label pays to the raw steps.
-        """
+        """U (B, L, d), and the attention (B, T, L) that each label pays to the raw steps."""
         x_BTD = self.input_norm(x_BTD)
         if self.pseudo_alignment is None:
             return self.label_attention(self.encoder(x_BTD, mask_BT), mask_BT)

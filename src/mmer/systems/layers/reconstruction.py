@@ -1,6 +1,6 @@
-"""Each modality rebuilt from the others, on two levels (CARAT, "reconstruction").
+"""Latent vectors of each modality, and each rebuilt from the others (CARAT, "reconstruction").
 
-Shapes: M modalities, B samples, L labels, N = B L, d hidden.
+Shapes: M modalities, B samples, L labels, N = B L, d hidden, z latent.
 """
 
 from __future__ import annotations
@@ -11,13 +11,27 @@ from torch import Tensor, nn
 from mmer.systems.layers.stacked import StackedLinear
 
 
-class TwoLevelReconstruction(nn.Module):
-    """One linear layer G_m per modality, from the M features side by side, in order, to one.
+class Autoencoders(nn.Module):
+    """One per modality, shared by the labels: d -> d/2 -> z and back, ReLU between."""
 
-    Args:
-        modalities: Number M.
-        hidden: Width d.
-    """
+    def __init__(self, modalities: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self.encode_first = StackedLinear(modalities, hidden, hidden // 2)
+        self.encode_last = StackedLinear(modalities, hidden // 2, latent)
+        self.decode_first = StackedLinear(modalities, latent, hidden // 2)
+        self.decode_last = StackedLinear(modalities, hidden // 2, hidden)
+
+    def encode(self, features_MNd: Tensor) -> Tensor:
+        """(M, N, d) -> Z (M, N, z)."""
+        return self.encode_last(self.encode_first(features_MNd).relu())
+
+    def decode(self, latent_MNz: Tensor) -> Tensor:
+        """(M, N, z) -> (M, N, d)."""
+        return self.decode_last(self.decode_first(latent_MNz).relu())
+
+
+class TwoLevelReconstruction(nn.Module):
+    """One linear layer G_m per modality, from the M features side by side, in order, to one."""
 
     def __init__(self, modalities: int, hidden: int) -> None:
         super().__init__()

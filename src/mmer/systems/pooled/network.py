@@ -20,12 +20,8 @@ from mmer.training.network import Losses, Network
 class PooledNetwork(Network):
     """Mean and maximum over time of each modality's encoded steps, then one linear layer.
 
-    A hidden layer over what was pooled made it worse on validation wherever it was tried.
-
-    Args:
-        settings: Sizes.
-        widths: Modality -> D.
-        num_labels: L.
+    It made fewer errors on the validation split of the synthetic corpus than with a hidden layer
+    over what was pooled.
     """
 
     def __init__(

@@ -36,12 +36,7 @@ class PooledTraining(TrainingSettings):
 
 
 class PooledSettings(Settings):
-    """All that is set of the pooled network.
-
-    Attributes:
-        network: Its sizes.
-        training: How it is trained.
-    """
+    """All that is set of the pooled network."""
 
     network: PooledNetworkSettings = PooledNetworkSettings()
     training: PooledTraining = PooledTraining()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from mmer.systems.network import NetworkSystem
 from mmer.systems.pooled.network import PooledNetwork
 from mmer.systems.pooled.settings import PooledSettings
@@ -15,10 +13,5 @@ class PooledSystem(NetworkSystem):
     name = "pooled"
     title = "Pooled network"
     settings = PooledSettings
+    network = PooledNetwork
     simple = True
-
-    def network(
-        self, settings: PooledSettings, widths: Mapping[str, int], num_labels: int
-    ) -> PooledNetwork:
-        """A network for features of these widths per modality and L labels."""
-        return PooledNetwork(settings.network, widths, num_labels)

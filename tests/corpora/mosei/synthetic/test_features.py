@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mmer.corpora.mosei.features import WIDTHS
-from mmer.corpora.mosei.synthetic.evidence import CUES, EmotionModel
+from mmer.corpora.mosei.synthetic.evidence import CUES
 from mmer.corpora.mosei.synthetic.features import COVAREP, FACET, Vocabulary, cue_directions, frames
 from mmer.corpora.mosei.synthetic.timeline import CUE_COLUMNS, Timeline, draw_timeline
 
@@ -17,7 +17,7 @@ VIDEOS = 30
 @pytest.fixture(scope="module")
 def videos() -> list[Timeline]:
     rng = np.random.default_rng(3)
-    return [draw_timeline(rng, EmotionModel(), 8, 12) for _ in range(VIDEOS)]
+    return [draw_timeline(rng, 8, 12) for _ in range(VIDEOS)]
 
 
 def _word_means(rows: np.ndarray, intervals: np.ndarray, video: Timeline) -> np.ndarray:

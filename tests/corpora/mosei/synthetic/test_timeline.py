@@ -6,23 +6,22 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer.corpora.mosei.synthetic.evidence import EmotionModel
 from mmer.corpora.mosei.synthetic.timeline import Timeline, draw_timeline
 
 
 def _draw(seed: int, segments: int = 6, words: int = 12) -> Timeline:
-    return draw_timeline(np.random.default_rng(seed), EmotionModel(), segments, words)
+    return draw_timeline(np.random.default_rng(seed), segments, words)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(12, 30))
 @settings(max_examples=40, deadline=None)
-def test_cues_are_carried_by_one_or_two_whole_words_of_their_segment(seed, segments, words) -> None:
+def test_cues_are_carried_by_one_or_two_words_of_their_segment(seed, segments, words) -> None:
     video = _draw(seed, segments, words)
     labelled = np.zeros(len(video.starts), dtype=bool)
     for (start, end), cues in zip(video.segments, video.cues, strict=True):
-        inside = (video.starts >= start) & (video.ends <= end)
-        touching = (video.starts < end) & (video.ends > start)
-        assert not (touching & ~inside).any()
+        inside = (video.starts >= start) & (video.starts < end)
+        # A word may outlast the next one: where that is the last and has no length, the segment.
+        assert (video.ends[inside] <= end + 0.1).all()
         carriers = video.carries[inside].sum(axis=0)
         np.testing.assert_array_equal(carriers > 0, cues > 0)
         assert carriers.max() <= 2

@@ -19,7 +19,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from mmer.corpora.mosei.csd import FILES, LABELS, WORDS
 from mmer.corpora.mosei.features import WIDTHS
 from mmer.corpora.mosei.labels import LABEL_COLUMNS
-from mmer.corpora.mosei.synthetic.evidence import EmotionModel
+from mmer.corpora.mosei.synthetic.evidence import bayes_optimal
 from mmer.corpora.mosei.synthetic.features import (
     COVAREP,
     FACET,
@@ -32,7 +32,7 @@ from mmer.corpora.mosei.synthetic.timeline import FEWEST_WORDS, Timeline, draw_t
 from mmer.formats.csd import write_csd
 from mmer.schema import Settings
 
-_NOTE = "Synthetic stand-in for CMU-MOSEI: no recording stands behind these numbers."
+_NOTE = "Synthetic CMU-MOSEI: no recording stands behind these numbers."
 _PAUSE = b"sp"
 _STREAMS = ("timeline", "vocabulary", "text", "directions", "visual", "audio", "labels", "folds")
 _WITHOUT_FACET, _WITHOUT_LABELS, _WITHOUT_FOLD = "synthetic_1", "synthetic_101", "synthetic_102"
@@ -41,7 +41,7 @@ Entry = tuple[str, np.ndarray, np.ndarray]
 
 
 class SyntheticMosei(Settings):
-    """Size and difficulty of the synthetic CMU-MOSEI.
+    """Size of the synthetic CMU-MOSEI.
 
     Attributes:
         seed: The same seed gives the same bytes.
@@ -49,7 +49,6 @@ class SyntheticMosei(Settings):
             which lack FACET, labels or a fold, give none.
         segments_per_video: Labelled segments per video.
         words_per_segment: Mean number of words; two to four thirds of it occur.
-        noise: How far the cues miss and mislead: 0 not at all, 1 fully (see `EmotionModel`).
     """
 
     seed: NonNegativeInt = 1
@@ -58,7 +57,6 @@ class SyntheticMosei(Settings):
     test_videos: PositiveInt = 70
     segments_per_video: PositiveInt = 8
     words_per_segment: int = Field(default=12, ge=3 * FEWEST_WORDS // 2)
-    noise: float = Field(default=1.0, ge=0, le=1)
 
 
 def write_synthetic(folder: Path, settings: SyntheticMosei) -> dict[str, float]:
@@ -79,7 +77,7 @@ def write_synthetic(folder: Path, settings: SyntheticMosei) -> dict[str, float]:
         write_csd(file.path(folder), file.root_name, entries, _NOTE, dimensions, compression)
     folds = json.dumps(corpus.folds(), indent=1) + "\n"
     (folder / "folds.json").write_text(folds, encoding="utf-8")
-    return EmotionModel(settings.noise).bayes_optimal()
+    return bayes_optimal()
 
 
 def _numbered(width: int) -> list[str]:
@@ -97,19 +95,15 @@ class _Corpus:
     settings: SyntheticMosei
 
     @cached_property
-    def _names(self) -> list[str]:
-        """Video ids; the first three are the videos that give no sample."""
+    def _videos(self) -> list[tuple[str, Timeline]]:
+        """Ids and what happens; the first three are the videos that give no sample."""
         settings = self.settings
         count = settings.train_videos + settings.valid_videos + settings.test_videos
-        return [_WITHOUT_FACET, *(f"synthetic_{101 + i}" for i in range(count + 2))]
-
-    @cached_property
-    def _timelines(self) -> list[Timeline]:
-        settings, model = self.settings, EmotionModel(self.settings.noise)
+        names = [_WITHOUT_FACET, *(f"synthetic_{101 + i}" for i in range(count + 2))]
         size = (settings.segments_per_video, settings.words_per_segment)
         return [
-            draw_timeline(self._random("timeline", i), model, *size)
-            for i in range(len(self._names))
+            (name, draw_timeline(self._random("timeline", i), *size))
+            for i, name in enumerate(names)
         ]
 
     @cached_property
@@ -119,7 +113,8 @@ class _Corpus:
     def folds(self) -> dict[str, list[str]]:
         """Video ids per fold, under the names that the corpus's own tool gives the folds."""
         settings = self.settings
-        shuffled = [str(name) for name in self._random("folds").permutation(self._names[3:])]
+        names = [name for name, _ in self._videos[3:]]
+        shuffled = self._random("folds").permutation(names).tolist()
         train, valid = settings.train_videos, settings.train_videos + settings.valid_videos
         return {
             "standard_train_fold": [_WITHOUT_FACET, _WITHOUT_LABELS, *shuffled[:train]],
@@ -129,9 +124,8 @@ class _Corpus:
 
     def words(self) -> Iterator[Entry]:
         """Words as spelt, and the pauses between them."""
-        for index, name in enumerate(self._names):
-            video = self._timelines[index]
-            spoken = self._vocabulary.words[self._spoken(index)]
+        for index, (name, video) in enumerate(self._videos):
+            spoken = self._vocabulary.words[self._spoken(index, video)]
             pause = np.flatnonzero(video.starts[1:] > video.ends[:-1])
             starts = np.append(video.starts, video.ends[pause])
             ends = np.append(video.ends, video.starts[pause + 1])
@@ -140,32 +134,30 @@ class _Corpus:
             yield name, rows, np.stack([starts, ends], axis=1)[order]
 
     def word_vectors(self) -> Iterator[Entry]:
-        for index, name in enumerate(self._names):
-            video = self._timelines[index]
-            vectors = self._vocabulary.vectors[self._spoken(index)]
+        for index, (name, video) in enumerate(self._videos):
+            vectors = self._vocabulary.vectors[self._spoken(index, video)]
             yield name, vectors, np.stack([video.starts, video.ends], axis=1)
 
     def frames(self, kind: FrameKind) -> Iterator[Entry]:
         directions = cue_directions(self._random("directions"), kind.modality)
-        for index, name in enumerate(self._names):
+        for index, (name, video) in enumerate(self._videos):
             if not (kind is FACET and name == _WITHOUT_FACET):
-                rng = self._random(kind.modality, index)
-                yield name, *frames(rng, kind, directions, self._timelines[index])
+                yield name, *frames(self._random(kind.modality, index), kind, directions, video)
 
     def labels(self) -> Iterator[Entry]:
         """Sentiment in [-3, 3] and emotions in [0, 3], in thirds; segments in no order."""
-        for index, name in enumerate(self._names):
+        for index, (name, video) in enumerate(self._videos):
             if name == _WITHOUT_LABELS:
                 continue
-            rng, video = self._random("labels", index), self._timelines[index]
+            rng = self._random("labels", index)
             strength = video.labels * rng.integers(1, 7, size=video.labels.shape) / 3
             happy, rest = strength[:, 0], strength[:, 1:].max(axis=1)
             rows = np.column_stack([np.clip(happy - rest, -3, 3), strength]).astype(np.float32)
             order = rng.permutation(len(rows))
             yield name, rows[order], video.segments[order]
 
-    def _spoken(self, index: int) -> np.ndarray:
-        return self._vocabulary.speak(self._random("text", index), self._timelines[index])
+    def _spoken(self, index: int, video: Timeline) -> np.ndarray:
+        return self._vocabulary.speak(self._random("text", index), video)
 
     def _random(self, stream: str, index: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.settings.seed, _STREAMS.index(stream), index])

@@ -9,9 +9,9 @@ know. It is computed here exactly: 64 label sets times 1024 cue patterns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ _COUPLINGS: dict[tuple[Emotion, Emotion], float] = {
 _LABEL_SETS = np.array(list(product((0, 1), repeat=len(EMOTIONS))))  # (64, L)
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """How one emotion shows: P(cue bits | absent) and P(cue bits | present).
 
     The bits stand in the order of `modalities`; with two modalities the four probabilities are
@@ -41,16 +40,6 @@ class Evidence:
     modalities: tuple[str, ...]
     absent: tuple[float, ...]
     present: tuple[float, ...]
-
-    def table(self, noise: float) -> np.ndarray:
-        """P(bits | presence), (2, 2^bits); without noise all bits are on iff it is present."""
-        table = np.array([self.absent, self.present])
-        certain = table.copy()
-        certain[0, 0] += certain[0, -1]
-        certain[0, -1] = 0
-        certain[1] = 0
-        certain[1, -1] = 1
-        return noise * table + (1 - noise) * certain
 
 
 # Sad and surprise show in one modality; happy, anger and fear in either of two. Disgust shows in
@@ -64,53 +53,43 @@ EVIDENCE = {
     "fear": Evidence(("text", "audio"), (0.96, 0.02, 0.018, 0.002), (0.20, 0.20, 0.20, 0.40)),
 }
 CUES = tuple((emotion, m) for emotion in EMOTIONS for m in EVIDENCE[emotion].modalities)
+_TABLES = [np.array([EVIDENCE[e].absent, EVIDENCE[e].present]) for e in EMOTIONS]  # (2, 2^bits)
 
 
-@dataclass(frozen=True)
-class EmotionModel:
-    """The joint distribution of label sets and cue bits.
+def draw(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (count, L) and cue bits (count, len(CUES)), both 0 or 1."""
+    labels = _LABEL_SETS[rng.choice(len(_LABEL_SETS), count, p=_label_set_probabilities())]
+    bits = []
+    for index, table in enumerate(_TABLES):
+        edges = np.cumsum(table, axis=1)[labels[:, index]]  # (count, 2^bits)
+        pattern = (rng.random((count, 1)) > edges[:, :-1]).sum(axis=1)
+        width = table.shape[1].bit_length() - 1
+        bits.append(pattern[:, None] >> np.arange(width)[::-1] & 1)
+    return labels, np.concatenate(bits, axis=1)
 
-    Args:
-        noise: 1 for cues that miss and mislead as the tables say, 0 for cues that tell all.
-    """
 
-    noise: float = 1.0
+def label_probabilities(cues: np.ndarray) -> np.ndarray:
+    """P(emotion present | cue bits): cues (N, len(CUES)) -> (N, L)."""
+    joint = _joint(cues)
+    return joint @ _LABEL_SETS / joint.sum(axis=1, keepdims=True)
 
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Labels (count, L) and cue bits (count, len(CUES)), both 0 or 1."""
-        labels = _LABEL_SETS[rng.choice(len(_LABEL_SETS), count, p=_label_set_probabilities())]
-        bits = []
-        for index, table in enumerate(self._tables):
-            edges = np.cumsum(table, axis=1)[labels[:, index]]  # (count, 2^bits)
-            pattern = (rng.random((count, 1)) > edges[:, :-1]).sum(axis=1)
-            width = table.shape[1].bit_length() - 1
-            bits.append(pattern[:, None] >> np.arange(width)[::-1] & 1)
-        return labels, np.concatenate(bits, axis=1)
 
-    def label_probabilities(self, cues: np.ndarray) -> np.ndarray:
-        """P(emotion present | cue bits): cues (N, len(CUES)) -> (N, L)."""
-        joint = self._joint(cues)
-        return joint @ _LABEL_SETS / joint.sum(axis=1, keepdims=True)
+def bayes_optimal() -> dict[str, float]:
+    """Micro- and macro-F1 of the best decisions on these probabilities, over many segments."""
+    cues = np.array(list(product((0, 1), repeat=len(CUES))))
+    return bayes_optimal_scores(label_probabilities(cues), _joint(cues).sum(axis=1))
 
-    def bayes_optimal(self) -> dict[str, float]:
-        """Micro- and macro-F1 of the best decisions on these probabilities, over many segments."""
-        cues = np.array(list(product((0, 1), repeat=len(CUES))))
-        return bayes_optimal_scores(self.label_probabilities(cues), self._joint(cues).sum(axis=1))
 
-    @cached_property
-    def _tables(self) -> list[np.ndarray]:
-        return [EVIDENCE[emotion].table(self.noise) for emotion in EMOTIONS]
-
-    def _joint(self, cues: np.ndarray) -> np.ndarray:
-        """P(label set, cue bits): (N, len(CUES)) -> (N, 64)."""
-        joint = np.tile(_label_set_probabilities(), (len(cues), 1))
-        first = 0
-        for index, table in enumerate(self._tables):
-            width = table.shape[1].bit_length() - 1
-            pattern = cues[:, first : first + width] @ (1 << np.arange(width)[::-1])
-            joint *= table[:, pattern].T[:, _LABEL_SETS[:, index]]
-            first += width
-        return joint
+def _joint(cues: np.ndarray) -> np.ndarray:
+    """P(label set, cue bits): (N, len(CUES)) -> (N, 64)."""
+    joint = np.tile(_label_set_probabilities(), (len(cues), 1))
+    first = 0
+    for index, table in enumerate(_TABLES):
+        width = table.shape[1].bit_length() - 1
+        pattern = cues[:, first : first + width] @ (1 << np.arange(width)[::-1])
+        joint *= table[:, pattern].T[:, _LABEL_SETS[:, index]]
+        first += width
+    return joint
 
 
 @cache

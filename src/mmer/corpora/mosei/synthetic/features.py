@@ -41,7 +41,6 @@ class FrameKind:
     """What a frame-wise sequence is like.
 
     Attributes:
-        modality: "visual" or "audio".
         rate: Frames per second.
         hold: Frames with the same noise: an analysis window may be longer than its step.
         gap_rate: Share of videos in which half a second or more of frames is missing.
@@ -106,14 +105,12 @@ class Vocabulary:
     """Words and their vectors: first those that are cues, then neutral ones, which are invented.
 
     Attributes:
-        words: (words,) bytes.
-        vectors: (words, 300) float32.
         cue_words: Index of a cue in CUES -> the words that carry it.
         coordinates: (neutral words, text cues), how far each neutral word leans to each cue.
     """
 
-    words: np.ndarray
-    vectors: np.ndarray
+    words: np.ndarray  # (words,) bytes
+    vectors: np.ndarray  # (words, 300) float32
     cue_words: dict[int, np.ndarray]
     coordinates: np.ndarray
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmer.corpora.mosei.features import MODALITIES
-from mmer.corpora.mosei.synthetic.evidence import CUES, EmotionModel
+from mmer.corpora.mosei.synthetic.evidence import CUES, draw
 
 CUE_COLUMNS = {m: [i for i, cue in enumerate(CUES) if cue[1] == m] for m in MODALITIES}
 FEWEST_WORDS = max(2 * len(columns) for columns in CUE_COLUMNS.values())
@@ -25,10 +25,9 @@ class Timeline:
 
     Attributes:
         starts, ends: (words,); a word may outlast the start of the next, or last no time.
-        carries: (words, len(CUES)), 1 where a word carries the cue.
+        carries, cues: (words or S, len(CUES)), 1 where a word carries or a segment shows the cue.
         segments: (S, 2) start and end, in time order; the words before the first are unlabelled.
         labels: (S, L), 1 where the emotion is present.
-        cues: (S, len(CUES)), 1 where the segment shows the cue.
     """
 
     starts: np.ndarray
@@ -44,11 +43,9 @@ class Timeline:
         return np.where((word >= 0) & (times < self.ends[word]), word, -1)
 
 
-def draw_timeline(
-    rng: np.random.Generator, model: EmotionModel, segment_count: int, words_per_segment: int
-) -> Timeline:
+def draw_timeline(rng: np.random.Generator, segment_count: int, words_per_segment: int) -> Timeline:
     """Draw a video; see `Timeline`. Its labels meet the rest only in the cue bits."""
-    labels, cues = model.draw(rng, segment_count)
+    labels, cues = draw(rng, segment_count)
     low, high = 2 * words_per_segment // 3, 4 * words_per_segment // 3
     counts = np.concatenate(
         [rng.integers(2, 6, size=1), rng.integers(low, high, size=segment_count, endpoint=True)]

@@ -1,0 +1,64 @@
+"""Make the README's pictures from the last run: the report, and the pipeline in Kedro-Viz.
+
+Run with `make pictures` after `make train`; needs Chromium (Debian: `apt install chromium`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+REPORTS = PROJECT / "data" / "08_reporting" / "base"
+
+
+def main() -> None:
+    reports = sorted(REPORTS.glob("*/*/report.html/*/report.html"), key=os.path.getmtime)
+    if not reports:
+        sys.exit("No report yet: run `make train` first.")
+    screenshot(reports[-1].as_uri(), "report.png", "1200,1500")
+    with tempfile.TemporaryDirectory() as folder, served(build_graph(Path(folder))) as address:
+        screenshot(address, "pipeline.png", "1400,900")
+
+
+def build_graph(folder: Path) -> Path:
+    """Kedro-Viz as a static site."""
+    project = folder / "project"
+    ignored = shutil.ignore_patterns(".venv", ".git", "mlartifacts", "*.arrow")
+    shutil.copytree(PROJECT, project, ignore=ignored)
+    subprocess.run([sys.executable, "-m", "kedro", "viz", "build"], cwd=project, check=True)
+    return project / "build"
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which a folder can be seen."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def screenshot(address: str, name: str, size: str) -> None:
+    """A picture of a page in this folder."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("Chromium is missing: install it, `apt install chromium` on Debian.")
+    options = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}"]
+    wait = "--virtual-time-budget=20000"
+    picture = f"--screenshot={Path(__file__).with_name(name)}"
+    subprocess.run([browser, *options, wait, picture, address], check=True)
+
+
+if __name__ == "__main__":
+    main()
