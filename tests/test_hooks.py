@@ -30,7 +30,7 @@ from mmer.evaluation.assessment import (
     assess,
     compare_systems,
 )
-from mmer.hooks import ClosingSummary, DefaultParameters, MlflowTracking
+from mmer.hooks import DefaultParameters, MlflowTracking
 from mmer.metrics.scores import Scores
 from mmer.provenance import SourceFile
 from mmer.registry import tracking
@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 @pytest.fixture
 def run(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     """Run a pipeline as a Kedro session does; return what MLflow holds of it afterwards."""
-    hooks = (ClosingSummary(), MlflowTracking())
+    hooks = (MlflowTracking(),)
     # Where a `ParallelRunner`'s processes find them.
     monkeypatch.setattr(kedro_project.settings, "HOOKS", hooks, raising=False)
 

@@ -58,7 +58,7 @@ class DefaultParameters:
 
 
 class MlflowTracking:
-    """Opens an MLflow run before the pipeline, and fills and closes it when the pipeline has ended.
+    """Opens an MLflow run before the pipeline; fills it, closes it and tells of it at the end.
 
     A catalog entry says by its metadata what of it goes to MLflow: `mlflow: artifact` for its file;
     `mlflow: metrics` for the file of an `Assessment` and the numbers in it; `mlflow: history` for
@@ -103,54 +103,17 @@ class MlflowTracking:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Log what was saved, close the run and say where to look."""
-        self._close("FINISHED", pipeline.datasets())
+        """Log what was saved, close the run and say what came out and where to look."""
+        session = self._sessions.pop()
+        session.end("FINISHED", pipeline.datasets())
+        session.saved.tell()
 
     @hook_impl
     def on_pipeline_error(self, error: Exception, pipeline: Pipeline) -> None:
         """Log what was saved nevertheless, and close the run as failed, with the error as a tag."""
-        self._sessions[-1].run.set_tags({"error": error})
-        self._close("FAILED", pipeline.inputs())
-
-    def _close(self, status: str, data: set[str]) -> None:
         session = self._sessions.pop()
-        run = session.run
-        if session.end(status, data):
-            where = run.uri if run.is_remote else "`make ui`"
-            logger.info("MLflow run '%s': %s. Look at it: %s", run.name, status, where)
-
-
-class ClosingSummary:
-    """At the end of a run, the system beside the others, and where to look next."""
-
-    def __init__(self) -> None:
-        self._saved: list[_Saved] = []
-
-    @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Note what was there before."""
-        self._saved.append(_Saved(pipeline, catalog))
-
-    @hook_impl
-    def on_pipeline_error(self) -> None:
-        """There is nothing to tell."""
-        self._saved.pop()
-
-    @hook_impl
-    def after_pipeline_run(self) -> None:
-        """Tell it."""
-        from mmer.reporting.summary import summary_text
-
-        saved, width = self._saved.pop(), shutil.get_terminal_size().columns
-        names = saved.now()
-        for name in names:
-            if name.endswith(".comparison"):
-                click.echo(f"\n{summary_text(saved.read(name), width)}")
-        for name in names:
-            if name.endswith(".report"):
-                click.echo(f"\nThe report:            {os.path.relpath(saved.path(name))}")
-                click.echo("The run in MLflow:     make ui")
-                click.echo("The pipelines:         make viz")
+        session.run.set_tags({"error": error})
+        session.end("FAILED", pipeline.inputs())
 
 
 class _Saved:
@@ -181,6 +144,21 @@ class _Saved:
         """What the run has written, and not what another has written since."""
         return self._catalog.get(name).read(self.path(name))
 
+    def tell(self) -> None:
+        """Say how the system stands beside the others, and where the report is."""
+        from mmer.reporting.summary import summary_text
+
+        names = self.now()
+        for name in names:
+            if name.endswith(".comparison"):
+                width = shutil.get_terminal_size().columns
+                click.echo(f"\n{summary_text(self.read(name), width)}")
+        for name in names:
+            if name.endswith(".report"):
+                click.echo(f"\nThe report:            {os.path.relpath(self.path(name))}")
+                click.echo("The run in MLflow:     make ui")
+                click.echo("The pipelines:         make viz")
+
     def provenance(self, names: set[str]) -> dict[str, object]:
         """Tags that name the data: fingerprint of each sample table, digest of each manifest."""
         from mmer.datasets.sample_tables import SampleTableFile
@@ -208,7 +186,7 @@ class _Session(logging.Handler):
         self, run: tracking.TrackedRun, saved: _Saved, kinds: dict[str, str | None]
     ) -> None:
         super().__init__()
-        self.run, self._saved, self._kinds = run, saved, kinds
+        self.run, self.saved, self._kinds = run, saved, kinds
         self._node = threading.local()  # a thread runs one node at a time
         self._told: set[tuple[str, int]] = set()  # histories and epochs
         # Metrics must arrive however quiet the console is told to be.
@@ -224,32 +202,34 @@ class _Session(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         metrics, step = getattr(record, "metrics", None), getattr(record, "step", 0)
         name = getattr(self._node, "history", None)
-        if metrics and name and self.run.is_own and tracking.current_run() is self.run:
+        if metrics and name and tracking.current_run() is self.run:
             self._told.add((name, step))
             self.run.log_metrics({_owner(name): metrics}, step)
 
-    def end(self, status: str, data: set[str]) -> bool:
-        """Log what was saved and name the data; say whether MLflow has all of it."""
+    def end(self, status: str, data: set[str]) -> None:
+        """Log what was saved, name the data, and close the run."""
         atexit.unregister(self._log_outputs)
         progress.removeHandler(self)
         self._log_outputs()
         with _reading_back():
-            self.run.set_tags(self._saved.provenance(data | set(self._saved.now())))
-        return self.run.close(status)
+            self.run.set_tags(self.saved.provenance(data | set(self.saved.now())))
+        if self.run.close(status):
+            where = self.run.uri if self.run.is_remote else "`make ui`"
+            logger.info("MLflow run '%s': %s. Look at it: %s", self.run.name, status, where)
 
     def _log_outputs(self) -> None:
-        for name in self._saved.now():
+        for name in self.saved.now():
             kind = self._kinds[name]
             if kind is not None:
-                self.run.log_artifact(self._saved.path(name), name)
+                self.run.log_artifact(self.saved.path(name), name)
             with _reading_back():
                 if kind == "metrics":
-                    assessment = self._saved.read(name)
+                    assessment = self.saved.read(name)
                     f1 = {label.label: label.f1 for label in assessment.metrics.per_label}
                     numbers = {**assessment.metrics.model_dump(), "f1": f1}
                     self.run.log_metrics({_owner(name): {assessment.info.split: numbers}})
                 elif kind == "history":
-                    for epoch in self._saved.read(name).epochs:
+                    for epoch in self.saved.read(name).epochs:
                         if (name, epoch.epoch) not in self._told:
                             self.run.log_metrics({_owner(name): epoch.metrics}, epoch.epoch)
 

@@ -1,9 +1,8 @@
 """What Kedro needs to know of this project."""
 
-from mmer.hooks import ClosingSummary, DefaultParameters, MlflowTracking
+from mmer.hooks import DefaultParameters, MlflowTracking
 
-# The last is called first: the summary is to be what stands at the end.
-HOOKS = (ClosingSummary(), MlflowTracking(), DefaultParameters())
+HOOKS = (MlflowTracking(), DefaultParameters())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

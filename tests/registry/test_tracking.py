@@ -110,7 +110,7 @@ def test_nested_runs_know_their_parent_and_end_separately(project):
 def test_another_process_finds_the_run_by_the_environment(project, monkeypatch):
     run = tracking.open_run(project, "of the parent")
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(tracking, "_open_runs", [])
+        elsewhere.setattr(tracking, "_open_runs", {})
         found = tracking.current_run()
         assert found is not None
         assert found is not run

@@ -1,8 +1,7 @@
 """What numpy writes into pickles, rebuilt without numpy's own unpickling.
 
 A pickled array is a call that makes an empty array and a state with shape, type and bytes. Here the
-call makes a placeholder and the state is checked before a view of the bytes is made, so that no
-state from a file ever reaches numpy's code for restoring arrays and types.
+call makes a placeholder, and the state is checked before a view of the bytes is made.
 
 Numbers become arrays that view the file's bytes. Text, bytes and objects become nested lists.
 """
@@ -11,14 +10,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-Bytes = bytes | memoryview
-
-_ARRAY_VERSION = 1
 # Loops run over the extents of an array, so an array without elements may not be "long" either.
 _MOST_ROWS_WITHOUT_ELEMENTS = 1 << 16
 # Each dimension of text and objects makes lists, which take more than their elements in the file.
@@ -58,9 +53,9 @@ class PendingArray:
         if self.value is not None or not isinstance(state, tuple) or len(state) != 5:
             raise MalformedPickle("an array without (version, shape, type, order, content)")
         version, shape, dtype, fortran, content = state
-        if version != _ARRAY_VERSION:
+        if version != 1:
             raise MalformedPickle("an array of another version of the layout")
-        self.value = _array(content, dtype, shape, "F" if fortran is True else "C")
+        self.value = from_buffer(content, dtype, shape, "F" if fortran is True else "C")
         return self.value
 
 
@@ -72,19 +67,9 @@ def pickled_type(code: object, *_: object) -> PickledType:
     return PickledType(match[1], int(match[2]))
 
 
-def reconstruct(*_: object) -> PendingArray:
-    """`numpy._core.multiarray._reconstruct(type, shape, code)`: an array, content to follow."""
-    return PendingArray()
-
-
-def from_buffer(content: object, dtype: object, shape: object, order: object) -> np.ndarray | list:
-    """`numpy._core.numeric._frombuffer`, which protocol 5 writes."""
-    return _array(content, dtype, shape, "F" if order == "F" else "C")
-
-
 def scalar(dtype: object, content: object = b"") -> object:
     """`numpy._core.multiarray.scalar(type, bytes)`, as the plain Python number or text."""
-    value = _array(content, dtype, (1,), "C")
+    value = from_buffer(content, dtype, (1,), "C")
     return value[0] if isinstance(value, list) else value[0].item()
 
 
@@ -97,7 +82,8 @@ def check_shape(shape: object) -> tuple[int, ...]:
     return shape
 
 
-def _array(content: object, dtype: object, shape: object, order: str) -> np.ndarray | list:
+def from_buffer(content: object, dtype: object, shape: object, order: object) -> np.ndarray | list:
+    """`numpy._core.numeric._frombuffer`, which protocol 5 writes; a state says the same."""
     if not isinstance(dtype, PickledType):
         raise MalformedPickle("an array without a type")
     shape = check_shape(shape)
@@ -107,33 +93,26 @@ def _array(content: object, dtype: object, shape: object, order: str) -> np.ndar
         return _nested(content, shape, order)
     if isinstance(content, str):  # Python 2 wrote bytes as text, read as Latin-1
         content = content.encode("latin-1")
-    if not isinstance(content, Bytes):
-        raise MalformedPickle("an array whose content is not bytes")
-    return _typed(content, dtype, shape, order)
-
-
-def _typed(
-    content: Bytes, dtype: PickledType, shape: tuple[int, ...], order: str
-) -> np.ndarray | list:
     plain = np.dtype("u1" if dtype.kind == "b" else f"{dtype.order}{dtype.kind}{dtype.size}")
-    if plain.itemsize == 0 or len(content) != math.prod(shape) * plain.itemsize:
+    if not isinstance(content, bytes | memoryview) or plain.itemsize == 0:
+        raise MalformedPickle("an array whose content is not bytes, or that has none")
+    if len(content) != math.prod(shape) * plain.itemsize:
         raise MalformedPickle(f"{len(content)} bytes for an array of shape {shape}")
     if dtype.kind == "U":  # numpy would hand out code points that do not exist
         bytes(content).decode("utf-32-le" if dtype.order == "<" else "utf-32-be")
-    flat = np.frombuffer(content, plain) if len(content) else np.empty(0, plain)
+    flat = np.frombuffer(content, plain) if content else np.empty(0, plain)
     values = flat.reshape(shape, order="F" if order == "F" else "C")
     if dtype.kind in "SU":
         return values.tolist()
     return values != 0 if dtype.kind == "b" else values
 
 
-def _nested(content: object, shape: tuple[int, ...], order: str) -> list:
-    """Objects as nested lists: arrays of objects that hold each other could overflow the stack."""
+def _nested(content: object, shape: tuple[int, ...], order: object) -> list:
+    """As lists: arrays of objects that hold each other could overflow the stack."""
     if not isinstance(content, list) or len(content) != math.prod(shape) or order == "F":
         raise MalformedPickle("an array of objects that does not list its elements in C order")
     if not shape or 0 in shape[1:]:
         raise MalformedPickle("an array of objects without elements or without extent")
-    items: Sequence = content
-    for extent in reversed(shape[1:]):
-        items = [list(items[i : i + extent]) for i in range(0, len(items), extent)]
-    return list(items)
+    if len(shape) == 1:
+        return list(content)
+    return [content[i : i + shape[1]] for i in range(0, len(content), shape[1])]

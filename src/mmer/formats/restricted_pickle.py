@@ -316,7 +316,7 @@ _INSTRUCTIONS: dict[int, Callable[[Any], object]] = {
     pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
     pickle.EMPTY_SET[0]: _then(pickle.EMPTY_SET, lambda m: m.spend(sys.getsizeof(set()))),
     pickle.ADDITEMS[0]: lambda m: m.add(m.pop_mark()),
-    pickle.DICT[0]: lambda m: m.append(_pairs(m.pop_mark())),
+    pickle.DICT[0]: lambda m: m.push(_pairs(m.pop_mark())),
     pickle.SETITEM[0]: lambda m: m.update([m.stack.pop(-2), m.stack.pop()]),
     pickle.SETITEMS[0]: lambda m: m.update(m.pop_mark()),
     pickle.PUT[0]: _Unpickler.put,
@@ -340,11 +340,11 @@ class _BytesAsText:
     content: bytes | memoryview
 
 
-def _latin1_bytes(text: object, encoding: object) -> bytes:
+def _latin1_bytes(text: str | _BytesAsText, encoding: object) -> bytes:
     """`_codecs.encode`, in which Python 3 wraps bytes for the old protocols."""
-    if not isinstance(text, _BytesAsText) or encoding not in ("latin1", "latin-1"):
+    if encoding not in ("latin1", "latin-1"):
         raise MalformedPickle("text in another encoding than Latin-1")
-    return str(text.content, "utf-8").encode("latin-1")
+    return (text if isinstance(text, str) else str(text.content, "utf-8")).encode("latin-1")
 
 
 def _ordered_dict(pairs: object = ()) -> dict:
@@ -370,7 +370,7 @@ for _builtins in ("builtins", "__builtin__"):
     _BUILDERS |= {f"{_builtins}.set": _set, f"{_builtins}.bytes": lambda: b""}
 for _numpy in ("numpy.core", "numpy._core"):
     _BUILDERS |= {
-        f"{_numpy}.multiarray._reconstruct": pickled_numpy.reconstruct,
+        f"{_numpy}.multiarray._reconstruct": lambda *_: PendingArray(),
         f"{_numpy}.multiarray.scalar": pickled_numpy.scalar,
         f"{_numpy}.numeric._frombuffer": pickled_numpy.from_buffer,
     }

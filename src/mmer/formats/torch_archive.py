@@ -11,6 +11,7 @@ import mmap
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,6 @@ from mmer.formats.restricted_pickle import map_file, unpickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
-# What the standard library raises for archives that are cut off, damaged or encrypted.
-_ZIP_TROUBLE = (
-    zipfile.BadZipFile,
-    RuntimeError,
-    ArithmeticError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    struct.error,
-)
 _STORAGE_TYPES = {
     "torch.DoubleStorage": "<f8",
     "torch.FloatStorage": "<f4",
@@ -53,66 +43,56 @@ def read_torch(path: Path) -> object:
         UntrustedDataError: It names something that plain data does not need.
     """
     content = map_file(path)
-    if content[:4] != b"PK\x03\x04":
-        return _read_legacy(path, content)
     try:
+        if content[:4] != b"PK\x03\x04":
+            return _read_legacy(path, content)
         with zipfile.ZipFile(path) as archive:
-            return _Zip(path, archive, content).read()
-    except _ZIP_TROUBLE as error:
-        raise _damaged(path, error) from error
+            return _read_zip(path, archive, content)
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive can trip zipfile in any way there is
+        raise InputError(path, "", "a whole file of torch.save", str(error)[:200]) from error
 
 
-def _damaged(path: Path, reason: object) -> InputError:
-    return InputError(path, "", "a whole file of torch.save", str(reason)[:200])
+def _read_zip(path: Path, archive: zipfile.ZipFile, content: mmap.mmap) -> object:
+    """Entries `data.pkl` and `data/<key>` under one folder."""
+    entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+    unread = len(content)
 
-
-class _Zip:
-    """The entries of an archive: `data.pkl` and `data/<key>` under one folder."""
-
-    def __init__(self, path: Path, archive: zipfile.ZipFile, content: mmap.mmap) -> None:
-        self.path, self.content, self.unread = path, content, len(content)
-        self.entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-        self.storages: dict[str, np.ndarray] = {}
-
-    def read(self) -> object:
-        if "byteorder" in self.entries and bytes(self.entry("byteorder")) != b"little":
-            raise InputError(self.path, "byteorder", "little", "another")
-        begin, end = self.place("data.pkl")
-        value, found = unpickle(self.path, self.content, begin, _BUILDERS, self.storage)
-        if found > end:
-            raise InputError(self.path, "data.pkl", f"its end at byte {end}", f"byte {found}")
-        return value
-
-    def place(self, name: str) -> tuple[int, int]:
-        """Where an entry's bytes begin and end in the file, checked against their sum."""
-        if name not in self.entries:
-            raise InputError(self.path, name, "an entry of this name in the archive", "none")
-        entry = self.entries[name]
+    def place(name: str) -> slice:
+        """Where an entry's bytes are in the file, checked against their sum."""
+        nonlocal unread
+        if name not in entries:
+            raise InputError(path, name, "an entry of this name in the archive", "none")
+        entry = entries[name]
         if entry.compress_type != zipfile.ZIP_STORED:  # torch.save never compresses
-            raise InputError(self.path, name, "an uncompressed entry", "a compressed one")
-        self.unread -= entry.file_size
-        if self.unread < 0:
-            raise InputError(self.path, name, "entries within the file's size", "larger ones")
+            raise InputError(path, name, "an uncompressed entry", "a compressed one")
+        unread -= entry.file_size
+        if unread < 0:
+            raise InputError(path, name, "entries within the file's size", "larger ones")
         # The local header: 30 bytes, of which the last four are the lengths of what follows them.
-        behind = struct.unpack_from("<HH", self.content, entry.header_offset + 26)
+        behind = struct.unpack_from("<HH", content, entry.header_offset + 26)
         begin = entry.header_offset + 30 + sum(behind)
-        end = begin + entry.file_size
-        if end > len(self.content) or zlib.crc32(memoryview(self.content)[begin:end]) != entry.CRC:
-            raise InputError(self.path, name, "the bytes that were written", "another CRC")
-        return begin, end
+        found = slice(begin, begin + entry.file_size)
+        if found.stop > len(content) or zlib.crc32(memoryview(content)[found]) != entry.CRC:
+            raise InputError(path, name, "the bytes that were written", "another CRC")
+        return found
 
-    def entry(self, name: str) -> memoryview:
-        begin, end = self.place(name)
-        return memoryview(self.content)[begin:end]
+    def numbers(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        stored = memoryview(content)[place(f"data/{key}")]
+        return np.frombuffer(stored, dtype) if stored else np.empty(0, dtype)
 
-    def storage(self, identity: object) -> np.ndarray:
-        dtype, key, count = _storage_identity(identity)
-        if key not in self.storages:
-            self.storages[key] = _numbers(self.entry(f"data/{key}"), dtype, count)
-        return _checked(self.storages[key], dtype, count)
+    if "byteorder" in entries and content[place("byteorder")] != b"little":
+        raise InputError(path, "byteorder", "little", "another")
+    pickled = place("data.pkl")
+    value, end = unpickle(path, content, pickled.start, _BUILDERS, _storages({}, numbers))
+    if end > pickled.stop:
+        raise InputError(path, "data.pkl", f"its end at byte {pickled.stop}", f"byte {end}")
+    return value
 
 
 def _read_legacy(path: Path, content: mmap.mmap) -> object:
+    """Three pickles of a header, one of the object, one of keys, then counts and numbers."""
     end, header = 0, []
     for _ in range(3):
         part, end = unpickle(path, content, end)
@@ -121,58 +101,57 @@ def _read_legacy(path: Path, content: mmap.mmap) -> object:
         raise InputError(path, "", "a file of torch.save", "a pickle of something else")
     if header[2].get("little_endian") is not True:
         raise InputError(path, "little_endian", "True", "another byte order")
-    storages: dict[str, np.ndarray] = {}
     room = len(content)
 
-    def storage(identity: object) -> np.ndarray:
+    def numbers(key: str, dtype: np.dtype, count: int) -> np.ndarray:
         nonlocal room
-        dtype, key, count = _storage_identity(identity)
-        if key not in storages:
-            room -= count * dtype.itemsize
-            if room < 0:
-                raise MalformedPickle("tensors larger than the file")
-            storages[key] = np.empty(count, dtype)  # filled below: its content comes later
-        return _checked(storages[key], dtype, count)
+        room -= count * dtype.itemsize
+        if room < 0:
+            raise MalformedPickle("tensors larger than the file")
+        return np.empty(count, dtype)  # filled below: its content comes later
 
-    value, end = unpickle(path, content, end, _BUILDERS, storage)
+    storages: dict[str, np.ndarray] = {}
+    value, end = unpickle(path, content, end, _BUILDERS, _storages(storages, numbers))
     keys, end = unpickle(path, content, end)
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
-        raise _damaged(path, "storages other than those that its tensors name")
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise MalformedPickle("keys of storages that are not text")
+    if sorted(keys) != sorted(storages):
+        raise MalformedPickle("storages other than those that its tensors name")
     for key in keys:
-        end = _fill(path, content, end, storages[key])
+        storage, begin = storages[key], end + 8
+        end = begin + storage.nbytes
+        if end > len(content) or struct.unpack_from("<q", content, begin - 8)[0] != len(storage):
+            raise MalformedPickle(f"a storage that is cut off at byte {begin}")
+        storage[:] = np.frombuffer(content, storage.dtype, len(storage), begin)
     return value
 
 
-def _fill(path: Path, content: mmap.mmap, start: int, storage: np.ndarray) -> int:
-    """Copy a storage's numbers from behind their count; return the position behind them."""
-    begin, end = start + 8, start + 8 + storage.nbytes
-    if end > len(content) or struct.unpack_from("<q", content, start)[0] != len(storage):
-        raise _damaged(path, f"a storage that is cut off at byte {start}")
-    storage[:] = np.frombuffer(content, storage.dtype, len(storage), begin)
-    return end
+def _storages(
+    made: dict[str, np.ndarray], make: Callable[[str, np.dtype, int], np.ndarray]
+) -> Callable[[object], np.ndarray]:
+    """Storages by persistent id, `("storage", type, key, device, count, ...)`, each made once."""
 
+    def storage(identity: object) -> np.ndarray:
+        if not isinstance(identity, tuple) or len(identity) not in (5, 6):
+            raise MalformedPickle("a persistent id that is no storage")
+        what, kind, key, _, count, *view = identity
+        if what != "storage" or not isinstance(kind, str) or kind not in _STORAGE_TYPES:
+            raise MalformedPickle("a storage without number type")
+        if (
+            not isinstance(key, str)
+            or type(count) is not int
+            or count < 0
+            or view not in ([], [None])
+        ):
+            raise MalformedPickle("a storage without key or count, or a view of another")
+        dtype = np.dtype(_STORAGE_TYPES[kind])
+        if key not in made:
+            made[key] = make(key, dtype, count)
+        found = made[key]
+        if found.dtype != dtype or len(found) != count:
+            raise MalformedPickle(f"{len(found)} numbers ({found.dtype}) for {count} ({dtype})")
+        return found
 
-def _storage_identity(identity: object) -> tuple[np.dtype, str, int]:
-    """Number type, key and count from `("storage", type, key, device, count, ...)`."""
-    if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
-        raise MalformedPickle("a persistent id that is no storage")
-    kind, key, count, view = identity[1], identity[2], identity[4], identity[5:]
-    if not isinstance(kind, str) or kind not in _STORAGE_TYPES or view not in ((), (None,)):
-        raise MalformedPickle("a storage without number type, or a view of another")
-    if not isinstance(key, str) or type(count) is not int or count < 0:
-        raise MalformedPickle("a storage without key or count")
-    return np.dtype(_STORAGE_TYPES[kind]), key, count
-
-
-def _numbers(content: memoryview, dtype: np.dtype, count: int) -> np.ndarray:
-    if len(content) != count * dtype.itemsize:
-        raise MalformedPickle(f"{len(content)} bytes for {count} numbers of {dtype.itemsize} bytes")
-    return np.frombuffer(content, dtype) if content else np.empty(0, dtype)
-
-
-def _checked(storage: np.ndarray, dtype: np.dtype, count: int) -> np.ndarray:
-    if storage.dtype != dtype or len(storage) != count:
-        raise MalformedPickle("one storage with two types or counts")
     return storage
 
 

@@ -46,7 +46,7 @@ _RUN_VARIABLE = "MMER_MLFLOW_RUN"
 _SQLITE = "sqlite:///"
 
 logger = logging.getLogger(__name__)
-_open_runs: list[TrackedRun] = []
+_open_runs: dict[tuple[int, str], TrackedRun] = {}  # by process, which may be forked, and id
 
 
 def tracking_uri(project: Path) -> str:
@@ -56,11 +56,10 @@ def tracking_uri(project: Path) -> str:
 
 def current_run() -> TrackedRun | None:
     """The run that was opened last and is still open, by this process or by one that started it."""
-    for run in reversed(_open_runs):
-        if run.is_own:
-            return run
     run_id, _, uri = os.environ.get(_RUN_VARIABLE, "").partition(" ")
-    return TrackedRun(connect(uri), run_id, uri, run_id) if run_id else None
+    if run_id and (os.getpid(), run_id) not in _open_runs:
+        _open_runs[os.getpid(), run_id] = TrackedRun(connect(uri), run_id, uri, run_id)
+    return _open_runs.get((os.getpid(), run_id))
 
 
 def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None) -> TrackedRun:
@@ -91,8 +90,7 @@ def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None)
             first_line(error),
             "Start the server, or unset MLFLOW_TRACKING_URI to track in the project's folder.",
         ) from error
-    run = TrackedRun(client, run_id, uri, name)
-    _open_runs.append(run)
+    run = _open_runs[os.getpid(), run_id] = TrackedRun(client, run_id, uri, name)
     os.environ[_RUN_VARIABLE] = f"{run_id} {uri}"
     atexit.register(run.close, "KILLED")
     return run
@@ -124,15 +122,10 @@ class TrackedRun:
     def __init__(self, client: MlflowClient, run_id: str, uri: str, name: str) -> None:
         self.client, self.run_id, self.uri, self.name = client, run_id, uri, name
         self.is_remote = uri.startswith("http")
-        self._process, self._around = os.getpid(), os.environ.get(_RUN_VARIABLE)
+        self._around = os.environ.get(_RUN_VARIABLE)
         self._undelivered: deque[Callable[[], object]] = deque()
         self._retry_at = 0.0
         self._lock = threading.RLock()
-
-    @property
-    def is_own(self) -> bool:
-        """False in a process that was forked from the one that opened the run."""
-        return self._process == os.getpid()
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log nested settings: mappings and pydantic models, flattened by dots."""
@@ -168,8 +161,7 @@ class TrackedRun:
     def close(self, status: str) -> bool:
         """End the run as "FINISHED", "FAILED" or "KILLED"; say whether MLflow has all of it."""
         atexit.unregister(self.close)
-        if self in _open_runs:
-            _open_runs.remove(self)
+        _open_runs.pop((os.getpid(), self.run_id), None)
         os.environ.pop(_RUN_VARIABLE, None)
         if self._around is not None:
             os.environ[_RUN_VARIABLE] = self._around

@@ -64,7 +64,7 @@ class SystemInfo(Record):
 
 @dataclass(frozen=True)
 class FittedSystem:
-    """What a system is and what it has learned, as tensors on the CPU; `systems.storage` saves it."""
+    """What a system is, and what it has learned, as tensors on the CPU."""
 
     info: SystemInfo
     arrays: dict[str, Tensor]

@@ -60,7 +60,7 @@ class FeatureLevels(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """What a batch teaches: arguments of the prototypes' `update`, then of the queue's `enqueue`."""
+    """What prototypes and queue learn from a batch, as their methods take it."""
 
     unit: Tensor
     labels: Tensor

@@ -7,6 +7,7 @@ networks), its tensors lie one after another along the first dimension of ours.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from mmer.errors import InputError
 from mmer.systems.carat.network import Carat
 from mmer.systems.carat.settings import CaratNetwork
 from mmer.systems.layers.contrast import UNMATCHED
+from mmer.systems.network import check_names
 
 MODALITIES = ("text", "visual", "audio")
 _PSEUDO_ALIGNMENT = {"visual": "v2t_ctc", "audio": "a2t_ctc"}
@@ -28,7 +30,6 @@ _LSTM = tuple(
     for layer in (0, 1)
 )
 _UNUSED = ".pooler."  # present in every checkpoint, part of no computation
-_IDENTITY = {"input_norm.mean": 0.0, "input_norm.scale": 1.0}  # ours alone
 
 
 def published_names(settings: CaratNetwork) -> dict[str, tuple[str, ...]]:
@@ -91,15 +92,9 @@ def _layer(ours: str, *theirs: str) -> dict[str, tuple[str, ...]]:
 def from_published(
     published: Mapping[str, Tensor], network: Carat, where: object = "published weights"
 ) -> dict[str, Tensor]:
-    """The published program's parameters and buffers as a state of `network`.
+    """The published program's parameters and buffers as a complete state of `network`.
 
-    Args:
-        published: Under the published names; pooler weights are ignored.
-        network: Whose sizes the tensors must have; it is not changed.
-        where: What errors name.
-
-    Returns:
-        A complete state for `network.load_state_dict`; no input statistics.
+    Pooler weights are ignored; `where` is what errors name.
 
     Raises:
         InputError: Names are missing or unknown, a shape is not the network's, or the network is
@@ -109,14 +104,12 @@ def from_published(
         expected = f"a network for {', '.join(MODALITIES)}, in this order"
         raise InputError(where, "", expected, ", ".join(network.widths))
     names = published_names(network.settings)
-    needed = {name for parts in names.values() for name in parts}
-    found = {name for name in published if _UNUSED not in name}
-    _refuse(where, "missing", needed - found)
-    _refuse(where, "unknown", found - needed)
+    found = (name for name in published if _UNUSED not in name)
+    check_names(where, found, chain.from_iterable(names.values()))
     state = {}
     for ours, own in network.state_dict().items():
-        if (value := _IDENTITY.get(".".join(ours.split(".")[-2:]))) is not None:
-            state[ours] = torch.full_like(own, value)
+        if ours not in names:  # mean and scale of features, ours alone: the identity
+            state[ours] = torch.full_like(own, ours.endswith("scale"))
             continue
         parts = [published[name] for name in names[ours]]
         if ours == "queue.classes":
@@ -153,11 +146,6 @@ def read_published_checkpoint(path: Path, network: Carat) -> dict[str, Tensor]:
     # Saved from several devices, every name begins with the wrapper's.
     bare = {name.removeprefix("module."): x for name, x in tensors.items()}
     return from_published(bare, network, path)
-
-
-def _refuse(where: object, problem: str, names: set[str]) -> None:
-    if names:
-        raise InputError(where, "", f"no {problem} names", ", ".join(sorted(names)))
 
 
 def _part_shape(own: Tensor, parts: int) -> torch.Size:

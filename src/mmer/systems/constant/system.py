@@ -19,11 +19,7 @@ class ConstantSettings(Settings):
 
 @dataclass(frozen=True)
 class ConstantScorer:
-    """Gives every sample the same scores.
-
-    Attributes:
-        row: (L,) in [0, 1].
-    """
+    """Gives every sample the same scores, (L,) in [0, 1]."""
 
     row: np.ndarray
 
@@ -34,22 +30,6 @@ class ConstantScorer:
     def attention(self, samples: Samples, index: np.ndarray) -> list[Attention]:
         """Nothing is looked at."""
         return []
-
-
-class AllPositive(System):
-    """Predicts every label for every sample."""
-
-    name = "all_positive"
-    title = "All-positive baseline"
-    settings = ConstantSettings
-    simple = True
-
-    def fit(self, train: Samples, valid: Samples, settings: ConstantSettings) -> Fit:
-        """There is nothing to learn: every score is 1, the threshold 0."""
-        return Fit(FittedSystem(self.info(train, settings, fixed_threshold=0.0), {}), History())
-
-    def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
-        return ConstantScorer(np.ones(len(fitted.info.labels)))
 
 
 class LabelPrior(System):
@@ -68,3 +48,19 @@ class LabelPrior(System):
 
     def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
         return ConstantScorer(fitted.arrays["prevalence"].numpy())
+
+
+class AllPositive(System):
+    """Predicts every label for every sample."""
+
+    name = "all_positive"
+    title = "All-positive baseline"
+    settings = ConstantSettings
+    simple = True
+
+    def fit(self, train: Samples, valid: Samples, settings: ConstantSettings) -> Fit:
+        """There is nothing to learn: every score is 1, the threshold 0."""
+        return Fit(FittedSystem(self.info(train, settings, fixed_threshold=0.0), {}), History())
+
+    def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
+        return ConstantScorer(np.ones(len(fitted.info.labels)))

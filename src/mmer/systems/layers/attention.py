@@ -32,13 +32,7 @@ def key_bias(mask_BT: Tensor, dtype: torch.dtype) -> Tensor | None:
 
 
 class SelfAttention(nn.Module):
-    """Attention of a sequence to itself (CARAT, "label-specific features": the encoder).
-
-    Args:
-        hidden: Width d.
-        heads: Number H of heads.
-        dropout: Probability that an attention weight is dropped in training.
-    """
+    """Attention of a sequence to itself; dropout is on its weights."""
 
     def __init__(self, hidden: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -66,8 +66,7 @@ def supervised_contrast(
             the floating-point range.
         ValueError: Shapes that do not fit each other.
     """
-    _check_shapes(current, current_classes, queue, queue_classes)
-    _check_temperature(temperature, len(current) + len(queue), queue.dtype)
+    _check(current, current_classes, queue, queue_classes, temperature)
     scale = temperature**-0.5
     with torch.autocast(current.device.type, enabled=False):
         return _BlockwiseContrast.apply(
@@ -86,9 +85,9 @@ class FeatureQueue(torch.nn.Module):
     Args:
         slots: Q, at least 1.
         width: z.
-        random_start: Start with random vectors of class `UNMATCHED`, which are negatives until
-            they are overwritten. They are normalised over the slots instead of the width, as the
-            published program does, so they are not unit vectors. Otherwise all slots are empty.
+        random_start: Start not empty but with random vectors of class `UNMATCHED`, negatives until
+            they are overwritten. They are normalised over the slots instead of the width, as in the
+            published program, so they are not unit vectors.
     """
 
     vectors: Tensor
@@ -107,12 +106,7 @@ class FeatureQueue(torch.nn.Module):
 
     @torch.no_grad()
     def enqueue(self, vectors: Tensor, classes: Tensor) -> None:
-        """Overwrite the oldest slots, in order; of more than Q vectors the last Q stay.
-
-        Args:
-            vectors: (C, z).
-            classes: (C,) int64; a vector of class `EMPTY` leaves its slot empty.
-        """
+        """Overwrite the oldest slots by (C, z) vectors of (C,) classes; of more, the last Q stay."""
         slots, count = len(self.vectors), len(vectors)
         kept = torch.arange(max(0, count - slots), count, device=self.pointer.device)
         places = (self.pointer + kept) % slots
@@ -218,27 +212,19 @@ def _view(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
     return buffer[: math.prod(shape)].view(shape)
 
 
-def _check_shapes(
-    current: Tensor, current_classes: Tensor, queue: Tensor, queue_classes: Tensor
+def _check(
+    current: Tensor,
+    current_classes: Tensor,
+    queue: Tensor,
+    queue_classes: Tensor,
+    temperature: float,
 ) -> None:
-    for name, vectors, classes in (
-        ("current", current, current_classes),
-        ("queue", queue, queue_classes),
-    ):
-        if vectors.ndim != 2 or classes.shape != vectors.shape[:1]:
-            found = f"{tuple(vectors.shape)} and {tuple(classes.shape)}"
-            raise ValueError(f"{name}: expected vectors (N, z) and classes (N,), found {found}")
-    if not len(current) or current.shape[1] != queue.shape[1]:
-        shape = tuple(current.shape)
-        raise ValueError(f"current: expected vectors (C, {queue.shape[1]}), C >= 1, found {shape}")
-
-
-def _check_temperature(temperature: float, count: int, dtype: torch.dtype) -> None:
-    largest_score = math.log(torch.finfo(dtype).max) - math.log(count)
+    C, Q, z = len(current), len(queue), queue.shape[-1]
+    found = [tuple(x.shape) for x in (current, current_classes, queue, queue_classes)]
+    if not C or found != [(C, z), (C,), (Q, z), (Q,)]:
+        expected = "current (C, z), C >= 1, its classes (C,), queue (Q, z), its classes (Q,)"
+        raise ValueError(f"expected {expected}; found {found}")
+    largest_score = math.log(torch.finfo(queue.dtype).max) - math.log(C + Q)
     if not temperature * largest_score >= 1:
-        raise InputError(
-            "supervised contrast",
-            "temperature",
-            f"at least {1 / largest_score:.4g} for {count} vectors in {dtype}",
-            temperature,
-        )
+        expected = f"at least {1 / largest_score:.4g} for {C + Q} vectors in {queue.dtype}"
+        raise InputError("supervised contrast", "temperature", expected, temperature)

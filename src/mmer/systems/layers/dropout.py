@@ -12,13 +12,10 @@ _STEPS = 1 << 16  # values of one 16-bit draw
 def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
     """Which elements survive, on the CPU, from 16 random bits each (a quarter of a 64-bit draw).
 
-    Args:
-        shape: Shape of the mask.
-        probability: That an element is dropped; taken to the nearest 1/65536.
-
     Returns:
         A mask of 0 and 1 as bytes (a product with them converts faster than one with bool), and
-        the factor that restores the mean of what survives.
+        the factor that restores the mean of what survives, `probability` being that of an element
+        to be dropped, taken to the nearest 1/65536.
     """
     dropped = min(round(probability * _STEPS), _STEPS - 1)
     words = torch.empty((shape.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)

@@ -17,16 +17,9 @@ _INITIAL_STD = 0.02
 
 
 class Encoder(nn.Module):
-    """Linear layer plus learned positions, then post-norm Transformer layers.
+    """Linear layer D -> d plus learned positions, then post-norm Transformer layers.
 
-    Args:
-        width: Raw features D.
-        hidden: Width d.
-        heads: Attention heads.
-        feed_forward: Width of the feed-forward layers.
-        layers: Number of Transformer layers.
-        max_length: Learned positions.
-        dropout: Probability, on attention weights and sub-layers' outputs.
+    Dropout is on attention weights and on the sub-layers' outputs.
     """
 
     def __init__(

@@ -17,9 +17,6 @@ class InputNorm(nn.LayerNorm):
     Raw features differ by orders of magnitude (a pitch in Hz beside a probability); without
     statistics the LayerNorm sees the largest alone. Until `standardise` is called they are the
     identity. It is the one LayerNorm whose scale the published program decays.
-
-    Args:
-        width: Raw features D.
     """
 
     decays = True  # see training.optimiser.decay_groups

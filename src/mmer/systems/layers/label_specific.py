@@ -57,7 +57,7 @@ class LabelAttention(nn.Module):
 
 
 class LabelSpecificFeatures(nn.Module):
-    """Input layers, encoder and label attention of one modality; None: encoded at its own length."""
+    """All layers of one modality, which may be encoded at its own length."""
 
     def __init__(
         self,

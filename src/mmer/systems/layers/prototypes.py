@@ -12,11 +12,7 @@ from torch import Tensor, nn
 class PrototypeBank(nn.Module):
     """Per modality, polarity and label one latent vector that follows the unit vectors seen.
 
-    Args:
-        modalities: Number M.
-        num_labels: Number L.
-        latent: Width z.
-        momentum: Share of a prototype that one update keeps.
+    One sample's update keeps the share `momentum` of a prototype.
     """
 
     vectors: Tensor

@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from pydantic import Field
 from scipy.special import expit, logit
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import GroupKFold
 from sklearn.multioutput import MultiOutputClassifier
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -28,9 +26,6 @@ from mmer.training.history import History
 Pooling = Literal["mean", "max", "mean and max"]
 
 logger = logging.getLogger(__name__)
-
-_ITERATIONS = 1000
-_TOLERANCE = 1e-5  # probabilities to about 1e-3
 
 
 class LinearSettings(Settings):
@@ -70,21 +65,15 @@ class LogisticRegressionSystem(System):
         """
         tried = [_regress(train, pooling, settings) for pooling in settings.poolings]
         best = max(tried, key=lambda one: one.held_out)  # the first of equals
-        learned = best.scorer
         named = zip(train.info.labels, best.penalties, strict=True)
         penalties = ", ".join(f"{label} {penalty:g}" for label, penalty in named)
-        logger.info("%s: %s over time; penalties %s", self.title, learned.pooling, penalties)
-        arrays = {
-            "pooling": torch.tensor(settings.poolings.index(learned.pooling)),
-            "mean": torch.from_numpy(learned.mean),
-            "scale": torch.from_numpy(learned.scale),
-            "weights": torch.from_numpy(learned.weights),
-            "intercepts": torch.from_numpy(learned.intercepts),
-        }
+        logger.info("%s: %s over time; penalties %s", self.title, best.pooling, penalties)
+        arrays = {name: torch.from_numpy(x) for name, x in best.learned.items()}
+        arrays["pooling"] = torch.tensor(settings.poolings.index(best.pooling))
         return Fit(FittedSystem(self.info(train, settings), arrays), History())
 
     def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
-        """Ready to score on the host, whatever the device."""
+        """It scores on the host, whatever the device."""
         arrays = {name: tensor.numpy() for name, tensor in fitted.arrays.items()}
         poolings = LinearSettings.model_validate(fitted.info.settings).poolings
         return LinearScorer(pooling=poolings[int(arrays.pop("pooling"))], **arrays)
@@ -124,13 +113,8 @@ def pooled_features(
 ) -> np.ndarray:
     """Mean, maximum or both over the steps of each sample, modality after modality.
 
-    Args:
-        samples: N samples.
-        pooling: What is taken over the steps.
-        present: Modality -> (N,), False where it is hidden.
-
     Returns:
-        (N, F) float64, NaN where a sample lacks the modality or it is hidden.
+        (N, F) float64, NaN where a sample lacks the modality or it is not `present`.
     """
     blocks = []
     for modality in samples.modalities:
@@ -154,9 +138,17 @@ def pooled_features(
 
 
 class _Tried(NamedTuple):
-    """What one pooling gives: (L,) penalties, and minus the mean log loss on groups held out."""
+    """What one pooling gives.
 
-    scorer: LinearScorer
+    Attributes:
+        pooling: Which.
+        learned: The other attributes of `LinearScorer`.
+        penalties: (L,).
+        held_out: Minus the mean log loss on groups held out.
+    """
+
+    pooling: Pooling
+    learned: dict[str, np.ndarray]
     penalties: np.ndarray
     held_out: float
 
@@ -169,11 +161,10 @@ def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Tri
     weights, intercepts = np.zeros((features.shape[1], labels)), logit(smoothed)
     penalties, held_out = np.zeros(labels), np.zeros(labels)
     scaler = StandardScaler()
-    absent_as_mean = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
     # One thread: the products are small, and threads that wait for each other take many times as
     # long. A modality that no sample has leaves 0 / 0 as its mean.
     with threadpool_limits(1, "blas"), np.errstate(invalid="ignore"):
-        scaled = make_pipeline(scaler, absent_as_mean).fit_transform(features)
+        scaled = np.nan_to_num(scaler.fit_transform(features))  # what is absent is as the mean
         if both.any():
             regressions = MultiOutputClassifier(_penalised_regression(train, settings))
             fitted = regressions.fit(scaled, truth[:, both]).estimators_
@@ -181,9 +172,13 @@ def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Tri
             intercepts[both] = [one.intercept_[0] for one in fitted]
             penalties[both] = [1 / one.C_ for one in fitted]
             held_out[both] = [one.scores_.mean(axis=0).max() for one in fitted]
-    mean, scale = np.nan_to_num(scaler.mean_), np.nan_to_num(scaler.scale_, nan=1.0)
-    scorer = LinearScorer(pooling, mean, scale, weights, intercepts)
-    return _Tried(scorer, penalties, float(held_out.mean()))
+    learned = {
+        "mean": np.nan_to_num(scaler.mean_),
+        "scale": np.nan_to_num(scaler.scale_, nan=1.0),
+        "weights": weights,
+        "intercepts": intercepts,
+    }
+    return _Tried(pooling, learned, penalties, held_out.mean())
 
 
 def _penalised_regression(train: Samples, settings: LinearSettings) -> LogisticRegressionCV:
@@ -200,7 +195,7 @@ def _penalised_regression(train: Samples, settings: LinearSettings) -> LogisticR
         cv=list(parts),
         l1_ratios=(0,),
         scoring="neg_log_loss",
-        max_iter=_ITERATIONS,
-        tol=_TOLERANCE,
+        max_iter=1000,
+        tol=1e-5,  # probabilities to about 1e-3
         use_legacy_attributes=False,
     )
