@@ -27,16 +27,21 @@ def main() -> None:
         sys.exit("No report yet: run `make train` first.")
     screenshot(reports[-1].as_uri(), "report.png", "1200,1500")
     with tempfile.TemporaryDirectory() as folder, served(build_graph(Path(folder))) as address:
-        screenshot(address, "pipeline.png", "1400,900")
+        screenshot(f"{address}?pid=__default__&types=nodes", "pipeline.png", "1400,900")
 
 
 def build_graph(folder: Path) -> Path:
-    """Kedro-Viz as a static site."""
+    """Kedro-Viz as a static site, in light colours and without the tour for newcomers."""
     project = folder / "project"
     ignored = shutil.ignore_patterns(".venv", ".git", "mlartifacts", "*.arrow")
     shutil.copytree(PROJECT, project, ignore=ignored)
     subprocess.run([sys.executable, "-m", "kedro", "viz", "build"], cwd=project, check=True)
-    return project / "build"
+    page = project / "build" / "index.html"
+    look = (
+        '<script>localStorage.KedroViz = \'{"showFeatureHints": false, "theme": "light"}\'</script>'
+    )
+    page.write_text(page.read_text().replace("<head>", f"<head>{look}", 1))
+    return page.parent
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class MlflowTracking:
         Raises:
             InputError: MLflow does not answer, or the catalog asks it for what is not known.
         """
-        kinds = {name: _kind(name, catalog) for name in sorted(pipeline.all_outputs())}
+        saved = _Saved(pipeline, catalog)
         pipelines = _joined(run_params["pipeline_names"] or ["__default__"])
         noted = {key: value for key, value in run_params.items() if value and key not in _NOT_NOTED}
         called = {"pipelines": pipelines, "env": "base", **noted}
@@ -90,7 +90,7 @@ class MlflowTracking:
             f"{pipelines} {run_params['run_id']}",
             {f"kedro.{key}": _joined(value) for key, value in called.items()},
         )
-        self._sessions.append(_Session(run, _Saved(pipeline, catalog), kinds))
+        self._sessions.append(_Session(run, saved))
         # A parameter that is missing is the runner's to report.
         names = sorted(n for n in pipeline.inputs() if n.startswith(_PARAMS) and n in catalog)
         run.log_params({name.removeprefix(_PARAMS): catalog[name].load() for name in names})
@@ -120,22 +120,23 @@ class _Saved:
     """What a run saves of its pipeline's outputs, as the files tell: any process may write them.
 
     Attributes:
-        names: The outputs that the catalog keeps in files, in the pipeline's order.
+        kinds: Output -> what of it goes to MLflow.
     """
 
     def __init__(self, pipeline: Pipeline, catalog: Any) -> None:
         self._catalog = catalog
         outputs = [name for node in pipeline.nodes for name in node.outputs]
-        self.names = [n for n in outputs if hasattr(catalog.get(n), "_filepath")]
-        self._before = {name: _state(self.path(name)) for name in self.names}
+        self.kinds = {name: _kind(name, catalog) for name in outputs}
+        files = [name for name in outputs if hasattr(catalog.get(name), "_filepath")]
+        self._before = {name: _state(self.path(name)) for name in files}
 
     def now(self) -> list[str]:
-        """The outputs that have been written since this object was made."""
-        states = {name: _state(self.path(name)) for name in self.names}
+        """The outputs that have been written since this object was made, in pipeline order."""
+        states = {name: _state(self.path(name)) for name in self._before}
         return [name for name, state in states.items() if state not in (None, self._before[name])]
 
     def path(self, name: str) -> Path:
-        """The file or folder that the run writes."""
+        """The file that the run writes."""
         dataset = self._catalog.get(name)
         version = getattr(dataset, "resolve_save_version", lambda: None)()
         return Path(dataset._get_versioned_path(version) if version else dataset._filepath)
@@ -148,12 +149,10 @@ class _Saved:
         """Say how the system stands beside the others, and where the report is."""
         from mmer.reporting.summary import summary_text
 
-        names = self.now()
-        for name in names:
+        for name in self.now():
             if name.endswith(".comparison"):
                 width = shutil.get_terminal_size().columns
                 click.echo(f"\n{summary_text(self.read(name), width)}")
-        for name in names:
             if name.endswith(".report"):
                 click.echo(f"\nThe report:            {os.path.relpath(self.path(name))}")
                 click.echo("The run in MLflow:     make ui")
@@ -182,11 +181,9 @@ class _Saved:
 class _Session(logging.Handler):
     """What the hook knows of one `kedro run`; it forwards what trainings in it log."""
 
-    def __init__(
-        self, run: tracking.TrackedRun, saved: _Saved, kinds: dict[str, str | None]
-    ) -> None:
+    def __init__(self, run: tracking.TrackedRun, saved: _Saved) -> None:
         super().__init__()
-        self.run, self.saved, self._kinds = run, saved, kinds
+        self.run, self.saved = run, saved
         self._node = threading.local()  # a thread runs one node at a time
         self._told: set[tuple[str, int]] = set()  # histories and epochs
         # Metrics must arrive however quiet the console is told to be.
@@ -196,7 +193,7 @@ class _Session(logging.Handler):
 
     def enter(self, node: Node) -> None:
         """Note whose training the next metrics in this thread are of."""
-        histories = (name for name in node.outputs if self._kinds.get(name) == "history")
+        histories = (name for name in node.outputs if self.saved.kinds[name] == "history")
         self._node.history = next(histories, None)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -219,7 +216,7 @@ class _Session(logging.Handler):
 
     def _log_outputs(self) -> None:
         for name in self.saved.now():
-            kind = self._kinds[name]
+            kind = self.saved.kinds[name]
             if kind is not None:
                 self.run.log_artifact(self.saved.path(name), name)
             with _reading_back():
@@ -253,11 +250,8 @@ def _owner(name: str) -> str:
 
 def _state(path: Path) -> tuple[int, ...] | None:
     """What tells a file from the one that was there before; None if there is none."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+    stat = path.stat() if path.exists() else None
+    return stat and (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
 @contextmanager

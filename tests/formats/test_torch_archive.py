@@ -213,7 +213,7 @@ def test_keys_that_grow_when_printed(tmp_path) -> None:
     content = path.read_bytes()
     assert content.endswith(pickle.dumps([], 2))
     doubled = hostile.that_ask_for_too_much()["doubled tuples"]
-    path.write_bytes(content[:-1] + doubled + pickle.APPEND + pickle.STOP)
+    path.write_bytes(content[:-1] + pickle.MARK + doubled + pickle.APPENDS + pickle.STOP)
     with pytest.raises(InputError, match="not text"):
         read_torch(path)
 

@@ -37,7 +37,7 @@ def test_every_corpus_and_system_has_its_pipeline():
 def test_nothing_that_trains_or_calibrates_stands_on_the_test_split(name):
     pipeline = PIPELINES[name]
     choosing = pipeline.only_nodes_with_tags("training", "calibration").nodes
-    assert len(choosing) >= 12
+    assert len(choosing) >= 9
     for node in choosing:
         behind: Pipeline = pipeline.to_nodes(node.name)
         touched = behind.datasets() | set(node.inputs)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,24 +23,12 @@ import numpy as np
 from mmer.errors import InputError
 from mmer.files import atomic_file
 
-# What libhdf5 reports as broken reaches Python as any of these.
-_HDF5_ERRORS = (
-    OSError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    struct.error,
-    MemoryError,
-    subprocess.SubprocessError,
-)
 _OWN_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _USUAL_TYPES = (
     (h5py.h5t.IEEE_F32LE, np.dtype("<f4")),
     (h5py.h5t.IEEE_F64LE, np.dtype("<f8")),
 )
+_KINDS = {"S": "words (bytes)", "f": "numbers (float)"}
 _MAX_DEFLATE_RATIO = 1100
 _MAX_BYTES = 1 << 28
 _READ_STRINGS = Path(__file__).with_name("csd_strings.py")
@@ -89,10 +76,11 @@ class ComputationalSequence:
         try:
             with self._reporting(""):
                 roots = list(self._file)
-            if len(roots) != 1:
-                raise InputError(path, "", "one group, the root", f"{len(roots)} groups {roots}")
-            self.root_name = roots[0]
-            with self._reporting(self.root_name):
+                if len(roots) != 1:
+                    raise InputError(
+                        path, "", "one group, the root", f"{len(roots)} groups {roots}"
+                    )
+                self.root_name = roots[0]
                 self._descriptor = self._file.id.get_vfd_handle()
                 self._root = self._group(self._file.id, self.root_name)
                 self._data = self._group(self._root, "data")
@@ -130,12 +118,19 @@ class ComputationalSequence:
             InputError: The entry is missing or broken, of another width or type, its features and
                 intervals differ in length, or its intervals are not seconds.
         """
+        key = f"{entry_id}/intervals"
         with self._reporting(entry_id):
             group = self._group(self._data, entry_id)
-            features = self._array(group, "features", f"{entry_id}/features")
-            intervals = self._array(group, "intervals", f"{entry_id}/intervals")
-        self._check_features(entry_id, features)
-        self._check_intervals(entry_id, intervals, len(features))
+            features = self._array(group, "features", f"{entry_id}/features", self.width)
+            intervals = self._array(group, "intervals", key, 2)
+        if len(intervals) != len(features):
+            expected = f"{len(features)} rows, one for each of the features"
+            raise InputError(self.path, key, expected, f"{len(intervals)} rows")
+        # A comparison with NaN is false, so NaN is refused with the rest.
+        if len(intervals) and not (intervals.min() >= _EARLIEST and intervals.max() <= _LATEST):
+            row = int(np.argmin(((intervals >= _EARLIEST) & (intervals <= _LATEST)).all(axis=1)))
+            found = f"row {row}: {intervals[row]}"
+            raise InputError(self.path, key, "seconds from the video's start", found)
         return Entry(features, intervals.astype(np.float64, copy=False))
 
     def metadata(self, key: str) -> str | list[str] | None:
@@ -154,13 +149,22 @@ class ComputationalSequence:
                 return None
             self._storage(h5py.h5d.open(group, self._link(group, key, place)), place)
             texts = _strings(self.path, self.root_name, "metadata", key)
-        return _parsed(texts[0]) if len(texts) == 1 else texts or None
+        if len(texts) != 1:
+            return texts or None
+        try:
+            value = json.loads(texts[0])
+        except (ValueError, RecursionError):
+            return texts[0]
+        names = value if isinstance(value, list) else [value]
+        return value if all(isinstance(name, str) for name in names) else texts[0]
 
     @contextmanager
     def _reporting(self, key: str) -> Iterator[None]:
         try:
             yield
-        except _HDF5_ERRORS as error:
+        except InputError:
+            raise
+        except Exception as error:  # what libhdf5 finds broken comes as any of them
             expected = "a readable computational sequence (HDF5)"
             remedy = "The file is damaged or cut off: fetch it again."
             raise InputError(self.path, key, expected, error, remedy) from error
@@ -177,13 +181,17 @@ class ComputationalSequence:
     def _group(self, group: h5py.h5g.GroupID, name: str) -> h5py.h5g.GroupID:
         return h5py.h5g.open(group, self._link(group, name, name))
 
-    def _array(self, group: h5py.h5g.GroupID, name: str, key: str) -> np.ndarray:
+    def _array(self, group: h5py.h5g.GroupID, name: str, key: str, width: int | None) -> np.ndarray:
+        """Floats of shape (n, width), or words of shape (n, 1) if it is None."""
         dataset = h5py.h5d.open(group, self._link(group, name, key))
-        kind, shape = dataset.get_type(), dataset.shape
+        stored_type, shape = dataset.get_type(), dataset.shape
         # What nearly all are; to have h5py translate the type takes longer than to read many.
-        dtype = next((d for known, d in _USUAL_TYPES if kind.equal(known)), None) or kind.dtype
-        if dtype.kind not in "fS":
-            raise InputError(self.path, key, "numbers (float) or words (bytes)", f"type {dtype}")
+        usual = (dtype for known, dtype in _USUAL_TYPES if stored_type.equal(known))
+        dtype = next(usual, None) or stored_type.dtype
+        kind, columns = ("S", 1) if width is None else ("f", width)
+        if dtype.kind != kind or len(shape) != 2 or shape[1] != columns:
+            expected = f"{_KINDS[kind]} of shape (n, {columns})"
+            raise InputError(self.path, key, expected, f"{dtype} of shape {shape}")
         offset, stored = dataset.get_offset(), dataset.get_storage_size()
         size = unpacked = dtype.itemsize * math.prod(shape)
         if offset is None:
@@ -212,33 +220,6 @@ class ComputationalSequence:
             raise InputError(self.path, key, "gzip or no compression", f"HDF5 filters {filters}")
         return plan
 
-    def _check_features(self, entry_id: str, features: np.ndarray) -> None:
-        kind, width = ("S", 1) if self.width is None else ("f", self.width)
-        if features.dtype.kind != kind or features.ndim != 2 or features.shape[1] != width:
-            what = "words (bytes)" if kind == "S" else "numbers (float)"
-            raise InputError(
-                self.path,
-                f"{entry_id}/features",
-                f"{what} of shape (n, {width})",
-                f"{features.dtype} of shape {features.shape}",
-            )
-
-    def _check_intervals(self, entry_id: str, intervals: np.ndarray, rows: int) -> None:
-        key = f"{entry_id}/intervals"
-        if intervals.dtype.kind != "f" or intervals.shape != (rows, 2):
-            raise InputError(
-                self.path,
-                key,
-                f"numbers (float) of shape ({rows}, 2), one row for each of the features",
-                f"{intervals.dtype} of shape {intervals.shape}",
-            )
-        # A comparison with NaN is false, so NaN is refused with the rest.
-        if rows and not (intervals.min() >= _EARLIEST and intervals.max() <= _LATEST):
-            row = int(np.argmin(((intervals >= _EARLIEST) & (intervals <= _LATEST)).all(axis=1)))
-            raise InputError(
-                self.path, key, "seconds from the video's start", f"row {row}: {intervals[row]}"
-            )
-
 
 def _strings(path: Path, *names: str) -> list[str]:
     """The strings in a dataset of any storage and shape, read by a process with limits."""
@@ -253,15 +234,6 @@ def _strings(path: Path, *names: str) -> list[str]:
         reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise OSError(reason[:200] or f"no text: reading it ended with {done.returncode}")
     return json.loads(done.stdout)
-
-
-def _parsed(text: str) -> str | list[str]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    names = value if isinstance(value, list) else [value]
-    return value if all(isinstance(name, str) for name in names) else text
 
 
 def write_csd(
@@ -282,18 +254,15 @@ def write_csd(
         dimension_names: What the D columns are; unstated if None.
         compression: HDF5 filter, or None for plain bytes.
     """
+    empty = ("dataset name", "dataset version", "contact", "featureset bib citation")
     metadata = {
+        **dict.fromkeys((*empty, "dataset bib citation"), ""),
         "root name": root_name,
         "computational sequence description": description,
         "dimension names": dimension_names or [],
         "computational sequence version": "1.0",
         "alignment compatible": "yes",
-        "dataset name": "",
-        "dataset version": "",
         "creator": "mmer",
-        "contact": "",
-        "featureset bib citation": "",
-        "dataset bib citation": "",
     }
     with atomic_file(path) as partial, h5py.File(partial, "w") as file:
         data = file.create_group(f"{root_name}/data")
@@ -302,7 +271,5 @@ def write_csd(
             group.create_dataset("features", data=features, compression=compression)
             group.create_dataset("intervals", data=intervals, compression=compression)
         for key, value in metadata.items():
-            store = file.create_dataset(
-                f"{root_name}/metadata/{key}", (1,), dtype=h5py.string_dtype()
-            )
-            store[0] = json.dumps(value)
+            name, text = f"{root_name}/metadata/{key}", [json.dumps(value)]
+            file.create_dataset(name, data=text, dtype=h5py.string_dtype())

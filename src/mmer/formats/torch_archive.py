@@ -22,17 +22,6 @@ from mmer.formats.restricted_pickle import map_file, unpickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
-_STORAGE_TYPES = {
-    "torch.DoubleStorage": "<f8",
-    "torch.FloatStorage": "<f4",
-    "torch.HalfStorage": "<f2",
-    "torch.LongStorage": "<i8",
-    "torch.IntStorage": "<i4",
-    "torch.ShortStorage": "<i2",
-    "torch.CharStorage": "i1",
-    "torch.ByteStorage": "u1",
-    "torch.BoolStorage": "u1",  # as 0 and 1: other bytes are no booleans to numpy
-}
 
 
 def read_torch(path: Path) -> object:
@@ -134,17 +123,11 @@ def _storages(
     def storage(identity: object) -> np.ndarray:
         if not isinstance(identity, tuple) or len(identity) not in (5, 6):
             raise MalformedPickle("a persistent id that is no storage")
-        what, kind, key, _, count, *view = identity
-        if what != "storage" or not isinstance(kind, str) or kind not in _STORAGE_TYPES:
-            raise MalformedPickle("a storage without number type")
-        if (
-            not isinstance(key, str)
-            or type(count) is not int
-            or count < 0
-            or view not in ([], [None])
-        ):
-            raise MalformedPickle("a storage without key or count, or a view of another")
-        dtype = np.dtype(_STORAGE_TYPES[kind])
+        what, dtype, key, _, count, *view = identity
+        if what != "storage" or not isinstance(dtype, np.dtype) or view not in ([], [None]):
+            raise MalformedPickle("a storage without number type, or a view of another")
+        if not isinstance(key, str) or type(count) is not int or count < 0:
+            raise MalformedPickle("a storage without key or count")
         if key not in made:
             made[key] = make(key, dtype, count)
         found = made[key]
@@ -172,5 +155,13 @@ def _tensor(storage: object, offset: object, size: object, stride: object, *_: o
 
 _BUILDERS: dict[str, object] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
-    **{name: name for name in _STORAGE_TYPES},  # only ever arguments
+    "torch.DoubleStorage": np.dtype("<f8"),
+    "torch.FloatStorage": np.dtype("<f4"),
+    "torch.HalfStorage": np.dtype("<f2"),
+    "torch.LongStorage": np.dtype("<i8"),
+    "torch.IntStorage": np.dtype("<i4"),
+    "torch.ShortStorage": np.dtype("<i2"),
+    "torch.CharStorage": np.dtype("i1"),
+    "torch.ByteStorage": np.dtype("u1"),
+    "torch.BoolStorage": np.dtype("u1"),  # as 0 and 1: other bytes are no booleans to numpy
 }

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,8 +65,7 @@ class ServableModel:
     @property
     def synthetic(self) -> bool:
         """True if no real recording stands behind any of it."""
-        marks = self.fitted.info, self.calibration, self.assessment.info
-        return any(mark.synthetic for mark in marks)
+        return self.fitted.info.synthetic or self.assessment.info.synthetic
 
     @property
     def identity(self) -> dict[str, str]:
@@ -79,12 +77,8 @@ class ServableModel:
 def register(servable: ServableModel, name: str, alias: str = "candidate") -> str:
     """Let `alias` point at a version of the registered model; make the version if there is none.
 
-    It belongs to the MLflow run that is open, or to one of its own.
-
-    Args:
-        servable: What to register.
-        name: Of the registered model; "-synthetic" is added to that of a synthetic one.
-        alias: What the version is called until another takes the name.
+    It belongs to the MLflow run that is open, or to one of its own. To the name of a synthetic
+    model "-synthetic" is added.
 
     Returns:
         The number of the version.
@@ -95,7 +89,8 @@ def register(servable: ServableModel, name: str, alias: str = "candidate") -> st
     from mlflow.exceptions import MlflowException
 
     name += _SYNTHETIC if servable.synthetic else ""
-    with _some_run(name) as run:
+    opened = tracking.current_run()
+    with nullcontext(opened) if opened else tracking.open_run(Path(), f"register {name}") as run:
         try:
             version, news = _existing(servable, run.client, name), "is this very model"
             if version is None:
@@ -158,20 +153,6 @@ def _uri() -> str:
     return run.uri if run else tracking.tracking_uri(Path())
 
 
-@contextmanager
-def _some_run(name: str) -> Iterator[tracking.TrackedRun]:
-    """The run that is open, or one for the time of registering."""
-    if run := tracking.current_run():
-        yield run
-        return
-    run, status = tracking.open_run(Path(), f"register {name}"), "FAILED"
-    try:
-        yield run
-        status = "FINISHED"
-    finally:
-        run.close(status)
-
-
 def _existing(servable: ServableModel, client: MlflowClient, name: str) -> str | None:
     """The version that holds this very model, if it has been registered before."""
     wanted = " and ".join(f"tags.{key} = '{value}'" for key, value in servable.identity.items())
@@ -210,12 +191,9 @@ def _new_version(servable: ServableModel, run: tracking.TrackedRun, name: str) -
 
 
 def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -> None:
-    """Write the folder of a model that `mlflow.pyfunc.load_model` opens.
+    """Write a model, with what MLflow knows of it, for `mlflow.pyfunc.load_model` to open.
 
-    Args:
-        servable: What to write.
-        folder: Must not exist yet.
-        metadata: What MLflow knows of the model already.
+    The folder must not exist yet.
     """
     import pandas as pd
     from mlflow.models import ModelSignature
@@ -235,7 +213,7 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
     )
     one_step = {modality: [[[0.0] * width]] for modality, width in info.widths.items()}
     # Without the local part ("+cpu") that no index has.
-    versions = {package: version(package).partition("+")[0] for package in _REQUIREMENTS}
+    versions = {package: installed_version(package).partition("+")[0] for package in _REQUIREMENTS}
     with tempfile.TemporaryDirectory() as scratch:
         system, calibration = Path(scratch, "system.safetensors"), Path(scratch, "calibration.json")
         save_fitted(servable.fitted, system)

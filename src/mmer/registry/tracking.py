@@ -69,7 +69,7 @@ def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None)
         project: Root of the project: where the default database and artefacts are, and the git
             repository whose commit is noted.
         name: What the run is called in MLflow's pages.
-        tags: More of what is known about the run.
+        tags: Besides user, commit and parent.
 
     Raises:
         InputError: MLflow does not answer at the tracking URI.
@@ -127,6 +127,12 @@ class TrackedRun:
         self._retry_at = 0.0
         self._lock = threading.RLock()
 
+    def __enter__(self) -> TrackedRun:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        self.close("FAILED" if error else "FINISHED")
+
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log nested settings: mappings and pydantic models, flattened by dots."""
         from mlflow.entities import Param
@@ -154,9 +160,8 @@ class TrackedRun:
         self._log_batch(tags=[RunTag(key, value) for key, value in _texts(tags).items()])
 
     def log_artifact(self, path: Path, folder: str) -> None:
-        """Copy a file, or the files of a folder, among the run's artefacts under `folder`."""
-        log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
-        self._send(partial(log, self.run_id, str(path), folder))
+        """Copy a file among the run's artefacts under `folder`."""
+        self._send(partial(self.client.log_artifact, self.run_id, str(path), folder))
 
     def close(self, status: str) -> bool:
         """End the run as "FINISHED", "FAILED" or "KILLED"; say whether MLflow has all of it."""

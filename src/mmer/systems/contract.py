@@ -84,30 +84,23 @@ class FittedSystem:
         Raises:
             InputError: Naming what differs.
         """
-        for name, expected, found in (
+        where = f"{info.corpus} {info.split} samples"
+        remedy = "Fit it again on these tables (--tags=training, or the whole pipeline)."
+        for name, own, found in (
             ("labels", self.info.labels, info.labels),
             ("feature widths", self.info.widths, info.widths),
             ("fingerprint", self.info.fingerprint, info.fingerprint),
         ):
-            if expected != found:
-                raise InputError(
-                    f"{info.corpus} {info.split} samples",
-                    name,
-                    f"as in the tables that {self.info.title} was fitted on, {expected}",
-                    found,
-                    "Fit it again on these tables (--tags=training, or the whole pipeline).",
-                )
+            if own != found:
+                expected = f"as in the tables that {self.info.title} was fitted on, {own}"
+                raise InputError(where, name, expected, found, remedy)
 
     def check_gave(self, scores: ScoresInfo) -> None:
         """Refuse scores of another system, with an InputError."""
         if scores.model != self.digest:
-            raise InputError(
-                f"{scores.split} scores of {scores.title}",
-                "model",
-                f"scores of the model at hand, {self.digest}",
-                scores.model,
-                "Score again with this model.",
-            )
+            where = f"{scores.split} scores of {scores.title}"
+            expected, remedy = f"the model at hand, {self.digest}", "Score again with this model."
+            raise InputError(where, "model", expected, scores.model, remedy)
 
 
 class Scorer(Protocol):
@@ -115,11 +108,9 @@ class Scorer(Protocol):
 
     def scores(self, samples: Samples, present: Present | None = None) -> np.ndarray:
         """(N, L) in [0, 1], in the samples' order; modalities that are not `present` are hidden."""
-        ...
 
     def attention(self, samples: Samples, index: np.ndarray) -> list[Attention]:
         """What each label looks at in the samples `index`; an empty list if that is not known."""
-        ...
 
 
 class Fit(NamedTuple):

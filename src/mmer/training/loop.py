@@ -43,7 +43,6 @@ def train(
     Args:
         build: Makes the network; its random numbers come from the settings' seed.
         train_samples, valid_samples: On the host.
-        settings: How it is trained.
 
     Raises:
         InputError: The device is not there, a loss is not finite, or no batch of validation

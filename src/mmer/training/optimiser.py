@@ -7,8 +7,6 @@ Nothing waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -28,7 +26,12 @@ class BertAdam(torch.optim.AdamW):
 
     def __init__(self, network: nn.Module, settings: OptimiserSettings) -> None:
         self.settings = settings
-        self._parts = dict(_parts(network))
+        # Each parameter, and of how many of the paper's it consists.
+        self._parts = {
+            parameter: getattr(module, "stacked", 1)
+            for module in network.modules()
+            for parameter in module.parameters(recurse=False)
+        }
         decayed, exempt = decay_groups(network)
         super().__init__(
             [
@@ -95,10 +98,3 @@ def decay_groups(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parame
         for name, parameter in module.named_parameters(recurse=False):
             (exempt if is_exempt_norm or "bias" in name else decayed).append(parameter)
     return decayed, exempt
-
-
-def _parts(network: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
-    """Each parameter, and of how many of the paper's it consists (`stacked`)."""
-    for module in network.modules():
-        for parameter in module.parameters(recurse=False):
-            yield parameter, getattr(module, "stacked", 1)

@@ -16,12 +16,9 @@ _BATCH_SIZE = 256
 
 
 def score_samples(network: Network, samples: Samples, present: Present | None = None) -> np.ndarray:
-    """Scores (N, L) in [0, 1], in the samples' order.
+    """Scores (N, L) in [0, 1], in the samples' order; modalities not `present` are hidden.
 
-    Args:
-        network: Put into evaluation mode.
-        samples: On any device; moved batch by batch to the network's.
-        present: Modality -> (N,) bool: where False the modality is hidden from the network.
+    The network is put into evaluation mode; samples on another device come to it batch by batch.
     """
     device = next(network.parameters()).device
     scores = np.empty(samples.labels.shape, np.float32)

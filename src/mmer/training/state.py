@@ -17,11 +17,6 @@ from mmer.training.settings import TrainingSettings
 class TrainingState:
     """A run between two steps. What order samples come in follows from the seed and the epoch.
 
-    Args:
-        network: On the device where it is trained.
-        settings: How it is trained.
-        num_samples: Training samples.
-
     Attributes:
         losses: The network's losses, compiled if the settings say so.
         epochs: Those that are finished.

@@ -9,7 +9,6 @@ from mmer.systems.layers.losses import (
     contrast_classes,
     contrast_vectors,
     summed_mse,
-    weighted_total,
 )
 
 
@@ -55,11 +54,3 @@ def test_classes_and_vectors_stand_in_the_same_order() -> None:
         expected = m * 2 * L + label + (0 if labels[b, label] else L)
         assert found == (EMPTY if level == 0 and not present[m, b] else expected)
     assert (vectors[: 3 * M * L, 2] == 0).all()  # sample after sample
-
-
-def test_total() -> None:
-    weights = {f"term {k}": float(k) for k in range(1, 10)}
-    terms = {
-        name: torch.tensor(10.0**place, dtype=torch.double) for place, name in enumerate(weights)
-    }
-    assert weighted_total(terms, weights).item() == 987654321.0

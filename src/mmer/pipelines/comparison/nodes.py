@@ -15,11 +15,12 @@ from mmer.evaluation.attention import Explanations
 from mmer.evaluation.failures import Failures
 from mmer.evaluation.robustness import Robustness
 from mmer.metrics.scores import Scores
-from mmer.reporting.figures import EvaluationFigures, evaluation_figures
+from mmer.reporting.figures import EvaluationFigures, evaluation_figures, learning_curves
 from mmer.reporting.report import ReportInput, render_report
 from mmer.reporting.summary import summary_frame
 from mmer.samples.table import SampleTable
 from mmer.systems.contract import FittedSystem
+from mmer.training.history import History
 
 
 def compare(settings: EvaluationSettings, *parts: Any) -> tuple[Comparison, pd.DataFrame]:
@@ -35,6 +36,11 @@ def compare(settings: EvaluationSettings, *parts: Any) -> tuple[Comparison, pd.D
     systems = list(zip(parts[::3], parts[1::3], parts[2::3], strict=True))
     comparison = compare_systems(systems, settings)
     return comparison, summary_frame(comparison)
+
+
+def plot_learning_curves(history: History, fitted: FittedSystem) -> go.Figure:
+    """Every term of the loss, and what the epoch was chosen by, over the epochs."""
+    return learning_curves(history, fitted.info.title, synthetic=fitted.info.synthetic)
 
 
 def plot_evaluation(

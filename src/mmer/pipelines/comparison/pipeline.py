@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from mmer.reporting.figures import EvaluationFigures
 
-from .nodes import compare, plot_evaluation, write_report
+from .nodes import compare, plot_evaluation, plot_learning_curves, write_report
 
 
 def create_pipeline(corpus: str, system: str, beside: Sequence[str]) -> Pipeline:
@@ -24,6 +24,13 @@ def create_pipeline(corpus: str, system: str, beside: Sequence[str]) -> Pipeline
                 [f"params:{corpus}.evaluation", *assessed],
                 [f"{own}.comparison", f"{own}.summary"],
                 name="compare",
+                namespace=namespace,
+            ),
+            Node(
+                plot_learning_curves,
+                [f"{own}.history", f"{own}.model"],
+                f"{own}.learning_curves_figure",
+                name="plot_learning_curves",
                 namespace=namespace,
             ),
             Node(

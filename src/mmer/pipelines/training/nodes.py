@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import plotly.graph_objects as go
-
-from mmer.reporting.figures import learning_curves
 from mmer.samples.batches import pack
 from mmer.samples.table import SampleTable
 from mmer.schema import Settings
@@ -24,8 +21,3 @@ def fit_system(
     train.expect("train")
     valid.expect("valid", train.info.fingerprint)
     return SYSTEMS[system].fit(pack(train), pack(valid), settings)
-
-
-def plot_learning_curves(history: History, fitted: FittedSystem) -> go.Figure:
-    """Every term of the loss, and what the epoch was chosen by, over the epochs."""
-    return learning_curves(history, fitted.info.title, synthetic=fitted.info.synthetic)

@@ -3,12 +3,12 @@ from kedro.pipeline import Node, Pipeline
 from mmer.pipelines.binding import bound
 from mmer.systems import SYSTEMS
 
-from .nodes import fit_system, plot_learning_curves
+from .nodes import fit_system
 
 
 def create_pipeline(corpus: str, system: str) -> Pipeline:
     """Training and validation samples -> a fitted system and the history of its training."""
-    own, namespace = f"{corpus}.{system}", f"training.{system}"
+    own = f"{corpus}.{system}"
     return Pipeline(
         [
             Node(
@@ -17,14 +17,7 @@ def create_pipeline(corpus: str, system: str) -> Pipeline:
                 [f"{own}.model", f"{own}.history"],
                 name="fit",
                 tags="gpu",
-                namespace=namespace,
-            ),
-            Node(
-                plot_learning_curves,
-                [f"{own}.history", f"{own}.model"],
-                f"{own}.learning_curves_figure",
-                name="plot_learning_curves",
-                namespace=namespace,
+                namespace=f"training.{system}",
             ),
         ]
     )

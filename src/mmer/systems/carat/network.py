@@ -18,8 +18,7 @@ from mmer.systems.carat.settings import CaratNetwork
 from mmer.systems.carat.shuffle import Shuffle, apply_shuffle, draw_shuffle
 from mmer.systems.layers.checks import check_shapes
 from mmer.systems.layers.contrast import FeatureQueue, supervised_contrast
-from mmer.systems.layers.encoder import Encoder
-from mmer.systems.layers.feature_input import InputNorm
+from mmer.systems.layers.encoder import Encoder, InputNorm
 from mmer.systems.layers.heads import Aggregation, MaxPooledHeads
 from mmer.systems.layers.label_specific import (
     LabelAttention,
@@ -31,7 +30,6 @@ from mmer.systems.layers.losses import (
     contrast_classes,
     contrast_vectors,
     summed_mse,
-    weighted_total,
 )
 from mmer.systems.layers.prototypes import PrototypeBank
 from mmer.systems.layers.reconstruction import Autoencoders, TwoLevelReconstruction
@@ -74,14 +72,12 @@ class Carat(Network):
 
     In training mode the prototypes are mixed and dropout is on; in evaluation mode the nearest
     prototype stands alone. What stands at padded steps of the features must be finite and is
-    otherwise without effect. Every method raises ValueError where a batch's shapes do not fit, and
-    InputError where it has more steps than the network has positions, or the settings are for other
-    modalities.
+    otherwise without effect. The modalities of `widths` stand in the order that they have
+    everywhere.
 
-    Args:
-        settings: Sizes and constants.
-        widths: Raw features D per modality, in the order in which modalities stand everywhere.
-        num_labels: Number L.
+    Raises:
+        InputError: The settings are for other modalities. In every method: a batch has more steps
+            than the network has positions (a ValueError if its shapes do not fit at all).
     """
 
     def __init__(self, settings: CaratNetwork, widths: Mapping[str, int], num_labels: int) -> None:
@@ -90,12 +86,26 @@ class Carat(Network):
         self.settings, self.widths, self.num_labels = settings, dict(widths), num_labels
         self.longest = {m: settings.longest(m) for m in widths}
         # As published under `reference`; else only a batch without any step of a modality gets one.
-        self.shortest = {m: settings.padded_length(m) if settings.reference else 1 for m in widths}
+        self.shortest = {m: n if settings.reference and n else 1 for m, n in self.longest.items()}
         self.loss_weights = settings.loss_weights.model_dump()
         count, hidden, latent = len(widths), settings.hidden, settings.latent
-        self.label_specific = nn.ModuleDict(
-            {m: _branch(settings, m, widths[m], num_labels) for m in widths}
-        )
+        self.label_specific = nn.ModuleDict()
+        for modality, width in widths.items():
+            steps = settings.pseudo_aligned_to(modality)
+            self.label_specific[modality] = LabelSpecificFeatures(
+                InputNorm(width),
+                PseudoAlignment(width, steps) if steps else None,
+                Encoder(
+                    width,
+                    hidden,
+                    settings.heads,
+                    settings.feed_forward,
+                    settings.layers[modality],
+                    settings.max_length,
+                    settings.dropout,
+                ),
+                LabelAttention(hidden, num_labels),
+            )
         self.autoencoders = Autoencoders(count, hidden, latent)
         self.prototypes = PrototypeBank(count, num_labels, latent, settings.prototype_momentum)
         self.reconstruction = TwoLevelReconstruction(count, hidden)
@@ -151,8 +161,9 @@ class Carat(Network):
         terms["contrast"] = supervised_contrast(
             vectors, classes, self.queue.vectors, self.queue.classes, self.settings.temperature
         )
+        total = torch.stack([weight * terms[name] for name, weight in self.loss_weights.items()])
         lesson = Lesson(found.unit.detach(), labels, present, vectors.detach(), classes)
-        return Losses({"total": weighted_total(terms, self.loss_weights), **terms}, lesson)
+        return Losses({"total": total.sum(), **terms}, lesson)
 
     def after_step(self, carry: Lesson) -> None:
         """The prototypes move towards level U; the contrasted vectors enter the queue."""
@@ -178,17 +189,15 @@ class Carat(Network):
         check_shapes(batch, self.widths, self.num_labels, self.longest)
         vectors, attention, present = [], {}, []
         for modality, branch in self.label_specific.items():
-            x_BTD, mask_BT = self._pad(modality, batch.features[modality], batch.masks[modality])
+            x_BTD, mask_BT = batch.features[modality], batch.masks[modality]
+            if (missing := self.shortest[modality] - x_BTD.shape[1]) > 0:
+                x_BTD, mask_BT = F.pad(x_BTD, (0, 0, 0, missing)), F.pad(mask_BT, (0, missing))
+            if self.settings.reference:
+                mask_BT = torch.ones_like(mask_BT)
             u_BLd, attention[modality] = branch(x_BTD, mask_BT)
             vectors.append(u_BLd)
             present.append(mask_BT.any(dim=1))
         return torch.stack(vectors), attention, torch.stack(present)
-
-    def _pad(self, modality: str, x_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """At least `shortest` steps; under `reference` all are attended to."""
-        if (missing := self.shortest[modality] - x_BTD.shape[1]) > 0:
-            x_BTD, mask_BT = F.pad(x_BTD, (0, 0, 0, missing)), F.pad(mask_BT, (0, missing))
-        return x_BTD, torch.ones_like(mask_BT) if self.settings.reference else mask_BT
 
     def _encode(self, x_MBLd: Tensor) -> Tensor:
         return self.autoencoders.encode(x_MBLd.flatten(1, 2)).view(*x_MBLd.shape[:3], -1)
@@ -196,23 +205,3 @@ class Carat(Network):
     def _unit(self, latent_MBLz: Tensor) -> Tensor:
         """Z/|Z|, in full precision also under autocast."""
         return F.normalize(latent_MBLz.to(self.queue.vectors.dtype), dim=-1)
-
-
-def _branch(
-    settings: CaratNetwork, modality: str, width: int, num_labels: int
-) -> LabelSpecificFeatures:
-    steps = settings.pseudo_aligned_to(modality)
-    return LabelSpecificFeatures(
-        InputNorm(width),
-        PseudoAlignment(width, steps) if steps else None,
-        Encoder(
-            width,
-            settings.hidden,
-            settings.heads,
-            settings.feed_forward,
-            settings.layers[modality],
-            settings.max_length,
-            settings.dropout,
-        ),
-        LabelAttention(settings.hidden, num_labels),
-    )

@@ -37,16 +37,9 @@ Layers = Annotated[int, Field(ge=1, le=100)]
 class LossWeights(Settings):
     """Weights of the terms of CARAT's total loss; the defaults are the published ones.
 
-    Attributes:
-        bce_label_specific: Pooled logits of the label-specific features U.
-        bce_alpha: Pooled logits of the first level of reconstruction.
-        bce_beta: Pooled logits of the second level of reconstruction.
-        contrast: Supervised contrast.
-        mse_autoencoder: Decoded latent vectors against U, summed over the modalities.
-        mse_alpha: First level of reconstruction against U, summed over the modalities.
-        mse_beta: Second level of reconstruction against U, summed over the modalities.
-        bce_aggregation: Aggregated logits.
-        bce_shuffled: Aggregated logits of shuffled features.
+    Cross-entropies are those of pooled logits of the label-specific features U and of both levels
+    of reconstruction, alpha and beta, and of aggregated logits. The squared errors of decoded
+    latent vectors and of both levels are against U and summed over the modalities.
     """
 
     bce_label_specific: NonNegativeFloat = 0.01
@@ -118,14 +111,10 @@ class CaratNetwork(Settings):
         """Steps that a modality is brought to; None if it is encoded at its own length."""
         return self.pseudo_aligned_length if modality in self.pseudo_aligned else None
 
-    def padded_length(self, modality: str) -> int:
-        """Steps to which `reference` pads a modality."""
-        return self.reference_lengths.get(modality, self.max_length)
-
     def longest(self, modality: str) -> int | None:
-        """Most steps of a modality that the network takes; None if any number."""
+        """Most steps of a modality that the network takes, to which `reference` pads; None: any."""
         if self.reference:
-            return self.padded_length(modality)
+            return self.reference_lengths.get(modality, self.max_length)
         return None if self.pseudo_aligned_to(modality) else self.max_length
 
     def check_modalities(self, modalities: tuple[str, ...]) -> None:

@@ -32,6 +32,22 @@ class ConstantScorer:
         return []
 
 
+class AllPositive(System):
+    """Predicts every label for every sample."""
+
+    name = "all_positive"
+    title = "All-positive baseline"
+    settings = ConstantSettings
+    simple = True
+
+    def fit(self, train: Samples, valid: Samples, settings: ConstantSettings) -> Fit:
+        """There is nothing to learn: every score is 1, the threshold 0."""
+        return Fit(FittedSystem(self.info(train, settings, fixed_threshold=0.0), {}), History())
+
+    def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
+        return ConstantScorer(np.ones(len(fitted.info.labels)))
+
+
 class LabelPrior(System):
     """Scores every sample by how frequent each label is in training; predicts what most have."""
 
@@ -48,19 +64,3 @@ class LabelPrior(System):
 
     def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
         return ConstantScorer(fitted.arrays["prevalence"].numpy())
-
-
-class AllPositive(System):
-    """Predicts every label for every sample."""
-
-    name = "all_positive"
-    title = "All-positive baseline"
-    settings = ConstantSettings
-    simple = True
-
-    def fit(self, train: Samples, valid: Samples, settings: ConstantSettings) -> Fit:
-        """There is nothing to learn: every score is 1, the threshold 0."""
-        return Fit(FittedSystem(self.info(train, settings, fixed_threshold=0.0), {}), History())
-
-    def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
-        return ConstantScorer(np.ones(len(fitted.info.labels)))

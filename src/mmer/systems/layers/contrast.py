@@ -26,8 +26,7 @@ UNMATCHED = -2
 
 # Scores that go through several operations should stay near the processor; an accelerator wants
 # few large kernels instead.
-_BLOCK_ROWS = {"cpu": 768}
-_ACCELERATOR_BLOCK_ROWS = 4096
+_BLOCK_ROWS = {"cpu": 768, "cuda": 4096}
 
 
 def supervised_contrast(
@@ -66,7 +65,15 @@ def supervised_contrast(
             the floating-point range.
         ValueError: Shapes that do not fit each other.
     """
-    _check(current, current_classes, queue, queue_classes, temperature)
+    C, Q, z = len(current), len(queue), queue.shape[-1]
+    found = [tuple(x.shape) for x in (current, current_classes, queue, queue_classes)]
+    if not C or found != [(C, z), (C,), (Q, z), (Q,)]:
+        expected = "current (C, z), C >= 1, its classes (C,), queue (Q, z), its classes (Q,)"
+        raise ValueError(f"expected {expected}; found {found}")
+    largest_score = math.log(torch.finfo(queue.dtype).max) - math.log(C + Q)
+    if not temperature * largest_score >= 1:
+        expected = f"at least {1 / largest_score:.4g} for {C + Q} vectors in {queue.dtype}"
+        raise InputError("supervised contrast", "temperature", expected, temperature)
     scale = temperature**-0.5
     with torch.autocast(current.device.type, enabled=False):
         return _BlockwiseContrast.apply(
@@ -106,7 +113,7 @@ class FeatureQueue(torch.nn.Module):
 
     @torch.no_grad()
     def enqueue(self, vectors: Tensor, classes: Tensor) -> None:
-        """Overwrite the oldest slots by (C, z) vectors of (C,) classes; of more, the last Q stay."""
+        """Overwrite the oldest slots, in order; of more than Q vectors the last Q stay."""
         slots, count = len(self.vectors), len(vectors)
         kept = torch.arange(max(0, count - slots), count, device=self.pointer.device)
         places = (self.pointer + kept) % slots
@@ -149,7 +156,7 @@ class _BlockwiseContrast(torch.autograd.Function):
 
 def _blocks(current: int, count: int, device: str) -> tuple[list[slice], list[slice]]:
     """Blocks of the current vectors, and these with the queue's; none holds both kinds."""
-    size = _BLOCK_ROWS.get(device, _ACCELERATOR_BLOCK_ROWS)
+    size = _BLOCK_ROWS.get(device, _BLOCK_ROWS["cuda"])
     own = [slice(start, min(start + size, current)) for start in range(0, current, size)]
     queued = [slice(start, min(start + size, count)) for start in range(current, count, size)]
     return own, own + queued
@@ -210,21 +217,3 @@ def _block_buffer(vectors: Tensor, blocks: list[slice]) -> Tensor:
 
 def _view(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
     return buffer[: math.prod(shape)].view(shape)
-
-
-def _check(
-    current: Tensor,
-    current_classes: Tensor,
-    queue: Tensor,
-    queue_classes: Tensor,
-    temperature: float,
-) -> None:
-    C, Q, z = len(current), len(queue), queue.shape[-1]
-    found = [tuple(x.shape) for x in (current, current_classes, queue, queue_classes)]
-    if not C or found != [(C, z), (C,), (Q, z), (Q,)]:
-        expected = "current (C, z), C >= 1, its classes (C,), queue (Q, z), its classes (Q,)"
-        raise ValueError(f"expected {expected}; found {found}")
-    largest_score = math.log(torch.finfo(queue.dtype).max) - math.log(C + Q)
-    if not temperature * largest_score >= 1:
-        expected = f"at least {1 / largest_score:.4g} for {C + Q} vectors in {queue.dtype}"
-        raise InputError("supervised contrast", "temperature", expected, temperature)

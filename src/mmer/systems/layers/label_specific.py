@@ -9,13 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmer.systems.layers.encoder import Encoder
-from mmer.systems.layers.feature_input import InputNorm
+from mmer.systems.layers.encoder import Encoder, InputNorm
 from mmer.systems.layers.stacked import xavier_uniform
 
 
 class PseudoAlignment(nn.Module):
-    """Frames brought to S steps: a recurrent network says how much each frame belongs to each.
+    """Frames mixed into S steps by the shares that a recurrent network gives each frame in them.
 
     Two LSTM layers give S + 1 outputs per frame; a softmax over them, without the first (blank),
     holds the frame's shares. The published program trains it by the task alone, without CTC loss.
@@ -26,11 +25,9 @@ class PseudoAlignment(nn.Module):
         self.lstm = nn.LSTM(width, steps + 1, num_layers=2, batch_first=True)
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix frames into steps.
+        """Steps (B, S, D), their mask (B, S) and the shares (B, S, T).
 
-        Returns:
-            The steps (B, S, D); their mask (B, S), false where a sample has no frame at all; and
-            the shares (B, S, T), zero for padded frames.
+        The mask is false where a sample has no frame at all; shares of padded frames are 0.
         """
         outputs, _ = self.lstm(x_BTD)  # (B, T, S + 1)
         shares_BTS = outputs.softmax(dim=-1)[..., 1:] * mask_BT[..., None]
@@ -57,7 +54,7 @@ class LabelAttention(nn.Module):
 
 
 class LabelSpecificFeatures(nn.Module):
-    """All layers of one modality, which may be encoded at its own length."""
+    """All layers of one modality; without pseudo-alignment it is encoded at its own length."""
 
     def __init__(
         self,

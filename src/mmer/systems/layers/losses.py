@@ -5,8 +5,6 @@ Shapes: B samples, L labels, M modalities, d hidden, z latent; V = 3 levels (U, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -48,8 +46,3 @@ def contrast_classes(labels_BL: Tensor, present_MB: Tensor) -> Tensor:
     classes_BML = first_M[:, None] + place_BL[:, None, :]
     level_u_BML = torch.where(present_MB.T[..., None], classes_BML, EMPTY)
     return torch.stack([level_u_BML, classes_BML, classes_BML], dim=1).flatten()
-
-
-def weighted_total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Sum of the terms, each times the weight of its name."""
-    return torch.stack([weight * terms[name] for name, weight in weights.items()]).sum()

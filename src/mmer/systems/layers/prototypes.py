@@ -41,11 +41,7 @@ class PrototypeBank(nn.Module):
         Not before the backward pass of a `mixture`, whose gradient needs the vectors as they were.
         Of K samples that teach a prototype, the k-th keeps the share momentum^(K - k) of its move,
         and the prototype's past the share momentum^K: one weighted sum instead of a loop.
-
-        Args:
-            unit_MBLz: Z/|Z| of the label-specific features.
-            labels_BL: 1 where the label is present, else 0.
-            taught_MB: False where a sample lacks the modality and so teaches nothing.
+        A sample that lacks a modality teaches nothing of it: there `taught_MB` is False.
         """
         polarity_BPL = torch.stack([labels_BL, 1 - labels_BL], dim=1)
         teaches_MBPL = polarity_BPL * taught_MB[:, :, None, None]

@@ -67,9 +67,11 @@ class LogisticRegressionSystem(System):
         best = max(tried, key=lambda one: one.held_out)  # the first of equals
         named = zip(train.info.labels, best.penalties, strict=True)
         penalties = ", ".join(f"{label} {penalty:g}" for label, penalty in named)
-        logger.info("%s: %s over time; penalties %s", self.title, best.pooling, penalties)
-        arrays = {name: torch.from_numpy(x) for name, x in best.learned.items()}
-        arrays["pooling"] = torch.tensor(settings.poolings.index(best.pooling))
+        learned = dict(vars(best.scorer))
+        pooling = learned.pop("pooling")
+        logger.info("%s: %s over time; penalties %s", self.title, pooling, penalties)
+        arrays = {name: torch.from_numpy(x) for name, x in learned.items()}
+        arrays["pooling"] = torch.tensor(settings.poolings.index(pooling))
         return Fit(FittedSystem(self.info(train, settings), arrays), History())
 
     def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
@@ -138,17 +140,9 @@ def pooled_features(
 
 
 class _Tried(NamedTuple):
-    """What one pooling gives.
+    """What one pooling gives: (L,) penalties, and minus the mean log loss on groups held out."""
 
-    Attributes:
-        pooling: Which.
-        learned: The other attributes of `LinearScorer`.
-        penalties: (L,).
-        held_out: Minus the mean log loss on groups held out.
-    """
-
-    pooling: Pooling
-    learned: dict[str, np.ndarray]
+    scorer: LinearScorer
     penalties: np.ndarray
     held_out: float
 
@@ -172,13 +166,9 @@ def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Tri
             intercepts[both] = [one.intercept_[0] for one in fitted]
             penalties[both] = [1 / one.C_ for one in fitted]
             held_out[both] = [one.scores_.mean(axis=0).max() for one in fitted]
-    learned = {
-        "mean": np.nan_to_num(scaler.mean_),
-        "scale": np.nan_to_num(scaler.scale_, nan=1.0),
-        "weights": weights,
-        "intercepts": intercepts,
-    }
-    return _Tried(pooling, learned, penalties, held_out.mean())
+    mean, scale = np.nan_to_num(scaler.mean_), np.nan_to_num(scaler.scale_, nan=1.0)
+    scorer = LinearScorer(pooling, mean, scale, weights, intercepts)
+    return _Tried(scorer, penalties, held_out.mean())
 
 
 def _penalised_regression(train: Samples, settings: LinearSettings) -> LogisticRegressionCV:

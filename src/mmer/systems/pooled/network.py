@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer.samples.batches import Batch
-from mmer.systems.layers.feature_input import InputNorm
+from mmer.systems.layers.encoder import InputNorm
 from mmer.systems.pooled.settings import PooledNetworkSettings
 from mmer.training.network import Losses, Network
 
