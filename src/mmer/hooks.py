@@ -193,7 +193,7 @@ class _Session(logging.Handler):
 
     def enter(self, node: Node) -> None:
         """Note whose training the next metrics in this thread are of."""
-        histories = (name for name in node.outputs if self.saved.kinds[name] == "history")
+        histories = (name for name in node.outputs if self.saved.kinds.get(name) == "history")
         self._node.history = next(histories, None)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -75,13 +75,7 @@ def digest(value: object) -> str:
 def fingerprint(
     files: Iterable[SourceFile], settings: Mapping[str, object], code: tuple[str, ...]
 ) -> str:
-    """Digest of source files, settings and the code that works on them.
-
-    Args:
-        files: What is read.
-        settings: What JSON can hold: all that decides what comes out.
-        code: Folders or modules of this package, "corpora/x" or "samples/table.py".
-    """
+    """Digest of source files, settings, and code: folders or modules of this package."""
     sources = {file.name: file.sha256 for file in files}
     parts = {part: _code_digest(part) for part in code}
     return digest({"sources": sources, "settings": dict(settings), "code": parts})

@@ -221,16 +221,16 @@ def _damage(path: Path, **datasets: np.ndarray) -> None:
     ("datasets", "message"),
     [
         ({"intervals": INTERVALS[:3]}, "one row for each of the features"),
-        ({"intervals": INTERVALS[:, :1]}, "shape (4, 2)"),
+        ({"intervals": INTERVALS[:, :1]}, "shape (n, 2)"),
         ({"intervals": INTERVALS.astype(int)}, "numbers (float)"),
         ({"intervals": np.full((4, 2), np.nan)}, "row 0: [nan nan]"),
         ({"intervals": INTERVALS - 9}, "seconds from the video's start"),
         ({"intervals": INTERVALS + np.inf}, "seconds from the video's start"),
         ({"features": FEATURES[0]}, "shape (n, 3)"),
         ({"features": FEATURES[None]}, "shape (n, 3)"),
-        ({"features": FEATURES.astype(np.int64)}, "numbers (float) or words (bytes)"),
+        ({"features": FEATURES.astype(np.int64)}, "numbers (float) of shape"),
         ({"features": np.full((4, 3), b"word")}, "numbers (float) of shape"),
-        ({"features": np.array([["a"] * 3] * 4, h5py.string_dtype())}, "numbers (float) or words"),
+        ({"features": np.array([["a"] * 3] * 4, h5py.string_dtype())}, "numbers (float) of shape"),
     ],
 )
 def test_broken_entries(path, datasets, message):

@@ -158,6 +158,15 @@ def test_no_code_is_run(name, tmp_path) -> None:
     assert isinstance(caught.value, UntrustedDataError) or name in ("codec", "call of data")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["EXT1", "EXT2", "EXT4", "FROZENSET", "INST", "NEWOBJ_EX", "NEXT_BUFFER", "OBJ", "PERSID"],
+)
+def test_instructions_that_plain_data_do_not_need_are_refused(name) -> None:
+    with pytest.raises(UntrustedDataError, match="the pickle instruction"):
+        _read(b"\x80\x05((" + getattr(pickle, name) + b"a\nb\n\x00\x00\x00.")
+
+
 @pytest.mark.parametrize("name", ["system", "eval", "open", "stack global", "getattr", "instance"])
 def test_the_same_pickles_run_code_elsewhere(name, tmp_path) -> None:
     canary = tmp_path / "canary"

@@ -24,10 +24,7 @@ from mmer.errors import InputError
 from mmer.files import atomic_file
 
 _OWN_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-_USUAL_TYPES = (
-    (h5py.h5t.IEEE_F32LE, np.dtype("<f4")),
-    (h5py.h5t.IEEE_F64LE, np.dtype("<f8")),
-)
+_USUAL_TYPES = [(h5py.h5t.py_create(dtype), dtype) for dtype in map(np.dtype, ("<f4", "<f8"))]
 _KINDS = {"S": "words (bytes)", "f": "numbers (float)"}
 _MAX_DEFLATE_RATIO = 1100
 _MAX_BYTES = 1 << 28
@@ -77,9 +74,8 @@ class ComputationalSequence:
             with self._reporting(""):
                 roots = list(self._file)
                 if len(roots) != 1:
-                    raise InputError(
-                        path, "", "one group, the root", f"{len(roots)} groups {roots}"
-                    )
+                    found = f"{len(roots)} groups {roots}"
+                    raise InputError(path, "", "one group, the root", found)
                 self.root_name = roots[0]
                 self._descriptor = self._file.id.get_vfd_handle()
                 self._root = self._group(self._file.id, self.root_name)
@@ -90,11 +86,7 @@ class ComputationalSequence:
 
     @cached_property
     def ids(self) -> list[str]:
-        """Video ids in the file's order.
-
-        Raises:
-            InputError: There are none.
-        """
+        """Video ids in the file's order; there is at least one."""
         with self._reporting(f"{self.root_name}/data"):
             ids = list(h5py.Group(self._data))
         if not ids:
@@ -124,8 +116,8 @@ class ComputationalSequence:
             features = self._array(group, "features", f"{entry_id}/features", self.width)
             intervals = self._array(group, "intervals", key, 2)
         if len(intervals) != len(features):
-            expected = f"{len(features)} rows, one for each of the features"
-            raise InputError(self.path, key, expected, f"{len(intervals)} rows")
+            found = f"{len(intervals)} rows for {len(features)}"
+            raise InputError(self.path, key, "one row for each of the features", found)
         # A comparison with NaN is false, so NaN is refused with the rest.
         if len(intervals) and not (intervals.min() >= _EARLIEST and intervals.max() <= _LATEST):
             row = int(np.argmin(((intervals >= _EARLIEST) & (intervals <= _LATEST)).all(axis=1)))

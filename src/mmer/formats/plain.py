@@ -1,7 +1,11 @@
-"""Fields of an object that came out of a file, checked before anything relies on them."""
+"""Fields of an object that came out of a file, checked before anything relies on them.
+
+What is not as described raises an InputError that names the file, the field, and what is there.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -31,11 +35,7 @@ def describe(value: object) -> str:
 
 
 def field(where: Path, value: object, *names: str | int) -> Any:
-    """What stands under `names` in dicts within dicts.
-
-    Raises:
-        InputError: A name is not there, or there is no dict to look in.
-    """
+    """What stands under `names` in dicts within dicts."""
     for depth, name in enumerate(names):
         if not isinstance(value, dict) or name not in value:
             found = ", ".join(map(describe, list(value)[:20])) if isinstance(value, dict) else ""
@@ -46,38 +46,24 @@ def field(where: Path, value: object, *names: str | int) -> Any:
 
 
 def texts(where: Path, key: str, value: object, count: int) -> list[str]:
-    """`count` strings, from text or UTF-8 bytes.
-
-    Raises:
-        InputError: They are not as many, or not text.
-    """
+    """`count` strings, from text or UTF-8 bytes."""
     if not isinstance(value, list | tuple) or len(value) != count:
         raise InputError(where, key, f"{count} strings", describe(value))
     return [text(where, f"{key}[{i}]", item) for i, item in enumerate(value)]
 
 
 def text(where: Path, key: str, value: object) -> str:
-    """A string, from text or UTF-8 bytes.
-
-    Raises:
-        InputError: It is neither.
-    """
-    try:
+    """A string, from text or UTF-8 bytes."""
+    with suppress(UnicodeError):
         if isinstance(value, bytes):
             return value.decode()
         if isinstance(value, str):
             return value.encode().decode()  # halves of surrogate pairs are no text
-    except UnicodeError as error:
-        raise InputError(where, key, "text", describe(value)) from error
     raise InputError(where, key, "text", describe(value))
 
 
 def numbers(where: Path, key: str, value: object, count: int) -> np.ndarray:
-    """`count` finite numbers as float64, from a list or an array whose other extents are 1.
-
-    Raises:
-        InputError: They are not as many, or not finite numbers.
-    """
+    """`count` finite numbers as float64, from a list or an array whose other extents are 1."""
     if isinstance(value, list | tuple) and all(isinstance(x, int | float) for x in value):
         value = np.array([x if abs(x) < _LARGEST_NUMBER else np.nan for x in value], np.float64)
     if not is_numeric(value) or value.shape[:1] != (count,) or value.size != count:
@@ -90,14 +76,7 @@ def numbers(where: Path, key: str, value: object, count: int) -> np.ndarray:
 def sequences(where: Path, key: str, value: object, width: int | None = None) -> list[np.ndarray]:
     """Feature sequences (T, D) of equal width, from one stacked array (n, T, D) or a list.
 
-    Args:
-        where: The file.
-        key: The field, for messages.
-        value: The field's value.
-        width: The width D that is expected; None accepts whatever width the first has.
-
-    Raises:
-        InputError: There are none, one is not two-dimensional or numeric, or the widths differ.
+    All have the width D that is expected, or where that is None, the first one's.
     """
     if is_numeric(value) and value.ndim == 3:
         value = list(value)

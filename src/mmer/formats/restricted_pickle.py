@@ -7,8 +7,8 @@ refused. All that can be called are the few builders below, which stand in for t
 `collections` and `argparse` leave in data files. Every other name is refused, by name.
 
 `pickle.Unpickler` with a list of allowed names would not do, nor would `torch.load` with
-`weights_only=True` and numpy allowed: numpy restores whatever state the file gives, so that 200
-bytes crash the process and 100 allocate eight gigabytes.
+`weights_only=True` and numpy allowed: both hand numpy whatever state the file gives, so that a file
+of 200 bytes can crash the process, and one of about 100 allocate eight gigabytes.
 
 Plain data means: dict, OrderedDict and Namespace (all read as dict), list, tuple, set, text, bytes,
 numbers, None, and numpy arrays and scalars. Arrays of numbers are views of the file, which is

@@ -25,13 +25,7 @@ _BATCHES_PER_POOL = 16
 
 @dataclass(frozen=True)
 class StepPersons:
-    """Of corpora with several persons, whose the steps of a batch are.
-
-    Attributes:
-        target: (B,) int64, the person whose labels these are.
-        persons: Modality -> (B, T) int64, whose each step is; 0 where padded.
-        segments: Modality -> (B, T) int64, in which segment of the conversation; 0 where padded.
-    """
+    """Whose labels these are (B,), and whose each step is in which segment, (B, T) int64."""
 
     target: Tensor
     persons: dict[str, Tensor]
@@ -49,10 +43,9 @@ class Batch:
 
     Attributes:
         features: Modality -> (B, T, D) float32, zero where padded.
-        masks: Modality -> (B, T) bool, True where there is a step; a row of False is an absent
-            modality.
+        masks: Modality -> (B, T) bool, where there is a step; nowhere if the modality is absent.
         labels: (B, L) float32, 0 or 1.
-        persons: Whose the steps are, in corpora with several persons.
+        persons: In corpora with several persons.
     """
 
     features: dict[str, Tensor]
@@ -83,17 +76,13 @@ class Samples:
     """All samples of a table as flat tensors: no padding, one block per modality.
 
     Attributes:
-        info: What they are.
-        sample_ids: N names.
-        group_ids: N names of what a sample belongs to.
+        sample_ids, group_ids: N names of samples, and of what they belong to.
         values: Modality -> (R, D) float32.
         starts: Modality -> (N,) int64, first step of each sample.
         lengths: Modality -> (N,) int64; 0 where the modality is absent.
         labels: (N, L) float32.
-        host_lengths: `lengths` once more as arrays on the host, so that padding a batch needs no
-            answer from the device.
-        target: (N,) int64, in corpora with several persons; see `StepPersons`.
-        step_persons, step_segments: Modality -> (R,) int64, likewise.
+        host_lengths: `lengths` on the host: padding a batch needs no answer from the device.
+        target: (N,); step_persons, step_segments: modality -> (R,); see `StepPersons`.
     """
 
     info: TableInfo
@@ -225,13 +214,7 @@ def pack(table: SampleTable) -> Samples:
 def samples_of(
     info: TableInfo, features: dict[str, list[np.ndarray]], sample_ids: tuple[str, ...]
 ) -> Samples:
-    """Samples that stand in no table, such as those of a request; their labels are zeros.
-
-    Args:
-        info: What they are.
-        features: Modality -> N arrays (T, D) float32; T = 0 where it is absent.
-        sample_ids: N names.
-    """
+    """Samples of no table, such as a request's, from N arrays (T, D) per modality; labels are 0."""
     empty = {m: np.zeros((0, width), np.float32) for m, width in info.widths.items()}
     values = {m: np.concatenate([empty[m], *features[m]]) for m in info.modalities}
     lengths = {m: np.array([len(x) for x in features[m]], np.int64) for m in info.modalities}
@@ -273,18 +256,10 @@ def _flat_numbers(column: pa.ChunkedArray) -> Tensor:
 def length_aware_batches(
     lengths: np.ndarray, batch_size: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """One epoch's batches: every sample once, samples of like length together.
+    """One epoch's batches, as sample positions: every sample once, like lengths (N,) together.
 
     Samples are shuffled, sorted by length within pools of a few batches, cut into batches, and the
     batches shuffled. So little is padded, and what an epoch sees is what plain shuffling shows it.
-
-    Args:
-        lengths: (N,) steps of each sample.
-        batch_size: Samples in a batch; the last one may be smaller.
-        rng: Source of both shuffles.
-
-    Returns:
-        Arrays of sample positions.
     """
     order = rng.permutation(len(lengths))
     pool = batch_size * _BATCHES_PER_POOL

@@ -49,12 +49,7 @@ class Features(Record):
 
 
 class Persons(Record):
-    """The persons of a corpus, and what is known of each.
-
-    Attributes:
-        names: P names.
-        traits: P rows of as many numbers (personality); rows of no numbers if nothing is known.
-    """
+    """P names, and of each person as many numbers that are known of them (personality)."""
 
     names: tuple[str, ...]
     traits: tuple[tuple[float, ...], ...]
@@ -64,8 +59,6 @@ class TableInfo(Record):
     """What a sample table holds and what it was made from.
 
     Attributes:
-        corpus: Name of the corpus.
-        split: Which of its splits.
         labels: L names in the order of the `labels` column.
         features: Modality -> what its steps are, in the order in which modalities stand everywhere.
         alignment: "word" (the modalities share their steps), "utterance" (likewise, one step per
@@ -75,8 +68,7 @@ class TableInfo(Record):
             fingerprint and split, equal table.
         groups_known: False if the source does not say which samples belong together, so that each
             is a group of its own.
-        bayes_optimal: Metric -> the best expected value that any system can reach, where the
-            corpus was made so that it is known.
+        bayes_optimal: Metric -> the best expected value of any system, where that is known.
         persons: Of corpora with several persons.
     """
 
@@ -93,7 +85,6 @@ class TableInfo(Record):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Their names, in order."""
         return tuple(self.features)
 
     @property
@@ -126,13 +117,7 @@ class Sample:
 
 
 class SampleTable:
-    """A sample table in a file, opened by memory map when its rows are asked for.
-
-    Args:
-        path: An Arrow IPC file.
-
-    Attributes:
-        info: What the table holds.
+    """A sample table in an Arrow IPC file, opened by memory map when its rows are asked for.
 
     Raises:
         InputError: The file is missing, cut off, or not a sample table of this version.
@@ -269,14 +254,7 @@ def fixed_rows(column: pa.FixedSizeListArray) -> np.ndarray:
 
 
 def flat_features(chunk: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of all samples one after the other, and where each sample's begin and end.
-
-    Args:
-        chunk: One chunk of a modality's column, N samples.
-
-    Returns:
-        (T, D) float32, not copied, and (N + 1,) offsets into it, the last one being T.
-    """
+    """Of one chunk of a modality's column: all steps (T, D), not copied, and (N + 1,) offsets."""
     offsets = chunk.offsets.to_numpy()
     rows = chunk.values.slice(offsets[0], offsets[-1] - offsets[0])
     width = chunk.type.value_type.list_size
@@ -312,12 +290,12 @@ def _check_persons(info: TableInfo, persons: Persons, sample: Sample) -> None:
     for modality, rows in sample.features.items():
         if rows is None:
             continue
-        for name, steps in (("persons", sample.step_persons), ("segments", sample.step_segments)):
-            if len(steps.get(modality, ())) != len(rows):
-                raise InputError(
-                    where, f"{name} of {modality}", f"one for {len(rows)} steps", steps
-                )
-        if not ((steps := sample.step_persons[modality]) < count).all() or (steps < 0).any():
+        for name, given in (("persons", sample.step_persons), ("segments", sample.step_segments)):
+            if len(given.get(modality, ())) != len(rows):
+                expected = f"one for {len(rows)} steps"
+                raise InputError(where, f"{name} of {modality}", expected, given)
+        steps = sample.step_persons[modality]
+        if (steps < 0).any() or (steps >= count).any():
             raise InputError(where, f"persons of {modality}", f"numbers below {count}", steps)
 
 
