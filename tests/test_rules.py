@@ -53,23 +53,27 @@ def lines_with(pattern: str, sources: Sources, allowed: tuple[str, ...]) -> list
     ]
 
 
-def names_of(members: Any, package: str) -> set[str]:
+def folders_of(package: str) -> set[str]:
     """Names of the folders that hold the members of SYSTEMS or CORPORA."""
-    folders = {p.name for p in (SOURCE / package).iterdir() if (p / "__init__.py").is_file()}
-    return {name for name in (*members, *folders) if name not in ("layers",)}
+    return {p.name for p in (SOURCE / package).iterdir() if (p / "__init__.py").is_file()}
 
 
 def systems_named_elsewhere(sources: Sources) -> list[str]:
-    """Rule 2: a system's name stands in its own folder and in SYSTEMS."""
-    # Words of the language that are also names are let pass.
-    names = names_of(SYSTEMS, "systems") - {"linear", "constant", "pooled"}
-    return lines_with(rf"\b({'|'.join(names)})\b", sources, ("systems/",))
+    """Rule 2: a system's name stands in its own folder and in SYSTEMS.
+
+    Words of the language that are also names may stand in sentences, not in quotes or imports.
+    """
+    words = {"linear", "constant", "pooled"}
+    names = {*SYSTEMS, *folders_of("systems")} - {"layers"}
+    anywhere = "|".join(sorted(names - words))
+    quoted = "|".join(sorted(names))
+    pattern = rf"{anywhere}|[\"']({quoted})[\"']|systems\.({quoted})\b"
+    return lines_with(pattern, sources, ("systems/",))
 
 
 def corpora_named_elsewhere(sources: Sources) -> list[str]:
     """Rule 2: a corpus's name stands in its own folder and in CORPORA."""
-    names = names_of(CORPORA, "corpora")
-    return lines_with(rf"\b({'|'.join(names)})\b", sources, ("corpora/",))
+    return lines_with("|".join({*CORPORA, *folders_of("corpora")}), sources, ("corpora/",))
 
 
 def modalities_named_elsewhere(sources: Sources) -> list[str]:
@@ -81,7 +85,8 @@ def modalities_named_elsewhere(sources: Sources) -> list[str]:
 
 def atomic_writes_elsewhere(sources: Sources) -> list[str]:
     """Rule 6: files are renamed into place in one module."""
-    return lines_with(r"os\.replace|os\.rename|\.partial\b|mkstemp", sources, ("files.py",))
+    pattern = r"os\.replace|\.rename\(|shutil\.move|\.partial\b|mkstemp"
+    return lines_with(pattern, sources, ("files.py",))
 
 
 def decisions_elsewhere(sources: Sources) -> list[str]:
@@ -92,13 +97,13 @@ def decisions_elsewhere(sources: Sources) -> list[str]:
 
 def f1_elsewhere(sources: Sources) -> list[str]:
     """Rule 6: the formula of F1 stands in one module (scikit-learn's apart)."""
-    pattern = r"2(\.0)? \* (hits|found|positive|tp|true_pos|both|precision)\S* ?/|ratio\(2 \*"
+    pattern = r"\b2(\.0)? ?\* ?\w+( ?\* ?\w+)? ?/|ratio\(2 \*"
     return lines_with(pattern, sources, ("metrics/counts.py",))
 
 
 def group_numbers_elsewhere(sources: Sources) -> list[str]:
     """Rule 6: groups are numbered in one function."""
-    pattern = r"unique\(.*group.*return_inverse"
+    pattern = r"return_inverse|factorize\("
     return lines_with(pattern, sources, ("metrics/counts.py",))
 
 
@@ -115,23 +120,27 @@ def long_functions(sources: Sources) -> list[str]:
 
 CHECKS: list[tuple[Check, str]] = [
     (systems_named_elsewhere, "# as CARAT does\n"),
+    (systems_named_elsewhere, "if isinstance(system, CaratSystem):\n    pass\n"),
+    (systems_named_elsewhere, "if system == 'linear':\n    pass\n"),
+    (systems_named_elsewhere, "from mmer.systems.constant.system import AllPositive\n"),
+    (corpora_named_elsewhere, "CmuMosei()\n"),
     (corpora_named_elsewhere, "if corpus == 'mosei':\n    pass\n"),
     (modalities_named_elsewhere, "x = features['visual']\n"),
     (atomic_writes_elsewhere, "os.replace(a, b)\n"),
     (decisions_elsewhere, "present = scores.scores > thresholds\n"),
+    (f1_elsewhere, "f1 = 2 * precision * recall / (precision + recall)\n"),
     (f1_elsewhere, "f1 = 2 * hits / (predicted + positives)\n"),
     (group_numbers_elsewhere, "numbers = np.unique(group_ids, return_inverse=True)[1]\n"),
     (long_functions, "def f():\n" + "    pass\n" * LONGEST_FUNCTION),
 ]
-IDS = [check.__name__ for check, _ in CHECKS]
 
 
-@pytest.mark.parametrize("check", [check for check, _ in CHECKS], ids=IDS)
+@pytest.mark.parametrize("check", dict(CHECKS), ids=lambda check: check.__name__)
 def test_the_source_keeps_the_rule(check, sources):
     assert check(sources) == []
 
 
-@pytest.mark.parametrize(("check", "violation"), CHECKS, ids=IDS)
+@pytest.mark.parametrize(("check", "violation"), CHECKS)
 def test_a_violation_is_found(check, violation):
     assert check({"evaluation/planted.py": violation})
 

@@ -60,7 +60,7 @@ def test_the_most_confident_correct_samples_are_chosen(toy_scores):
 
 def test_an_explanation_says_what_was_looked_at_and_why_it_is_shown(scored):
     samples, words, scores, calibration = scored
-    found = explain(Looking(), samples, words, scores, calibration)
+    found = explain(Looking().attention, samples, words, scores, calibration)
     chosen = most_confident_correct(scores, HALF)
     assert found.model == scores.info.model
     assert found.labels == scores.labels
@@ -82,7 +82,7 @@ def test_an_explanation_says_what_was_looked_at_and_why_it_is_shown(scored):
 def test_without_shared_steps_only_the_first_modality_has_words(scored):
     samples, words, scores, calibration = scored
     unaligned = replace(samples, info=samples.info.model_copy(update={"alignment": "none"}))
-    for one in explain(Looking(), unaligned, words, scores, calibration).examples:
+    for one in explain(Looking().attention, unaligned, words, scores, calibration).examples:
         first, *others = one.modalities
         assert first.words
         assert all(seen.words is None for seen in others)
@@ -90,20 +90,20 @@ def test_without_shared_steps_only_the_first_modality_has_words(scored):
 
 def test_samples_without_words_are_explained_too(scored):
     samples, words, scores, calibration = scored
-    found = explain(Looking(), samples, [None] * len(words), scores, calibration)
+    found = explain(Looking().attention, samples, [None] * len(words), scores, calibration)
     assert found.examples
     assert all(seen.words is None for one in found.examples for seen in one.modalities)
 
 
 def test_a_system_that_does_not_tell_gives_no_examples(scored):
     samples, words, scores, calibration = scored
-    assert explain(Silent(), samples, words, scores, calibration).examples == ()
+    assert explain(Silent().attention, samples, words, scores, calibration).examples == ()
 
 
 def test_a_system_that_is_never_right_gives_no_examples(scored):
     samples, words, scores, calibration = scored
     never = calibration.model_copy(update={"thresholds": (1.0, 1.0, 1.0)})
-    assert explain(Looking(), samples, words, scores, never).examples == ()
+    assert explain(Looking().attention, samples, words, scores, never).examples == ()
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_a_system_that_is_never_right_gives_no_examples(scored):
 def test_what_is_no_attention_to_these_steps_is_refused(scored, change):
     samples, words, scores, calibration = scored
     with pytest.raises(ValueError, match="steps by labels, at least 0"):
-        explain(Looking(change), samples, words, scores, calibration)
+        explain(Looking(change).attention, samples, words, scores, calibration)
 
 
 def test_another_number_of_words_than_of_steps_is_refused(scored):
     samples, words, scores, calibration = scored
     more = [[*spoken, "more"] for spoken in words]
     with pytest.raises(InputError, match="words"):
-        explain(Looking(), samples, more, scores, calibration)
+        explain(Looking().attention, samples, more, scores, calibration)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from kedro.io import AbstractDataset, DatasetError
 
 from mmer.datasets.files import VersionedFile
+from mmer.errors import InputError
 from mmer.samples.table import SampleTable
 
 
@@ -24,6 +25,14 @@ class SampleTableFile(VersionedFile[SampleTable]):
             os.link(data.path, path)
         except OSError:  # another file system, or one without links
             shutil.copyfile(data.path, path)
+
+    def _exists(self) -> bool:
+        """Whether there is a whole table, not only a file."""
+        try:
+            self.load()
+        except (InputError, DatasetError):
+            return False
+        return True
 
 
 class Folder(AbstractDataset[NoReturn, Path]):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,13 +14,8 @@ from mmer.metrics.scores import Scores
 from mmer.samples.batches import Samples
 from mmer.schema import Record
 
-
-class Attending(Protocol):
-    """What may tell what it looks at."""
-
-    def attention(self, samples: Samples, index: np.ndarray) -> Sequence[Mapping[str, np.ndarray]]:
-        """Of each sample in `index`: modality -> (T, L); nothing at all if that is not known."""
-        ...
+Attention = Callable[[Samples, np.ndarray], Sequence[Mapping[str, np.ndarray]]]
+"""Of samples by index: modality -> (T, L) for each; nothing at all if that is not known."""
 
 
 class ModalityAttention(Record):
@@ -56,7 +50,7 @@ class Explanations(Record):
 
 
 def explain(
-    scorer: Attending,
+    attention: Attention,
     samples: Samples,
     words: Sequence[Sequence[str] | None],
     scores: Scores,
@@ -75,16 +69,16 @@ def explain(
     check_samples(scores, samples)
     chosen = most_confident_correct(scores, np.array(calibration.thresholds))
     index = np.array(sorted(set(chosen.values())), np.int64)
-    found = scorer.attention(samples, index) if len(index) else []
+    found = attention(samples, index) if len(index) else []
     examples = [
         Explanation(
             sample_id=scores.sample_ids[n],
             chosen_for=tuple(label for label, at in chosen.items() if at == n),
             true=tuple(np.array(scores.labels)[scores.truth[n] > 0].tolist()),
             scores=tuple(scores.scores[n].tolist()),
-            modalities=_modalities(samples, int(n), attention, words[n]),
+            modalities=_modalities(samples, int(n), looks, words[n]),
         )
-        for n, attention in zip(index, found, strict=bool(found))
+        for n, looks in zip(index, found, strict=bool(found))
     ]
     return Explanations(model=scores.info.model, labels=scores.labels, examples=tuple(examples))
 

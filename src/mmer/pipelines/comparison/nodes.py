@@ -70,7 +70,10 @@ def write_report(
     Raises:
         InputError: Its parts belong to different models or tables.
     """
-    fitted.check_gave(comparison.assessments[0].info)
+    first = comparison.assessments[0].info
+    fitted.check_gave(first)
+    test.expect("test", first.fingerprint)
+    test.expect("test", manifest.fingerprint)
     corpus = CORPORA[manifest.corpus]
     return render_report(
         ReportInput(
