@@ -20,14 +20,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 class SourceFile(Record):
-    """A file that was read.
-
-    Attributes:
-        name: Path relative to the corpus's folder.
-        size: Bytes.
-        modified: Time of the last change, nanoseconds.
-        sha256: Digest of the bytes.
-    """
+    """A file that was read: its path within the corpus's folder, bytes, time of change in ns."""
 
     name: str
     size: int

@@ -34,15 +34,7 @@ class Record(BaseModel):
 
     @classmethod
     def from_json(cls, text: str | bytes, where: object) -> Self:
-        """The inverse of `to_json`.
-
-        Args:
-            text: The JSON.
-            where: What an error names.
-
-        Raises:
-            InputError: It is not such a record.
-        """
+        """The inverse of `to_json`; an InputError that names `where` if it is no such record."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -52,11 +44,7 @@ class Record(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a file of one record.
-
-        Raises:
-            InputError: No such file, or it holds no such record.
-        """
+        """Read a file of one record; an InputError if there is none."""
         try:
             return cls.from_json(path.read_bytes(), path)
         except OSError as error:

@@ -37,11 +37,8 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
     Args:
         corpus: Key in CORPORA.
         filepath: Folder, or file if the corpus is one file.
-        synthetic: What to write if there is no `filepath`: `path`, the folder that the folders of
-            synthetic files are in; `settings` of the generator that differ from its defaults.
-
-    Raises:
-        InputError: Neither is given, or the corpus is not known.
+        synthetic: Without `filepath`: `path`, where the folders of synthetic files are, and
+            `settings` of the generator that differ from its defaults.
     """
 
     def __init__(

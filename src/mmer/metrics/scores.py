@@ -7,44 +7,29 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
 
 from mmer.errors import InputError
 from mmer.metrics.counts import number_groups
-from mmer.samples.table import Split, fixed_rows
-from mmer.schema import Record
+from mmer.samples.table import Origin, fixed_rows
 
 _METADATA_KEY = b"mmer_scores"
 
 
-class ScoresInfo(Record):
-    """What the scores are of.
+class ScoresInfo(Origin):
+    """What the scores are of; synthetic if the samples are, or those that the system learned from.
 
     Attributes:
-        system: Key of the system in SYSTEMS.
-        title: Its name for readers.
+        system, title: Key in SYSTEMS, and name for readers.
         model: Digest of the model that gave the scores.
-        labels: L names, in column order.
-        fingerprint: Of the sample tables that the samples and the model stand on.
-        synthetic: True if the samples are synthetic, or those that the model learned from.
-        groups_known: False if each sample is a group of its own because nothing better is known.
         fixed_threshold: Of systems with nothing to calibrate, the one that is part of them.
         kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
-        bayes_optimal: Metric -> the best expected value that any system can reach, where known.
     """
 
     system: str
     title: str
     model: str
-    corpus: str
-    split: Split
-    labels: tuple[str, ...]
-    fingerprint: str
-    synthetic: bool
-    groups_known: bool = True
     fixed_threshold: float | None = None
     kept_epoch: int | None = None
-    bayes_optimal: dict[str, float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

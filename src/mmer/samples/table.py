@@ -55,32 +55,40 @@ class Persons(Record):
     traits: tuple[tuple[float, ...], ...]
 
 
-class TableInfo(Record):
-    """What a sample table holds and what it was made from.
+class Origin(Record):
+    """Where samples, and whatever is made of them, come from.
 
     Attributes:
-        labels: L names in the order of the `labels` column.
-        features: Modality -> what its steps are, in the order in which modalities stand everywhere.
-        alignment: "word" (the modalities share their steps), "utterance" (likewise, one step per
-            utterance) or "none" (each modality has its own steps).
+        labels: L names, in the order of columns.
         synthetic: True if no real recording stands behind the numbers.
         fingerprint: Digest of sources, settings and code, common to the splits of a corpus: equal
             fingerprint and split, equal table.
         groups_known: False if the source does not say which samples belong together, so that each
             is a group of its own.
         bayes_optimal: Metric -> the best expected value of any system, where that is known.
-        persons: Of corpora with several persons.
     """
 
     corpus: str
     split: Split
     labels: tuple[str, ...]
-    features: dict[str, Features]
-    alignment: Literal["word", "utterance", "none"]
     synthetic: bool
     fingerprint: str
     groups_known: bool = True
     bayes_optimal: dict[str, float] = Field(default={})
+
+
+class TableInfo(Origin):
+    """What a sample table holds and what it was made from.
+
+    Attributes:
+        features: Modality -> what its steps are, in the order in which modalities stand everywhere.
+        alignment: "word" (the modalities share their steps), "utterance" (likewise, one step per
+            utterance) or "none" (each modality has its own steps).
+        persons: Of corpora with several persons.
+    """
+
+    features: dict[str, Features]
+    alignment: Literal["word", "utterance", "none"]
     persons: Persons | None = None
 
     @property

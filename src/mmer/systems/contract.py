@@ -21,7 +21,7 @@ from mmer.errors import InputError
 from mmer.metrics.scores import Scores, ScoresInfo
 from mmer.provenance import digest
 from mmer.samples.batches import Present, Samples
-from mmer.samples.table import Features, TableInfo
+from mmer.samples.table import Features, Origin, TableInfo
 from mmer.schema import Record, Settings
 from mmer.training.history import History
 
@@ -171,20 +171,10 @@ def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
         InputError: The samples are not of the tables that the system was fitted on.
     """
     fitted.check_fits(samples.info)
-    info = ScoresInfo(
-        system=fitted.info.system,
-        title=fitted.info.title,
-        model=fitted.digest,
-        corpus=samples.info.corpus,
-        split=samples.info.split,
-        labels=samples.info.labels,
-        fingerprint=samples.info.fingerprint,
-        synthetic=samples.info.synthetic or fitted.info.synthetic,
-        groups_known=samples.info.groups_known,
-        fixed_threshold=fitted.info.fixed_threshold,
-        kept_epoch=fitted.info.kept_epoch,
-        bayes_optimal=samples.info.bayes_optimal,
-    )
+    origin = {name: getattr(samples.info, name) for name in Origin.model_fields}
+    own = {name: getattr(fitted.info, name) for name in ("system", "title", "fixed_threshold")}
+    origin["synthetic"] |= fitted.info.synthetic
+    info = ScoresInfo(**origin, **own, model=fitted.digest, kept_epoch=fitted.info.kept_epoch)
     return Scores(
         info, scorer.scores(samples), samples.truth, samples.sample_ids, samples.group_ids
     )

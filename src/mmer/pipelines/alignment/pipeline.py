@@ -1,6 +1,6 @@
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
-from mmer.pipelines.binding import bound
+from mmer.pipelines.binding import bound, in_namespace
 from mmer.samples.table import SPLITS
 
 from .nodes import align_samples, report_data
@@ -8,25 +8,16 @@ from .nodes import align_samples, report_data
 
 def create_pipeline(corpus: str) -> Pipeline:
     """What the official files are -> sample tables, and a report of what they hold."""
+    node, manifest = in_namespace("alignment"), f"{corpus}.manifest"
+    tables = {split: f"{corpus}.{split}_samples" for split in SPLITS}
+    reports = [f"{corpus}.data_report", f"{corpus}.data_report_figure"]
     aligned = [
-        Node(
-            bound(align_samples, {}, split=split),
-            [f"{corpus}.manifest", f"{corpus}.workspace"],
-            f"{corpus}.{split}_samples",
+        node(
+            bound(align_samples, split=split),
+            [manifest, f"{corpus}.workspace"],
+            table,
             name=f"align_{split}",
-            namespace="alignment",
         )
-        for split in SPLITS
+        for split, table in tables.items()
     ]
-    return Pipeline(
-        [
-            *aligned,
-            Node(
-                report_data,
-                [f"{corpus}.manifest", *(f"{corpus}.{split}_samples" for split in SPLITS)],
-                [f"{corpus}.data_report", f"{corpus}.data_report_figure"],
-                name="report_data",
-                namespace="alignment",
-            ),
-        ]
-    )
+    return Pipeline([*aligned, node(report_data, [manifest, *tables.values()], reports)])

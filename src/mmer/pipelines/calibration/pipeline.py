@@ -1,27 +1,17 @@
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
+
+from mmer.pipelines.binding import in_namespace
 
 from .nodes import calibrate_scores, score_valid
 
 
 def create_pipeline(corpus: str, system: str) -> Pipeline:
     """Validation samples and a fitted system -> thresholds and probabilities."""
-    own, namespace = f"{corpus}.{system}", f"calibration.{system}"
+    own, node = f"{corpus}.{system}", in_namespace(f"calibration.{system}")
+    scores = f"{own}.valid_scores"
     return Pipeline(
         [
-            Node(
-                score_valid,
-                [f"{own}.model", f"{corpus}.valid_samples"],
-                f"{own}.valid_scores",
-                name="score_valid",
-                tags="gpu",
-                namespace=namespace,
-            ),
-            Node(
-                calibrate_scores,
-                [f"{own}.valid_scores", f"params:{corpus}.calibration"],
-                f"{own}.calibration",
-                name="calibrate",
-                namespace=namespace,
-            ),
+            node(score_valid, [f"{own}.model", f"{corpus}.valid_samples"], scores, tags="gpu"),
+            node(calibrate_scores, [scores, f"params:{corpus}.calibration"], f"{own}.calibration"),
         ]
     )

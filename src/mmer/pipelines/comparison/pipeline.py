@@ -1,7 +1,8 @@
 from collections.abc import Sequence
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
+from mmer.pipelines.binding import in_namespace
 from mmer.reporting.figures import EvaluationFigures
 
 from .nodes import compare, plot_evaluation, plot_learning_curves, write_report
@@ -9,53 +10,27 @@ from .nodes import compare, plot_evaluation, plot_learning_curves, write_report
 
 def create_pipeline(corpus: str, system: str, beside: Sequence[str]) -> Pipeline:
     """Assessed systems -> the first beside the others: table, figures, report."""
-    own, namespace = f"{corpus}.{system}", "comparison"
-    assessed = [
-        f"{corpus}.{name}.{part}"
-        for name in (system, *beside)
+    own, node = f"{corpus}.{system}", in_namespace("comparison")
+    scores, calibration, assessment = (
+        [f"{corpus}.{name}.{part}" for name in (system, *beside)]
         for part in ("test_scores", "calibration", "assessment")
+    )
+    assessed = [
+        part for parts in zip(scores, calibration, assessment, strict=True) for part in parts
     ]
-    examined = [f"{own}.comparison", f"{own}.failures"]
+    comparison, failures, model = f"{own}.comparison", f"{own}.failures", f"{own}.model"
     figures = [f"{own}.{name}_figure" for name in EvaluationFigures._fields]
+    curves = f"{own}.learning_curves_figure"
+    plotted = [scores[0], calibration[0], comparison, failures, f"{own}.robustness"]
+    corpus_parts = [f"{corpus}.manifest", f"{corpus}.test_samples"]
+    told = [model, comparison, calibration[0], failures, f"{own}.explanations", curves, *figures]
     return Pipeline(
         [
-            Node(
-                compare,
-                [f"params:{corpus}.evaluation", *assessed],
-                [f"{own}.comparison", f"{own}.summary"],
-                name="compare",
-                namespace=namespace,
+            node(
+                compare, [f"params:{corpus}.evaluation", *assessed], [comparison, f"{own}.summary"]
             ),
-            Node(
-                plot_learning_curves,
-                [f"{own}.history", f"{own}.model"],
-                f"{own}.learning_curves_figure",
-                name="plot_learning_curves",
-                namespace=namespace,
-            ),
-            Node(
-                plot_evaluation,
-                [f"{own}.test_scores", f"{own}.calibration", *examined, f"{own}.robustness"],
-                figures,
-                name="plot_evaluation",
-                namespace=namespace,
-            ),
-            Node(
-                write_report,
-                [
-                    f"{corpus}.manifest",
-                    f"{corpus}.test_samples",
-                    f"{own}.model",
-                    f"{own}.comparison",
-                    f"{own}.calibration",
-                    f"{own}.failures",
-                    f"{own}.explanations",
-                    f"{own}.learning_curves_figure",
-                    *figures,
-                ],
-                f"{own}.report",
-                name="write_report",
-                namespace=namespace,
-            ),
+            node(plot_learning_curves, [f"{own}.history", model], curves),
+            node(plot_evaluation, plotted, figures),
+            node(write_report, [*corpus_parts, *told], f"{own}.report"),
         ]
     )

@@ -1,19 +1,12 @@
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
+
+from mmer.pipelines.binding import in_namespace
 
 from .nodes import bundle_model
 
 
 def create_pipeline(corpus: str, system: str) -> Pipeline:
     """Model, thresholds and test figures -> a version in the registry, alias `candidate`."""
-    own = f"{corpus}.{system}"
-    return Pipeline(
-        [
-            Node(
-                bundle_model,
-                [f"{own}.model", f"{own}.calibration", f"{own}.assessment"],
-                f"{own}.registered_model",
-                name="register",
-                namespace="registration",
-            )
-        ]
-    )
+    own, node = f"{corpus}.{system}", in_namespace("registration")
+    inputs = [f"{own}.model", f"{own}.calibration", f"{own}.assessment"]
+    return Pipeline([node(bundle_model, inputs, f"{own}.registered_model")])

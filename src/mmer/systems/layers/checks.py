@@ -21,9 +21,7 @@ def check_shapes(
 ) -> None:
     """Features (B, T, D), masks (B, T) and labels (B, L) fit each other and the network.
 
-    Raises:
-        InputError: A modality has more than its `longest` steps, if that is not None.
-        ValueError: Anything else, naming the modality.
+    More than a modality's `longest` steps are an InputError, anything else is a ValueError.
     """
     for name, tensors in (("features", batch.features), ("masks", batch.masks)):
         if set(tensors) != set(widths):
