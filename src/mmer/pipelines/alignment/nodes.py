@@ -15,22 +15,14 @@ from mmer.samples.table import SampleTable, Split
 
 
 def align_samples(manifest: Manifest, workspace: Path, split: Split) -> SampleTable:
-    """The samples of one split, aligned; reused if they have been made before.
-
-    Raises:
-        InputError: A file has changed since it was opened, or a sample in it is not right.
-    """
+    """The samples of one split, aligned; reused if they have been made before."""
     return aligned_table(manifest, split, workspace)
 
 
 def report_data(
     manifest: Manifest, train: SampleTable, valid: SampleTable, test: SampleTable
 ) -> tuple[DataReport, go.Figure]:
-    """What the three tables hold, beside the published counts.
-
-    Raises:
-        InputError: The tables do not belong together.
-    """
+    """What the three tables hold, beside the published counts."""
     tables: dict[Split, SampleTable] = {"train": train, "valid": valid, "test": test}
     report = data_report(tables, CORPORA[manifest.corpus])
     return report, corpus_overview(report)

@@ -65,11 +65,7 @@ def write_report(
     learning_curves: go.Figure,
     *figures: go.Figure,
 ) -> str:
-    """Everything of the first system on one page that opens from disk.
-
-    Raises:
-        InputError: Its parts belong to different models or tables.
-    """
+    """Everything of the first system on one page that opens from disk."""
     first = comparison.assessments[0].info
     fitted.check_gave(first)
     test.expect("test", first.fingerprint)

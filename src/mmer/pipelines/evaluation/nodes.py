@@ -25,11 +25,7 @@ def score_test(fitted: FittedSystem, test: SampleTable) -> Scores:
 def assess_system(
     scores: Scores, calibration: Calibration, settings: EvaluationSettings
 ) -> Assessment:
-    """All figures of one system, with intervals.
-
-    Raises:
-        InputError: The thresholds belong to another model or other tables.
-    """
+    """All figures of one system, with intervals."""
     return assess(scores, calibration, settings)
 
 
@@ -40,11 +36,7 @@ def examine_system(
     calibration: Calibration,
     settings: EvaluationSettings,
 ) -> tuple[Failures, Robustness, Explanations]:
-    """Where the system fails, how it does without modalities, and what it attends to.
-
-    Raises:
-        InputError: Scores, thresholds or samples belong to another model or other tables.
-    """
+    """Where the system fails, how it does without modalities, and what it attends to."""
     test.expect("test", scores.info.fingerprint)
     fitted.check_gave(scores.info)
     samples, scorer = pack(test), scorer_of(fitted)

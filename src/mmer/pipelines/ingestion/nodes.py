@@ -7,9 +7,5 @@ from mmer.corpora.ingestion import open_corpus
 
 
 def open_raw_files(raw: RawCorpus, settings: Ingestion, corpus: str) -> Manifest:
-    """Open the files and check them; what they are and which samples they hold is noted down.
-
-    Raises:
-        InputError: A file is missing or not what the corpus's official files are.
-    """
+    """Open the files and check them; what they are and which samples they hold is noted down."""
     return open_corpus(corpus, raw, settings)

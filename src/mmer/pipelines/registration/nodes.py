@@ -11,9 +11,5 @@ from mmer.systems.contract import FittedSystem
 def bundle_model(
     fitted: FittedSystem, calibration: Calibration, assessment: Assessment
 ) -> ServableModel:
-    """What the registry takes.
-
-    Raises:
-        InputError: Thresholds or figures belong to another model.
-    """
+    """What the registry takes."""
     return ServableModel(fitted, calibration, assessment)

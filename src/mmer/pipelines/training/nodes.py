@@ -13,11 +13,7 @@ from mmer.training.history import History
 def fit_system(
     train: SampleTable, valid: SampleTable, settings: Settings, system: str
 ) -> tuple[FittedSystem, History]:
-    """The fitted system, and how its training went.
-
-    Raises:
-        InputError: The tables do not belong together, or cannot be learned from.
-    """
+    """The fitted system, and how its training went."""
     train.expect("train")
     valid.expect("valid", train.info.fingerprint)
     return SYSTEMS[system].fit(pack(train), pack(valid), settings)
