@@ -70,3 +70,12 @@ def test_a_folder_is_a_place_to_work_in(tmp_path):
     assert folder.load() == tmp_path
     with pytest.raises(DatasetError, match="nothing is saved"):
         folder.save("anything")
+
+
+def test_a_table_cut_off_does_not_exist(dataset, toy_table: Tables, tmp_path):
+    dataset.save(toy_table(50))
+    path = tmp_path / "deep" / "train.arrow"
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert not dataset.exists()
