@@ -9,7 +9,7 @@ train: .venv/installed  ## train, calibrate, compare and register the default sy
 	$(BIN)/python -m kedro run --pipelines=__default__
 
 test: lint  ## the whole suite without what is marked slow
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 test-all: lint .venv/installed-dask  ## with the slow tests
 	$(BIN)/python -m pytest -m "not gpu"
