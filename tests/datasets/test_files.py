@@ -29,7 +29,8 @@ from mmer.systems.constant.system import LabelPrior
 from mmer.training.history import Epoch, History
 
 HISTORY = History(
-    epochs=(Epoch(epoch=1, losses={"total": 0.5}, selection=0.1, seconds=1.0),), kept=1
+    epochs=(Epoch(epoch=1, losses={"total": 0.5}, validation={}, selection=0.1, seconds=1.0),),
+    kept=1,
 )
 FRAME = pd.DataFrame({"system": ["Toy", "Über"], "micro_f1": [0.5, None]})
 FIGURE = go.Figure(go.Bar(x=["happy"], y=[3]), layout={"title": {"text": "Labels"}})

@@ -68,14 +68,18 @@ def make_samples(count: int, seed: int, split: str, synthetic: bool) -> Samples:
 
 
 def make_requests(count: int, seed: int = 0) -> pd.DataFrame:
-    """Sequences of 1 to 9 steps; the first row has one modality alone, the second has no pulse."""
+    """Sequences of 1 to 9 steps; the first row has speech alone, the second has no pulse.
+
+    In longer tables these two come again every twelve rows.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(count):
         length = int(rng.integers(1, 10))
         rows.append({m: rng.normal(size=(length, width)).tolist() for m, width in WIDTHS.items()})
-    rows[0].update(face=None, pulse=[])
-    rows[1].update(pulse=None)
+    for at in range(0, count - 1, 12):
+        rows[at].update(face=None, pulse=[])
+        rows[at + 1].update(pulse=None)
     return pd.DataFrame(rows, index=[f"row{i}" for i in range(count)])
 
 
@@ -189,6 +193,18 @@ def test_a_request_that_does_not_fit_is_refused_by_row_and_modality(loaded, chan
     change(table)
     with pytest.raises(InputError, match=message):
         loaded.predict(table)
+
+
+def test_a_modality_that_training_never_lacked_must_be_there(loaded, tmp_path):
+    table = make_requests(4)
+    table.at["row2", "face"] = None  # training samples lacked it
+    assert len(loaded.predict(table)) == 4
+    _with(None)(table)
+    with pytest.raises(InputError, match=r"row 2 \[speech\].*modality_dropout"):
+        loaded.predict(table)
+    servable.save(make_servable(system=SYSTEMS["label_prior"]), tmp_path / "model")
+    table.at["row2", "pulse"] = [[0.0] * 5]
+    assert len(mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(table)) == 4
 
 
 def test_no_rows_give_no_rows(loaded):

@@ -25,6 +25,7 @@ HISTORY = History(
         Epoch(
             epoch=i + 1,
             losses={"contrast": contrast, "total": total, "idle": 0.0},
+            validation={"micro_f1": value},
             selection=value,
             seconds=3.0,
         )

@@ -57,7 +57,9 @@ def test_what_was_fitted_says_what_it_is(samples, fitting):
 
 def test_the_kept_epoch_scores_as_it_did_in_training(samples, fitting):
     system, settings = fitting
-    training = settings.training.model_copy(update={"selection_threshold": 0.5})
+    training = settings.training.model_copy(
+        update={"selection": "micro_f1", "selection_threshold": 0.5}
+    )
     fitted, history = system.fit(*samples, settings.model_copy(update={"training": training}))
     scores = scored(fitted, system.scorer(fitted, CPU), samples[1])
     present = scores.scores > 0.5

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sklearn.metrics import average_precision_score, log_loss
 from torch import Tensor, nn
 
 from mmer.errors import InputError
 from mmer.metrics.counts import micro_f1
 from mmer.metrics.decisions import decide
 from mmer.samples.batches import Batch, pack
-from mmer.training.loop import input_statistics, train
+from mmer.training.loop import drop_modalities, input_statistics, train
 from mmer.training.network import Losses, Network
-from mmer.training.scoring import best_micro_f1, score_samples
+from mmer.training.scoring import best_micro_f1, mean_average_precision, score_samples
 from mmer.training.settings import OptimiserSettings, TrainingSettings
 
 
@@ -74,15 +75,69 @@ def test_what_others_draw_at_random_is_left_alone(packed, building_pooled):
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("threshold", [None, 0.5])
-def test_the_best_epoch_is_kept(packed, building, threshold):
-    settings = quick(epochs=6, learning_rate=5e-3, selection_threshold=threshold)
+@pytest.mark.parametrize(
+    ("chosen", "criterion"),
+    [
+        ({"selection": "mean_average_precision"}, "mean average precision"),
+        ({"selection": "micro_f1"}, "the best shared threshold"),
+        ({"selection": "micro_f1", "selection_threshold": 0.5}, "threshold 0.5"),
+    ],
+)
+def test_the_best_epoch_is_kept(packed, building, chosen, criterion):
+    settings = quick(epochs=6, learning_rate=5e-3, **chosen)
     network, history = train(building(packed[0]), *packed, settings)
     figures = [epoch.selection for epoch in history.epochs]
     assert figures[history.kept - 1] == max(figures) > min(figures)
-    scores = score_samples(network, packed[1])
-    assert best_micro_f1(scores, packed[1].truth, threshold) == max(figures)
-    assert ("0.5" in history.criterion) == (threshold is not None)
+    assert figures == [epoch.validation[settings.selection] for epoch in history.epochs]
+    scores, truth = score_samples(network, packed[1]), packed[1].truth
+    found = {
+        "mean_average_precision": mean_average_precision(scores, truth),
+        "micro_f1": best_micro_f1(scores, truth, settings.selection_threshold),
+    }
+    assert found[settings.selection] == max(figures)
+    assert criterion in history.criterion
+
+
+def test_mean_average_precision_needs_no_threshold_and_no_label_that_nobody_has():
+    rng = np.random.default_rng(0)
+    scores, truth = rng.random((40, 3)), rng.integers(0, 2, (40, 3))
+    truth[:, 1] = 0
+    expected = np.mean([average_precision_score(truth[:, k], scores[:, k]) for k in (0, 2)])
+    assert mean_average_precision(scores, truth) == pytest.approx(expected)
+    assert mean_average_precision(scores**3, truth) == mean_average_precision(scores, truth)
+    assert mean_average_precision(scores, truth * 0) == 0
+
+
+def test_dropped_modalities_leave_every_sample_one_that_it_has(packed):
+    batch = packed[0].gather(np.arange(60))
+    alone = {"text": np.arange(60) < 20, "visual": np.arange(60) >= 20}
+    batch = batch.hide({m: torch.from_numpy(shown) for m, shown in alone.items()})
+    there = torch.stack([mask.any(dim=1) for mask in batch.masks.values()])
+    shares = []
+    for seed in range(50):
+        dropped = drop_modalities(batch, 0.4, np.random.default_rng(seed))
+        kept = torch.stack([mask.any(dim=1) for mask in dropped.masks.values()])
+        assert not (kept & ~there).any()
+        assert torch.equal(kept.any(dim=0), there.any(dim=0))
+        for m, mask in dropped.masks.items():
+            assert not dropped.features[m][~mask].any()
+        shares.append((there & ~kept).sum() / there.sum())
+    # Of two that are there both would go with 0.16; one of them stays then.
+    assert np.mean(shares) == pytest.approx(0.4 - 0.4**2 / 2, abs=0.02)
+    again = [drop_modalities(batch, 0.4, np.random.default_rng(1)) for _ in "ab"]
+    assert all(torch.equal(again[0].masks[m], again[1].masks[m]) for m in batch.masks)
+
+
+def test_a_network_learns_to_do_without_a_modality(toy_table, building_pooled):
+    samples = pack(toy_table(400))
+    hidden = {"text": np.zeros(len(samples), bool)}
+
+    def loss(rate: float) -> float:
+        settings = quick(epochs=15, learning_rate=1e-2, modality_dropout=rate)
+        network = train(building_pooled(samples, dropout=0.0), samples, samples, settings).network
+        return log_loss(samples.truth[:, 0], score_samples(network, samples, hidden)[:, 0])
+
+    assert loss(0.3) < loss(0.0) - 0.05
 
 
 def test_the_best_shared_threshold_is_never_worse_than_a_fixed_one():
@@ -187,7 +242,11 @@ class Constant(Witness):
 
 def test_published_validation_leaves_out_others_in_each_epoch(packed):
     published = quick(
-        epochs=8, drop_last_validation_batch=True, selection_threshold=0.5, batch_size=16
+        epochs=8,
+        drop_last_validation_batch=True,
+        selection="micro_f1",
+        selection_threshold=0.5,
+        batch_size=16,
     )
     whole = {e.selection for e in train(Constant, *packed, quick(epochs=8)).history.epochs}
     history = train(Constant, *packed, published).history
@@ -221,14 +280,23 @@ def test_every_epoch_is_a_record_with_its_numbers(packed, building_carat, caplog
     for record, epoch in zip(records, history.epochs, strict=True):
         assert record.metrics == {
             **{f"train/{name}": value for name, value in epoch.losses.items()},
-            "valid/micro_f1": epoch.selection,
+            "valid/mean_average_precision": epoch.selection,
+            "valid/micro_f1": epoch.validation["micro_f1"],
             "epoch_seconds": epoch.seconds,
         }
         assert {"train/total", "train/contrast"} <= record.metrics.keys()
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch_size": 0}, {"seed": -1}, {"selection_threshold": 1.0}]
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"seed": -1},
+        {"modality_dropout": 1.0},
+        {"selection_threshold": 1.0},
+        {"selection_threshold": 0.5},  # and nothing that it is the threshold of
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):

@@ -24,6 +24,11 @@ from mmer.samples.table import TableInfo
 from mmer.systems import SYSTEMS
 from mmer.systems.storage import load_fitted
 
+_NOT_WITHOUT = (
+    "This model has not learned to do without: it would be worse than no model. Train it with "
+    "`training.modality_dropout`, or on samples that lack the modality."
+)
+
 
 class EmotionModel(PythonModel):
     """Scores per label, and the labels whose score passes the threshold made for this model."""
@@ -48,6 +53,7 @@ class EmotionModel(PythonModel):
             synthetic=info.synthetic,
             fingerprint=info.fingerprint,
         )
+        self._may_lack = info.may_lack
         self._scorer = SYSTEMS[info.system].scorer(fitted, torch.device("cpu"))
 
     def predict(
@@ -83,6 +89,9 @@ class EmotionModel(PythonModel):
         for row, sequences in enumerate(zip(*features.values(), strict=True)):
             if not any(map(len, sequences)):
                 raise InputError(f"row {row}", "", f"at least one of {', '.join(widths)}", "none")
+            for modality, steps in zip(widths, sequences, strict=True):
+                if len(steps) == 0 and modality not in self._may_lack:
+                    raise InputError(f"row {row}", modality, "steps of it", "none", _NOT_WITHOUT)
         return samples_of(self._info, features, tuple(map(str, table.index)))
 
 

@@ -25,6 +25,8 @@ from mmer.samples.table import Features, Origin, TableInfo
 from mmer.schema import Record, Settings
 from mmer.training.history import History
 
+_ENOUGH_ABSENCES = 0.05
+
 Attention = dict[str, np.ndarray]
 """Modality -> (T, L): how much each label looks at each step of one sample; columns sum to 1."""
 
@@ -43,6 +45,8 @@ class SystemInfo(Record):
         fingerprint: Of the sample tables that it was fitted on.
         fixed_threshold: If there is nothing to calibrate, the threshold that is part of the system.
         kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
+        may_lack: Modalities that it has learned to do without; others must be there when it is
+            used.
     """
 
     system: str
@@ -55,6 +59,7 @@ class SystemInfo(Record):
     fingerprint: str
     fixed_threshold: float | None = None
     kept_epoch: int | None = None
+    may_lack: tuple[str, ...] = ()
 
     @property
     def widths(self) -> dict[str, int]:
@@ -151,6 +156,7 @@ class System(ABC):
 
     def info(self, train: Samples, settings: Settings, **more: Any) -> SystemInfo:
         """What is common to all that this system learns from these samples."""
+        more.setdefault("may_lack", often_absent(train))
         return SystemInfo(
             system=self.name,
             title=self.title,
@@ -162,6 +168,12 @@ class System(ABC):
             fingerprint=train.info.fingerprint,
             **more,
         )
+
+
+def often_absent(samples: Samples) -> tuple[str, ...]:
+    """Modalities that enough of the samples lack for a system to have learned to do without."""
+    lacking = {m: (lengths == 0).mean() for m, lengths in samples.host_lengths.items()}
+    return tuple(m for m, share in lacking.items() if share >= _ENOUGH_ABSENCES)
 
 
 def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmer.errors import InputError
 from mmer.samples.batches import Present, Samples
-from mmer.systems.contract import Attention, Fit, FittedSystem, System
+from mmer.systems.contract import Attention, Fit, FittedSystem, System, often_absent
 from mmer.training.loop import train as train_network
 from mmer.training.network import Network
 from mmer.training.scoring import score_samples
@@ -32,7 +32,9 @@ class NetworkSystem(System):
             return self.network(settings.network, train.info.widths, len(train.info.labels))
 
         trained = train_network(build, train, valid, settings.training)
-        info = self.info(train, settings, kept_epoch=trained.history.kept)
+        dropped = settings.training.modality_dropout > 0
+        may_lack = train.modalities if dropped else often_absent(train)
+        info = self.info(train, settings, kept_epoch=trained.history.kept, may_lack=may_lack)
         state = trained.network.state_dict()
         arrays = {name: x.to("cpu", copy=True).contiguous() for name, x in state.items()}
         return Fit(FittedSystem(info, arrays), trained.history)

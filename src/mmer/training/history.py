@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from mmer.schema import Record
+
+Selection = Literal["mean_average_precision", "micro_f1"]
+"""A figure on the validation split by which an epoch can be kept."""
 
 
 class Epoch(Record):
@@ -11,12 +16,14 @@ class Epoch(Record):
     Attributes:
         epoch: Counted from 1.
         losses: Name of each term -> its mean over the steps; "total" among them.
-        selection: The figure on validation by which an epoch is kept: larger is better.
+        validation: Figures on the validation split: larger is better.
+        selection: The one of them by which an epoch is kept.
         seconds: Wall time.
     """
 
     epoch: int
     losses: dict[str, float]
+    validation: dict[Selection, float]
     selection: float
     seconds: float
 
@@ -24,7 +31,8 @@ class Epoch(Record):
     def metrics(self) -> dict[str, float]:
         """Its numbers, by the names under which they are tracked."""
         losses = {f"train/{term}": value for term, value in self.losses.items()}
-        return {**losses, "valid/micro_f1": self.selection, "epoch_seconds": self.seconds}
+        valid = {f"valid/{name}": value for name, value in self.validation.items()}
+        return {**losses, **valid, "epoch_seconds": self.seconds}
 
 
 class History(Record):

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from mmer.errors import InputError
 from mmer.samples.batches import Batch, Samples, length_aware_batches
-from mmer.training.history import Epoch, History
+from mmer.training.history import Epoch, History, Selection
 from mmer.training.network import Losses, Network
 from mmer.training.progress import EpochProgress
-from mmer.training.scoring import best_micro_f1, score_samples
+from mmer.training.scoring import best_micro_f1, mean_average_precision, score_samples
 from mmer.training.settings import TrainingSettings
 from mmer.training.state import TrainingState
 
@@ -91,6 +91,10 @@ def finish_epoch(
     state.network.train()
     for index in batches[state.step :]:
         batch = train_samples.gather(index).to(state.device)
+        if settings.modality_dropout:
+            # Of the step alone, so that a run that goes on from here hides the same.
+            of_step = np.random.default_rng((settings.seed, number, state.step))
+            batch = drop_modalities(batch, settings.modality_dropout, of_step)
         state.end_step(take_step(state, batch, bfloat16))
         progress.step()
     losses = {name: float(value) / len(batches) for name, value in state.sums.items()}
@@ -98,9 +102,14 @@ def finish_epoch(
         raise InputError(
             "training", f"epoch {number}", "finite losses", losses, "Lower the learning rate."
         )
-    selection = _validate(state.network, valid_samples, settings, rng)
-    seconds = time.perf_counter() - begin
-    epoch = Epoch(epoch=number, losses=losses, selection=selection, seconds=seconds)
+    figures = _validate(state.network, valid_samples, settings, rng)
+    epoch = Epoch(
+        epoch=number,
+        losses=losses,
+        validation=figures,
+        selection=figures[settings.selection],
+        seconds=time.perf_counter() - begin,
+    )
     state.end_epoch(epoch)
     progress.epoch(epoch)
 
@@ -116,6 +125,17 @@ def take_step(state: TrainingState, batch: Batch, bfloat16: bool) -> Losses:
     with torch.no_grad():
         state.network.after_step(losses.carry)
     return losses
+
+
+def drop_modalities(batch: Batch, rate: float, rng: np.random.Generator) -> Batch:
+    """The batch with each modality of each sample hidden at `rate`, but never all that it has."""
+    device = batch.labels.device
+    there = torch.stack([mask.any(dim=1) for mask in batch.masks.values()])  # (M, B)
+    draws = torch.from_numpy(rng.random(there.shape)).to(device)
+    kept = there & (draws >= rate)
+    last = draws.masked_fill(~there, -1).argmax(dim=0)  # of what it has, that nearest to staying
+    kept[last, torch.arange(there.shape[1], device=device)] = True
+    return batch.hide(dict(zip(batch.masks, kept, strict=True)))
 
 
 @contextmanager
@@ -166,18 +186,23 @@ def _batches(
 
 def _validate(
     network: Network, samples: Samples, settings: TrainingSettings, rng: np.random.Generator
-) -> float:
-    """The figure by which epochs are kept."""
+) -> dict[Selection, float]:
+    """The figures by which epochs can be kept."""
     scores, truth = score_samples(network, samples), samples.truth
     if settings.drop_last_validation_batch:
         whole = len(truth) // settings.batch_size * settings.batch_size
         shown = rng.permutation(len(truth))[:whole]
         scores, truth = scores[shown], truth[shown]
-    return best_micro_f1(scores, truth, settings.selection_threshold)
+    return {
+        "mean_average_precision": mean_average_precision(scores, truth),
+        "micro_f1": best_micro_f1(scores, truth, settings.selection_threshold),
+    }
 
 
 def _criterion(settings: TrainingSettings) -> str:
+    left_out = ", the last batch left out" if settings.drop_last_validation_batch else ""
+    if settings.selection == "mean_average_precision":
+        return f"validation mean average precision{left_out}"
     at = settings.selection_threshold
     threshold = "the best shared threshold" if at is None else f"threshold {at:g}"
-    left_out = ", the last batch left out" if settings.drop_last_validation_batch else ""
     return f"validation micro-F1 at {threshold}{left_out}"

@@ -1,9 +1,10 @@
-"""Scores of a network on samples, and the figure by which a training keeps an epoch."""
+"""Scores of a network on samples, and the figures by which a training can keep an epoch."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from sklearn.metrics import average_precision_score
 
 from mmer.calibration.targets import Target
 from mmer.calibration.thresholds import shared_threshold
@@ -36,3 +37,11 @@ def best_micro_f1(scores: np.ndarray, truth: np.ndarray, threshold: float | None
     if threshold is None:
         threshold = shared_threshold(scores, truth, Target("micro_f1"))
     return micro_f1(decide(scores, threshold), truth)
+
+
+def mean_average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Mean of average precision over the labels that some of the samples have; 0 without any."""
+    occur = truth.any(axis=0)
+    if not occur.any():
+        return 0.0
+    return float(average_precision_score(truth[:, occur], scores[:, occur], average="macro"))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from mmer.errors import InputError
 from mmer.schema import Settings
+from mmer.training.history import Selection
 
 # Up to here beta^count vanishes at the step count that stands for "endless" (`BertAdam`).
 Beta = Annotated[float, Field(ge=0, le=0.99999)]
@@ -48,8 +56,13 @@ class TrainingSettings(Settings):
         precision: "auto" is bfloat16 autocast on CUDA and float32 elsewhere.
         compile: Run the losses through `torch.compile`.
         standardise: Tell the network each feature's mean and deviation over the training steps.
-        selection_threshold: The epoch kept is the one with the best validation micro-F1 at this
-            threshold, or at the best shared threshold if None.
+        modality_dropout: Probability that a training step hides a modality of a sample; every
+            sample keeps one that it has. A network that is to be used where modalities are absent
+            must have been trained without them.
+        selection: The epoch kept is the one with the best validation figure: the mean over the
+            labels of average precision, which needs no threshold and so leaves thresholds to be
+            chosen afterwards, or micro-F1.
+        selection_threshold: Of micro-F1; the best shared threshold of each epoch if None.
         batching: "length_aware" puts samples of like length together, so that little is padded;
             "shuffled" does not look at lengths, as the published programs do.
         drop_last_validation_batch: Validation skips what does not fill a batch, another part of the
@@ -64,9 +77,17 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     standardise: bool = True
+    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+    selection: Selection = "mean_average_precision"
     selection_threshold: float | None = Field(default=None, ge=0, lt=1)
     batching: Literal["length_aware", "shuffled"] = "length_aware"
     drop_last_validation_batch: bool = False
+
+    @model_validator(mode="after")
+    def _threshold_is_of_micro_f1(self) -> Self:
+        if self.selection_threshold is not None and self.selection != "micro_f1":
+            raise ValueError("selection_threshold is for selection: micro_f1")
+        return self
 
     @property
     def torch_device(self) -> torch.device:

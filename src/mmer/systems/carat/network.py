@@ -146,7 +146,7 @@ class Carat(Network):
         aggregated = self.aggregation(found.beta.transpose(0, 1))  # (B, M, L)
         shuffled, shuffled_labels = apply_shuffle(shuffle, found.beta, labels)
         terms = {
-            "bce_label_specific": binary_cross_entropy(self.heads(target), labels),
+            "bce_label_specific": binary_cross_entropy(self.heads(target, present), labels),
             "bce_alpha": binary_cross_entropy(self.heads(found.alpha), labels),
             "bce_beta": binary_cross_entropy(self.heads(found.beta), labels),
             "bce_aggregation": binary_cross_entropy(aggregated, labels[:, None]),

@@ -9,7 +9,7 @@ import torch
 
 from mmer.samples.batches import Present, Samples
 from mmer.schema import Settings
-from mmer.systems.contract import Attention, Fit, FittedSystem, Scorer, System
+from mmer.systems.contract import Attention, Fit, FittedSystem, Scorer, System, SystemInfo
 from mmer.training.history import History
 
 
@@ -32,6 +32,13 @@ class ConstantScorer:
         return []
 
 
+def _info(
+    system: System, train: Samples, settings: ConstantSettings, threshold: float
+) -> SystemInfo:
+    """A system that looks at no modality may lack them all."""
+    return system.info(train, settings, fixed_threshold=threshold, may_lack=train.modalities)
+
+
 class AllPositive(System):
     """Predicts every label for every sample."""
 
@@ -42,7 +49,7 @@ class AllPositive(System):
 
     def fit(self, train: Samples, valid: Samples, settings: ConstantSettings) -> Fit:
         """There is nothing to learn: every score is 1, the threshold 0."""
-        return Fit(FittedSystem(self.info(train, settings, fixed_threshold=0.0), {}), History())
+        return Fit(FittedSystem(_info(self, train, settings, 0.0), {}), History())
 
     def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
         return ConstantScorer(np.ones(len(fitted.info.labels)))
@@ -59,7 +66,7 @@ class LabelPrior(System):
     def fit(self, train: Samples, valid: Samples, settings: ConstantSettings) -> Fit:
         """Learn the share of training samples that have each label; the threshold is 0.5."""
         prevalence = torch.from_numpy(train.truth.mean(axis=0))
-        info = self.info(train, settings, fixed_threshold=0.5)
+        info = _info(self, train, settings, 0.5)
         return Fit(FittedSystem(info, {"prevalence": prevalence}), History())
 
     def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from mmer.systems.layers.stacked import uniform
@@ -20,9 +21,16 @@ class MaxPooledHeads(nn.Module):
         self.stacked = modalities
         self.weight = nn.Parameter(uniform(1 / math.sqrt(hidden), modalities, num_labels, hidden))
 
-    def forward(self, x_MBLd: Tensor) -> Tensor:
-        """(M, B, L, d) -> logits (B, L)."""
-        return (x_MBLd * self.weight[:, None]).sum(dim=-1).amax(dim=0)
+    def forward(self, x_MBLd: Tensor, present_MB: Tensor | None = None) -> Tensor:
+        """(M, B, L, d) -> logits (B, L), over the modalities that are present; over all if none is.
+
+        What stands for an absent modality must not win: its logit of 0 says "as likely as not".
+        """
+        logits_MBL = (x_MBLd * self.weight[:, None]).sum(dim=-1)
+        if present_MB is not None:
+            left_out_MB = ~present_MB & present_MB.any(dim=0)
+            logits_MBL = logits_MBL.masked_fill(left_out_MB[..., None], -torch.inf)
+        return logits_MBL.amax(dim=0)
 
 
 class Aggregation(nn.Module):
