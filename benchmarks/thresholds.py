@@ -7,6 +7,7 @@ the simulations take; 0 leaves them out.
 from __future__ import annotations
 
 import argparse
+from itertools import product
 
 import numpy as np
 from measure import peak_memory_mb, show, spread, timed
@@ -15,7 +16,6 @@ from workload import LABELS, RATES, TEST_SAMPLES, scores_info
 
 from mmer.calibration.calibration import calibrate
 from mmer.calibration.conformal import conformal_threshold, coverage
-from mmer.calibration.folds import group_folds
 from mmer.calibration.selection import select_thresholds
 from mmer.calibration.settings import CalibrationSettings
 from mmer.calibration.targets import Target
@@ -96,8 +96,7 @@ def automatic_against_fixed(draws: int) -> list[dict[str, object]]:
         for seed in range(draws):
             rng = np.random.default_rng(seed)
             scores, truth, videos = draw(rng, 1000, bias)
-            folds = group_folds(videos, settings.folds)
-            selection = select_thresholds(scores, truth, videos, folds, settings)
+            selection = select_thresholds(scores, truth, videos, settings)
             scores, truth, _ = draw(rng, 2000, bias)
             automatic, fixed = (
                 micro_f1(decide(scores, thresholds), truth)
@@ -122,22 +121,23 @@ def conformal_risk(draws: int) -> list[dict[str, object]]:
     """Risk on 200 test videos of a threshold made from 100 calibration videos."""
     calibration = 100 * SAMPLES_PER_VIDEO
     rows = []
-    for alpha in (0.05, 0.1, 0.2):
+    for alpha, unit in product((0.05, 0.1, 0.2), ("samples", "labels")):
         risks, sizes = [], []
         for seed in range(draws):
             scores, truth, videos = draw(np.random.default_rng(seed), 3 * calibration)
             groups = tuple(map(str, videos))
             threshold = conformal_threshold(
-                scores[:calibration], truth[:calibration], groups[:calibration], alpha
+                scores[:calibration], truth[:calibration], groups[:calibration], alpha, unit
             )
             found = coverage(
                 scores[calibration:], truth[calibration:], groups[calibration:], threshold
             )
-            risks.append(found.false_negative_rate)
+            risks.append(found.loss)
             sizes.append(found.mean_set_size)
         rows.append(
             {
                 "alpha": alpha,
+                "unit": unit,
                 "draws": draws,
                 "mean_risk": float(np.mean(risks)),
                 "standard_error": float(np.std(risks) / np.sqrt(draws)),

@@ -12,15 +12,16 @@ def logistic(values):
 
 @pytest.fixture
 def drawn():
-    """Log-odds, the truth drawn from them, and five folds."""
+    """Log-odds, the truth drawn from them, groups, and five folds of these."""
     rng = np.random.default_rng(0)
     odds = 1.5 * rng.normal(size=4000)
-    return odds, (rng.random(4000) < logistic(odds)).astype(np.uint8), np.arange(4000) % 5
+    truth = (rng.random(4000) < logistic(odds)).astype(np.uint8)
+    return odds, truth, np.arange(4000) // 4, np.arange(4000) // 4 % 5
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_temperature_is_recovered(drawn, temperature):
-    odds, truth, _ = drawn
+    odds, truth, *_ = drawn
     calibrator = fit_calibrator("temperature", logistic(odds * temperature), truth)
     assert calibrator.temperature == pytest.approx(temperature, rel=0.1)
     np.testing.assert_allclose(
@@ -37,7 +38,7 @@ def test_temperature_of_separable_scores_stays_finite():
 
 
 def test_isotonic_equals_scikit_learn(drawn):
-    odds, truth, _ = drawn
+    odds, truth, *_ = drawn
     scores = logistic(odds)
     calibrator = fit_calibrator("isotonic", scores, truth)
     reference = IsotonicRegression(out_of_bounds="clip").fit(scores, truth)
@@ -51,12 +52,13 @@ def test_isotonic_equals_scikit_learn(drawn):
     ("distort", "method"),
     [
         (lambda odds: logistic(3 * odds), "temperature"),
-        (lambda odds: logistic(odds) ** 4, "isotonic"),
+        (lambda odds: logistic(0.5 * odds - 2), "platt"),
+        (lambda odds: 0.5 + np.where(odds > 0, 0.45, 0.2) * np.tanh(odds), "isotonic"),
     ],
 )
 def test_the_method_that_undoes_the_distortion_is_chosen(drawn, distort, method):
-    odds, truth, folds = drawn
-    label = calibrate_label(distort(odds), truth, folds, minimum=20)
+    odds, truth, groups, folds = drawn
+    label = calibrate_label(distort(odds), truth, groups, folds, minimum=20)
     assert label.calibrator.method == method
     assert label.log_losses[method] == min(label.log_losses.values())
     before, after = label.before, label.after
@@ -65,9 +67,9 @@ def test_the_method_that_undoes_the_distortion_is_chosen(drawn, distort, method)
 
 
 def test_log_loss_is_of_samples_not_fitted_on(drawn):
-    odds, truth, folds = drawn
+    odds, truth, groups, folds = drawn
     scores = logistic(2 * odds[:300])
-    label = calibrate_label(scores, truth[:300], folds[:300], minimum=5)
+    label = calibrate_label(scores, truth[:300], groups[:300], folds[:300], minimum=5)
     held_out = np.empty(300)
     for fold in range(5):
         out = folds[:300] == fold
@@ -77,10 +79,38 @@ def test_log_loss_is_of_samples_not_fitted_on(drawn):
 
 
 def test_calibrated_scores_are_left_alone(drawn):
-    odds, truth, folds = drawn
-    label = calibrate_label(logistic(odds[:60]), truth[:60], folds[:60], minimum=5)
+    odds, truth, groups, folds = drawn
+    label = calibrate_label(logistic(odds[:60]), truth[:60], groups[:60], folds[:60], minimum=5)
     assert label.calibrator.method == "identity"
     assert label.before == label.after
+
+
+def test_a_calibrator_is_taken_for_a_gain_beyond_chance_only(drawn):
+    """Scores that are probabilities already, in groups that are alike: few may be changed."""
+    taken = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        odds = rng.normal(size=300) + np.repeat(rng.normal(size=30), 10)
+        truth = (rng.random(300) < logistic(odds)).astype(np.uint8)
+        groups = np.arange(300) // 10
+        label = calibrate_label(logistic(odds), truth, groups, groups % 5, minimum=5)
+        chosen = label.calibrator.method
+        if chosen != "identity":
+            gain = label.log_losses["identity"] - label.log_losses[chosen]
+            assert gain > 1.645 * label.standard_errors[chosen]
+            taken += 1
+    assert taken <= 6
+
+
+def test_platt_scaling_is_recovered_and_never_falls(drawn):
+    odds, truth, *_ = drawn
+    found = fit_calibrator("platt", logistic(0.5 * odds - 2), truth)
+    assert 1 / found.temperature == pytest.approx(2, rel=0.1)
+    assert found.shift == pytest.approx(4, rel=0.1)
+    against = fit_calibrator("platt", logistic(-odds), truth)
+    assert (np.diff(against(np.linspace(0, 1, 101))) >= 0).all()
+    separable = fit_calibrator("platt", np.array([0.2, 0.3, 0.8, 0.9]), np.array([0, 0, 1, 1]))
+    assert np.isfinite(separable(np.array([0.0, 0.5, 1.0]))).all()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +118,7 @@ def test_calibrated_scores_are_left_alone(drawn):
 )
 def test_a_label_with_too_few_on_one_side_is_left_alone_and_said(truth):
     scores = np.linspace(0.01, 0.99, 50)
-    label = calibrate_label(scores, truth, np.arange(50) % 5, minimum=2)
+    label = calibrate_label(scores, truth, np.arange(50), np.arange(50) % 5, minimum=2)
     assert label.calibrator.method == "identity"
     assert list(label.log_losses) == ["identity"]
     assert f"{truth.sum()} of 50" in label.note

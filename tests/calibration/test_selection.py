@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from mmer.calibration.folds import group_folds
-from mmer.calibration.selection import Candidate, _choose, _reason, select_thresholds
+from mmer.calibration.selection import select_thresholds
 from mmer.calibration.settings import CalibrationSettings
 from mmer.calibration.targets import Target
 from mmer.calibration.thresholds import label_thresholds, shared_threshold
@@ -12,50 +12,42 @@ BIAS_BY_LABEL = np.array([1.5, -1.5, 1.2, -1.0, 1.0, -1.0])
 
 
 def select(scores, truth, groups, **settings):
-    folds = group_folds(groups, 5)
-    return select_thresholds(scores, truth, groups, folds, CalibrationSettings(**settings))
+    return select_thresholds(scores, truth, groups, CalibrationSettings(**settings))
 
 
-def candidate(method, value, gain, error, prior=None):
-    return Candidate(
-        method=method, prior_positives=prior, value=value, gain=gain, standard_error=error
-    )
+def held_out(scores, truth, groups, division, search):
+    """Decisions of each sample by what `search` finds on the other folds."""
+    folds, present = group_folds(groups, 5, division), np.zeros_like(truth)
+    for fold in range(5):
+        out = folds == fold
+        present[out] = scores[out] > search(scores[~out], truth[~out], Target())
+    return present
 
 
 def by_name(selection, name):
     return next(c for c in selection.candidates if c.name == name)
 
 
-def test_values_are_those_of_a_loop_over_folds(draw):
+def test_values_are_means_over_divisions_of_a_loop_over_folds(draw):
     scores, truth, groups = draw(1)
-    folds = group_folds(groups, 5)
-    own, shared = np.zeros_like(truth), np.zeros_like(truth)
-    for fold in range(5):
-        out = folds == fold
-        fitted = scores[~out], truth[~out], Target()
-        own[out] = scores[out] > label_thresholds(*fitted)
-        shared[out] = scores[out] > shared_threshold(*fitted)
     selection = select(scores, truth, groups, minimum_positives=1)
-    expected = {
-        "fixed": scores > 0.25,
-        "shared": shared,
-        "per_label, shrunk by 0 positives": own,
+    ways = {
+        "fixed": lambda *_: 0.25,
+        "shared": shared_threshold,
+        "per_label, shrunk by 0 positives": label_thresholds,
     }
-    for name, present in expected.items():
-        f1 = f1_score(truth, present, average="micro")
+    for name, search in ways.items():
+        presents = [held_out(scores, truth, groups, d, search) for d in range(5)]
+        f1 = np.mean([f1_score(truth, present, average="micro") for present in presents])
         assert by_name(selection, name).value == pytest.approx(f1)
+        gap = f1 - selection.chosen.value
+        assert by_name(selection, name).difference == pytest.approx(gap)
 
 
 def test_standard_error_is_that_of_the_bootstrap_over_groups(draw):
     scores, truth, groups = draw(2, bias=0.8)
-    selection = select(scores, truth, groups, fixed=0.1)
-    assert by_name(selection, "fixed").standard_error == 0
-    shared = by_name(selection, "shared")
-    folds = group_folds(groups, 5)
-    present = np.zeros_like(truth)
-    for fold in range(5):
-        out = folds == fold
-        present[out] = scores[out] > shared_threshold(scores[~out], truth[~out], Target())
+    selection = select(scores, truth, groups, fixed=0.1, method="shared")
+    assert selection.chosen.standard_error == selection.chosen.difference == 0
     draws = np.random.default_rng(0).multinomial(100, np.full(100, 0.01), 2000)  # (R, G)
 
     def f1(decided):
@@ -64,8 +56,9 @@ def test_standard_error_is_that_of_the_bootstrap_over_groups(draw):
 
         return 2 * total(decided & truth) / (total(decided) + total(truth))
 
-    gains = f1(present) - f1((scores > 0.1).astype(np.uint8))
-    assert shared.standard_error == pytest.approx(np.std(gains), rel=0.1)
+    shared = [f1(held_out(scores, truth, groups, d, shared_threshold)) for d in range(5)]
+    gaps = f1((scores > 0.1).astype(np.uint8)) - np.mean(shared, axis=0)
+    assert by_name(selection, "fixed").standard_error == pytest.approx(np.std(gaps), rel=0.1)
 
 
 def test_fixed_is_kept_where_it_is_as_good(draw):
@@ -82,7 +75,8 @@ def test_shared_is_chosen_where_all_labels_are_shifted_alike(draw):
     selection = select(scores, truth, groups)
     assert selection.chosen.method == "shared"
     np.testing.assert_array_equal(selection.thresholds, shared_threshold(scores, truth, Target()))
-    assert "gains" in selection.reason
+    assert selection.reason.startswith("shared: micro_f1 0.")
+    assert f"fixed at 0.25 {selection.candidates[0].value:.4f}" in selection.reason
 
 
 def test_per_label_is_chosen_where_labels_are_shifted_apart(draw):
@@ -125,39 +119,42 @@ def test_other_targets_are_selected_too(draw, name):
         assert precision > 0.55
 
 
-def test_auto_is_rarely_below_fixed_on_new_samples(draw):
-    gains = []
-    for seed in range(30):
-        bias = (0.0, 0.4, BIAS_BY_LABEL / 3)[seed % 3]
-        selection = select(*draw(seed, samples=600, bias=bias))
-        scores, truth, _ = draw(1000 + seed, samples=1500, bias=bias)
-        auto, fixed = (
-            f1_score(truth, scores > thresholds, average="micro")
-            for thresholds in (selection.thresholds, 0.25)
-        )
-        gains.append(auto - fixed)
-    assert np.mean(np.array(gains) < 0) <= 0.1
-    assert np.mean(gains) > 0
+def test_on_new_samples_the_choice_beats_the_fixed_threshold_and_loses_little_where_it_cannot(draw):
+    gains = {}
+    for bias in (0.0, 0.4, 0.33):
+        shift = BIAS_BY_LABEL / 3 if bias == 0.33 else bias
+        gains[bias] = []
+        for seed in range(10):
+            selection = select(*draw(seed, samples=600, bias=shift))
+            scores, truth, _ = draw(1000 + seed, samples=1500, bias=shift)
+            chosen, fixed = (
+                f1_score(truth, scores > thresholds, average="micro")
+                for thresholds in (selection.thresholds, 0.25)
+            )
+            gains[bias].append(chosen - fixed)
+    means = {bias: np.mean(found) for bias, found in gains.items()}
+    assert means[0.4] > 0.01
+    assert means[0.33] > 0.005
+    assert (
+        means[0.0] > -0.005
+    )  # where the fixed one is all but right, choosing costs next to nothing
 
 
-def test_the_reason_names_no_candidate_that_could_not_be_chosen():
-    candidates = (
-        candidate("fixed", 0.50, 0.0, 0.0),
-        candidate("shared", 0.52, 0.02, 0.005),
-        candidate("per_label", 0.55, 0.05, 0.04, prior=0.0),  # best, but within two errors of fixed
-    )
-    left_out = np.array([[0.50] * 4, [0.52] * 4, [0.54, 0.56, 0.54, 0.56]])
-    chosen, best = _choose(candidates, left_out, "auto")
-    assert (chosen, best) == (1, 1)
-    reason = _reason(candidates, candidates[chosen], candidates[best], CalibrationSettings())
-    assert reason.startswith("shared: gains 0.0200")
-    assert "per_label" not in reason
+def test_the_published_constant_has_no_privilege(draw):
+    """A threshold that is a little better on held-out groups is taken, not only one clearly so."""
+    within = 0
+    for seed in range(20):
+        selection = select(*draw(seed, bias=0.25))
+        fixed = selection.candidates[0]
+        assert selection.chosen.value == max(c.value for c in selection.candidates)
+        within += -2 * fixed.standard_error < fixed.difference < 0
+    assert within > 5
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_reason_names_eligible_candidates_only(draw, seed):
+def test_the_reason_names_the_chosen_and_the_next_best(draw, seed):
     selection = select(*draw(seed, bias=BIAS_BY_LABEL / (1 + seed)))
-    eligible = {c.name for c in selection.candidates if c.gain > 2 * c.standard_error}
-    named = {c.name for c in selection.candidates if f"({c.name}," in selection.reason}
-    assert named <= eligible
-    assert selection.reason.startswith(f"{selection.chosen.name}: ")
+    first, second = sorted(selection.candidates, key=lambda c: -c.value)[:2]
+    assert selection.chosen == first
+    assert selection.reason.startswith(f"{first.name}: ")
+    assert f"above the next, {second.name}" in selection.reason

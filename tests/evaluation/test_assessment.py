@@ -45,9 +45,10 @@ def test_an_assessment_has_all_figures_of_a_system(systems):
     assert assessment.thresholds == tuple(HALF)
     assert assessment.metrics == evaluate(scores, HALF)
     assert assessment.intervals == bootstrap_intervals(scores, HALF, resamples=200)
-    (threshold,) = calibration.conformal
-    expected = coverage(scores.scores, scores.truth, scores.group_ids, threshold)
-    assert assessment.coverage == (expected,)
+    assert assessment.coverage == tuple(
+        coverage(scores.scores, scores.truth, scores.group_ids, threshold)
+        for threshold in calibration.conformal
+    )
     assert Assessment.from_json(assessment.to_json(), "here") == assessment
 
 

@@ -24,7 +24,7 @@ class Calibration(Record):
         thresholds: L thresholds on the scores themselves (not on the calibrated probabilities).
         method: Where they come from: "fixed", "shared", "per_label", or "fixed by the system".
         target: What they were to make large; empty if they are the system's.
-        conformal: A threshold for each alpha.
+        conformal: A threshold for each alpha and loss.
         model: Digest of the model that gave the scores.
         fingerprint: Of the sample tables that the scores stand on.
         samples, groups: Numbers of those in validation.
@@ -87,13 +87,13 @@ def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
     if not scores.truth.any():
         raise InputError(where, "truth", "at least one positive label", "none")
     values, truth, groups = scores.scores.astype(np.float64), scores.truth, scores.groups
-    if (count := int(groups.max()) + 1) < 2:
+    if groups.max() < 1:
         raise InputError(where, "group_ids", "at least 2 groups, so that one can be held out", "1")
-    folds = group_folds(groups, min(settings.folds, count))
-    selection = select_thresholds(values, truth, groups, folds, settings)
+    folds = group_folds(groups, settings.folds_of(groups))
+    selection = select_thresholds(values, truth, groups, settings)
     labels = tuple(
-        calibrate_label(values[:, column], truth[:, column], folds, settings.minimum_positives)
-        for column in range(len(scores.labels))
+        calibrate_label(column, true, groups, folds, settings.minimum_positives)
+        for column, true in zip(values.T, truth.T, strict=True)
     )
     found = _record(
         scores,
@@ -104,7 +104,9 @@ def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
         candidates=selection.candidates,
         probabilities=labels,
         conformal=tuple(
-            conformal_threshold(values, truth, scores.group_ids, alpha) for alpha in settings.alphas
+            conformal_threshold(values, truth, scores.group_ids, alpha, unit)
+            for alpha in settings.alphas
+            for unit in settings.guarantees
         ),
     )
     return found.model_copy(update={"notes": _notes(found, settings)})
@@ -163,7 +165,8 @@ def _notes(found: Calibration, settings: CalibrationSettings) -> tuple[str, ...]
         if calibrated.note:
             notes.append(f"{label}: scores are taken as probabilities: {calibrated.note}")
     notes += [
-        f"alpha {one.alpha:g} is out of reach with {one.groups} groups: every label is in every set"
+        f"alpha {one.alpha:g} over {one.unit} is out of reach with {one.groups} groups: every "
+        "label is in every set"
         for one in found.conformal
         if not one.feasible
     ]

@@ -6,26 +6,33 @@ and a loss that never grows with the set and is at most B, the smallest set with
 
     n / (n + 1) * (mean loss of the n units) + B / (n + 1) <= alpha
 
-has an expected loss of at most alpha on the new unit. Here a unit is a group (a video, a dialogue):
-its samples resemble each other, so samples are not exchangeable, but groups are. A group's loss is
-the mean over its samples of the share of a sample's true labels that its set misses; a sample
-without a true label counts 0, and B = 1.
+has an expected loss of at most alpha on the new unit. Here a unit is a group (a video, a dialogue)
+in which some sample has a true label: its samples resemble each other, so samples are not
+exchangeable, but groups are. Its loss is, with B = 1, either of two:
+
+"samples"  the mean, over those of its samples that have a true label, of the share of a sample's
+           true labels that its set misses;
+"labels"   the share of all true labels of its samples that their sets miss.
 
 So it is the mean over groups of that loss that is bounded, in expectation over draws of the n
-groups and of the new one. It is NOT the share of all true labels that the sets miss, which is
-larger where many samples have no label or where samples with many labels are the harder ones; not
-the share missed of any one label; and not promised for each draw, nor for a corpus unlike the
-calibration groups. It takes calibration groups that had no part in fitting the model: an epoch
-chosen on them strains it.
+groups and of the new one. It is not bounded for any one label, whose share of misses can be far
+larger and stands beside it (`Coverage.missed_by_label`); not for each draw; and not for a corpus
+unlike the calibration groups. It takes calibration groups that had no part in fitting the model: an
+epoch chosen on them strains it.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 
 from mmer.metrics.counts import number_groups, ratio
 from mmer.metrics.decisions import decide
 from mmer.schema import Record
+
+Unit = Literal["samples", "labels"]
+"""What a group's loss is a mean over: its samples that have a true label, or its true labels."""
 
 # Rounding in a sum of n losses, far below 1 / (n + 1).
 _ROUNDING = 1e-12
@@ -38,14 +45,16 @@ class ConformalThreshold(Record):
 
     Attributes:
         alpha: What the expected loss of a new group is at most.
+        unit: Which loss.
         threshold: A label is in the set if its score is above this.
         bound: The left side of the inequality at this threshold.
-        groups: n, the number of calibration groups.
+        groups: n, the number of calibration groups in which some sample has a true label.
         feasible: False if n groups cannot support so small an alpha (1 / (n + 1) is above it):
             then every label is in every set, and nothing is learned from the sets.
     """
 
     alpha: float
+    unit: Unit
     threshold: float
     bound: float
     groups: int
@@ -53,29 +62,44 @@ class ConformalThreshold(Record):
 
 
 class Coverage(Record):
-    """What prediction sets did on some split.
+    """What prediction sets did on some split; None where no sample has a true label.
 
     Attributes:
-        false_negative_rate: Mean over groups of their loss: what alpha bounds in expectation.
-        false_negative_rate_of_samples: Mean over samples, those without a true label counting 0.
-        covered: Share of samples whose true labels are all in their set.
+        loss: Mean over groups of their loss: what alpha bounds in expectation.
+        missed: Share of all true labels that the sets miss.
+        missed_by_label: The same for each of the L labels; None for one that no sample has.
+        covered: Share of the samples with a true label whose true labels are all in their set.
+        mean_set_size: Labels per set, over all samples.
+        groups: In which some sample has a true label.
     """
 
-    false_negative_rate: float
-    false_negative_rate_of_samples: float
-    covered: float
+    loss: float | None
+    missed: float | None
+    missed_by_label: tuple[float | None, ...]
+    covered: float | None
     mean_set_size: float
     groups: int
 
 
 def conformal_threshold(
-    scores: np.ndarray, truth: np.ndarray, group_ids: tuple[str, ...], alpha: float
+    scores: np.ndarray,
+    truth: np.ndarray,
+    group_ids: tuple[str, ...],
+    alpha: float,
+    unit: Unit = "samples",
 ) -> ConformalThreshold:
     """The highest threshold whose bound is at most `alpha`.
 
     Scores and truth (N, L) are of samples that the model was not fitted on.
     """
-    bounds, levels = _bounds(scores, truth, group_ids)
+    weights = _label_weights(truth, group_ids, unit)
+    rows, columns = np.nonzero(truth)
+    order = np.argsort(-scores[rows, columns], kind="stable")
+    levels = np.asarray(scores[rows, columns][order], np.float64)  # (K,) of the true labels
+    # When the k true labels of highest score are in their sets, the others are missed.
+    found = np.concatenate([[0.0], weights[rows][order].cumsum()])
+    groups = _labelled_groups(truth, group_ids)
+    bounds = groups / (groups + 1) * (1 - found).clip(min=0) + 1 / (groups + 1)
     holds = bounds <= alpha + _ROUNDING
     threshold = _ALL
     if holds.any():
@@ -84,9 +108,10 @@ def conformal_threshold(
     entered = decide(levels, threshold).sum()  # those of equal score enter together
     return ConformalThreshold(
         alpha=alpha,
+        unit=unit,
         threshold=threshold,
         bound=bounds[entered],
-        groups=len(set(group_ids)),
+        groups=groups,
         feasible=holds.any(),
     )
 
@@ -95,39 +120,31 @@ def coverage(
     scores: np.ndarray, truth: np.ndarray, group_ids: tuple[str, ...], threshold: ConformalThreshold
 ) -> Coverage:
     """What the sets of scores (N, L) under `threshold` miss of the truth (N, L)."""
-    sets = decide(scores, threshold.threshold)
-    missed = ((truth > 0) & ~sets).sum(axis=1)
-    losses = ratio(missed, truth.sum(axis=1))
+    sets, true = decide(scores, threshold.threshold), truth > 0
+    missed, labelled = true & ~sets, true.any(axis=1)
+    per_label = zip(missed.sum(axis=0).tolist(), true.sum(axis=0).tolist(), strict=True)
+    weights, some = _label_weights(truth, group_ids, threshold.unit), bool(labelled.any())
     return Coverage(
-        false_negative_rate=float(losses @ _sample_weights(group_ids)),
-        false_negative_rate_of_samples=float(losses.mean()),
-        covered=float((missed == 0).mean()),
+        loss=float(weights @ missed.sum(axis=1)) if some else None,
+        missed=float(missed.sum() / true.sum()) if some else None,
+        missed_by_label=tuple(lost / all_ if all_ else None for lost, all_ in per_label),
+        covered=float(1 - missed.any(axis=1)[labelled].mean()) if some else None,
         mean_set_size=float(sets.sum(axis=1).mean()),
-        groups=len(set(group_ids)),
+        groups=_labelled_groups(truth, group_ids),
     )
 
 
-def _bounds(
-    scores: np.ndarray, truth: np.ndarray, group_ids: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """(K + 1,) bound when the k of K true labels of highest score are found; (K,) their scores."""
-    weights = _sample_weights(group_ids)
-    # A true label that enters its sample's set takes this much off the mean loss.
-    relief = ratio(weights, truth.sum(axis=1))
-    rows, columns = np.nonzero(truth)
-    order = np.argsort(-scores[rows, columns], kind="stable")
-    levels = np.asarray(scores[rows, columns][order], np.float64)
-    highest = float((weights * truth.any(axis=1)).sum())
-    risks = np.concatenate([[highest], highest - relief[rows][order].cumsum()]).clip(min=0)
-    groups = len(set(group_ids))
-    return groups / (groups + 1) * risks + 1 / (groups + 1), levels
+def _labelled_groups(truth: np.ndarray, group_ids: tuple[str, ...]) -> int:
+    labelled = truth.any(axis=1)
+    return len({group for group, some in zip(group_ids, labelled, strict=True) if some})
 
 
-def _sample_weights(group_ids: tuple[str, ...]) -> np.ndarray:
-    """(N,) weights with which samples enter a mean over groups of means over a group's samples."""
-    groups = number_groups(group_ids)
-    sizes = np.bincount(groups)
-    return 1 / (len(sizes) * sizes[groups])
+def _label_weights(truth: np.ndarray, group_ids: tuple[str, ...], unit: Unit) -> np.ndarray:
+    """(N,) what each true label of a sample adds to the mean loss if it is missed."""
+    groups, true = number_groups(group_ids), (truth > 0).sum(axis=1)
+    counted = (true > 0).astype(float) if unit == "samples" else true
+    in_group = np.bincount(groups, counted)[groups] * max(1, _labelled_groups(truth, group_ids))
+    return ratio(ratio(counted, true), in_group)
 
 
 def _just_below(level: float) -> float:
