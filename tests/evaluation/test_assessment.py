@@ -16,6 +16,7 @@ from mmer.evaluation.assessment import (
     check_model,
     compare_systems,
     headlines,
+    judged_by,
 )
 from mmer.metrics.intervals import bootstrap_intervals, compare
 from mmer.metrics.metrics import evaluate
@@ -44,7 +45,9 @@ def test_an_assessment_has_all_figures_of_a_system(systems):
     assert assessment.info == scores.info
     assert assessment.thresholds == tuple(HALF)
     assert assessment.metrics == evaluate(scores, HALF)
-    assert assessment.intervals == bootstrap_intervals(scores, HALF, resamples=200)
+    assert assessment.intervals == bootstrap_intervals(
+        judged_by(scores, calibration), resamples=200
+    )
     assert assessment.coverage == tuple(
         coverage(scores.scores, scores.truth, scores.group_ids, threshold)
         for threshold in calibration.conformal
@@ -55,9 +58,9 @@ def test_an_assessment_has_all_figures_of_a_system(systems):
 def test_the_first_system_is_compared_with_each_of_the_others(systems):
     comparison = compare_systems(systems, SETTINGS)
     assert comparison.assessments == tuple(assessment for _, _, assessment in systems)
-    first, guess = systems[0][0], systems[2][0]
     assert [found.second for found in comparison.differences] == ["twin", "guess"]
-    assert comparison.differences[1] == compare(first, HALF, guess, HALF, resamples=200)
+    judged = [judged_by(scores, calibration) for scores, calibration, _ in systems]
+    assert comparison.differences == compare(judged[0], judged[1:], resamples=200)
     assert Comparison.from_json(comparison.to_json(), "here") == comparison
 
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score, jaccard_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    coverage_error,
+    f1_score,
+    jaccard_score,
+    label_ranking_loss,
+    log_loss,
+    roc_auc_score,
+)
 
 from mmer.errors import InputError
 from mmer.metrics.intervals import (
@@ -17,8 +26,10 @@ from mmer.metrics.intervals import (
     bootstrap_intervals,
     compare,
     draw_groups,
+    holm,
 )
-from mmer.metrics.metrics import evaluate
+from mmer.metrics.metrics import HEADLINE, evaluate
+from mmer.metrics.resampled import LOWER_IS_BETTER, METRICS, Judged
 from mmer.metrics.scores import Scores, ScoresInfo
 
 THRESHOLDS = np.array([0.5, 0.5, 0.5])
@@ -28,18 +39,52 @@ def slow_statistics(scores: Scores, thresholds: np.ndarray, resamples: int, seed
     """The obvious bootstrap: collect the drawn groups' samples, hand them to scikit-learn."""
     names = sorted(set(scores.group_ids))
     members = {g: [i for i, one in enumerate(scores.group_ids) if one == g] for g in names}
-    decided = (scores.scores > thresholds).astype(int)
-    found: dict[str, list[float]] = {"micro_f1": [], "macro_f1": [], "accuracy": []}
+    found: dict[str, list[float]] = {name: [] for name in METRICS}
     for drawn in np.concatenate(list(draw_groups(len(names), resamples, seed))):
         rows = [i for g in drawn for i in members[names[g]]]
-        true, predicted = scores.truth[rows], decided[rows]
-        for average in ("micro", "macro"):
-            value = f1_score(true, predicted, average=average, zero_division=np.nan)
-            found[f"{average}_f1"].append(value)
-        found["accuracy"].append(
-            jaccard_score(true, predicted, average="samples", zero_division=0.0)
-        )
+        true, given = scores.truth[rows], scores.scores[rows]
+        for name, value in slow_figures(true, given, thresholds).items():
+            found[name].append(value)
     return {name: np.array(values) for name, values in found.items()}
+
+
+def slow_figures(true: np.ndarray, given: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
+    """All metrics of decisions, ranking and probabilities, by scikit-learn."""
+    decided = (given > thresholds).astype(int)
+    some = [k for k in range(true.shape[1]) if true[:, k].any()]
+    both = [k for k in some if not true[:, k].all()]
+    columns = list(zip(true.T, given.T, strict=True))
+    bins = np.minimum((given * 10).astype(int), 9)
+    return {
+        "micro_f1": f1_score(true, decided, average="micro", zero_division=np.nan),
+        "macro_f1": f1_score(true, decided, average="macro", zero_division=np.nan),
+        "accuracy": jaccard_score(true, decided, average="samples", zero_division=0.0),
+        "macro_average_precision": mean([average_precision_score(*columns[k]) for k in some]),
+        "macro_auroc": mean([roc_auc_score(*columns[k]) for k in both]),
+        "ranking_loss": label_ranking_loss(true, given)
+        if (true.any(axis=1) & ~true.all(axis=1)).any()
+        else np.nan,
+        "coverage_error": coverage_error(true, given) if true.any() else np.nan,
+        "log_loss": mean([log_loss(t, g, labels=[0, 1]) for t, g in columns]),
+        "brier_score": mean([brier_score_loss(t, g, pos_label=1) for t, g in columns]),
+        "calibration_error": mean(
+            [
+                sum(abs((g - t)[b == one].sum()) for one in range(10)) / len(t)
+                for (t, g), b in zip(columns, bins.T, strict=True)
+            ]
+        ),
+    }
+
+
+def slow_holm(p_values: list[float]) -> list[float]:
+    """The definition: the largest of the corrected p-values up to and with each."""
+    count, rising = len(p_values), sorted(p_values)
+    steps = [min(1, (count - rank) * p) for rank, p in enumerate(rising)]
+    return [max(steps[: rising.index(p) + 1]) for p in p_values]
+
+
+def mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else np.nan
 
 
 @settings(max_examples=10, deadline=None)
@@ -49,7 +94,7 @@ def test_intervals_are_those_of_the_obvious_bootstrap(drawn_scores, samples, lab
     if len(set(scores.group_ids)) < 2:
         return
     thresholds = np.full(labels, 0.6)
-    found = bootstrap_intervals(scores, thresholds, resamples=20, seed=seed).metrics
+    found = bootstrap_intervals(Judged(scores, thresholds), resamples=20, seed=seed).metrics
     for name, values in slow_statistics(scores, thresholds, 20, seed).items():
         defined = values[~np.isnan(values)]
         if found[name].value is None or not len(defined):
@@ -65,7 +110,9 @@ def test_paired_differences_are_those_of_the_same_resamples(drawn_scores):
     first = drawn_scores(30, 2, seed=1, per_group=3)
     second = drawn_scores(30, 2, seed=2, truth=first.truth, per_group=3)
     thresholds = np.full(2, 0.5)
-    found = compare(first, thresholds, second, thresholds, resamples=40, seed=5)
+    (found,) = compare(
+        Judged(first, thresholds), [Judged(second, thresholds)], resamples=40, seed=5
+    )
     pairs = [slow_statistics(one, thresholds, 40, 5) for one in (first, second)]
     for name, row in found.metrics.items():
         differences = pairs[0][name] - pairs[1][name]
@@ -73,16 +120,22 @@ def test_paired_differences_are_those_of_the_same_resamples(drawn_scores):
         assert row.high == pytest.approx(np.quantile(differences, 0.975), abs=1e-12)
         smaller = min((differences <= 1e-12).sum(), (differences >= -1e-12).sum())
         assert row.p_value == pytest.approx(min(1, 2 * (smaller + 1) / 41))
-        ours, theirs = (getattr(evaluate(one, thresholds), name) for one in (first, second))
+        ours, theirs = (
+            slow_figures(one.truth, one.scores, thresholds)[name] for one in (first, second)
+        )
         assert row.difference == pytest.approx(ours - theirs)
 
 
 def test_values_are_those_of_the_metrics_and_lie_inside(drawn_scores):
     scores = drawn_scores(400)
-    found, metrics = bootstrap_intervals(scores, THRESHOLDS), evaluate(scores, THRESHOLDS)
+    found, metrics = bootstrap_intervals(Judged(scores, THRESHOLDS)), evaluate(scores, THRESHOLDS)
+    assert tuple(found.metrics) == tuple(METRICS)
     for name, row in found.metrics.items():
-        assert row.value == pytest.approx(getattr(metrics, name))
-        assert row.low < row.value < row.high
+        if hasattr(metrics, name):
+            assert row.value == pytest.approx(getattr(metrics, name))
+        assert row.low < row.high
+    for name in HEADLINE:
+        assert found.metrics[name].low < found.metrics[name].value < found.metrics[name].high
     assert tuple(found.label_f1) == scores.labels
     for one, row in zip(metrics.per_label, found.label_f1.values(), strict=True):
         assert row.value == pytest.approx(one.f1)
@@ -92,9 +145,11 @@ def test_values_are_those_of_the_metrics_and_lie_inside(drawn_scores):
 
 def test_records_survive_json(drawn_scores):
     scores = drawn_scores()
-    found = bootstrap_intervals(scores, THRESHOLDS, resamples=20)
+    found = bootstrap_intervals(Judged(scores, THRESHOLDS), resamples=20)
     assert Intervals.from_json(found.to_json(), "intervals") == found
-    compared = compare(scores, THRESHOLDS, scores, THRESHOLDS + 0.1, resamples=20)
+    (compared,) = compare(
+        Judged(scores, THRESHOLDS), [Judged(scores, THRESHOLDS + 0.1)], resamples=20
+    )
     assert Differences.from_json(compared.to_json(), "differences") == compared
 
 
@@ -106,17 +161,18 @@ def test_values_are_those_of_the_metrics_whatever_is_undefined(toy_scores, seed,
     truth = generator.random((8, 4)) < generator.choice([0, 0.1, 0.9], 4)
     scores = toy_scores(generator.random((8, 4)) * generator.choice([0, 0.5, 1], 4), truth)
     thresholds = np.full(4, level)
-    found = bootstrap_intervals(scores, thresholds, resamples=5)
+    found = bootstrap_intervals(Judged(scores, thresholds), resamples=5)
     metrics = evaluate(scores, thresholds)
-    for name, row in found.metrics.items():
-        value = getattr(metrics, name)
+    for name in (*HEADLINE, "macro_average_precision", "macro_auroc", "ranking_loss"):
+        value, row = getattr(metrics, name), found.metrics[name]
         assert row.value == (None if value is None else pytest.approx(value))
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_does_not(drawn_scores):
     scores = drawn_scores()
     one, two, other = (
-        bootstrap_intervals(scores, THRESHOLDS, resamples=200, seed=seed) for seed in (3, 3, 4)
+        bootstrap_intervals(Judged(scores, THRESHOLDS), resamples=200, seed=seed)
+        for seed in (3, 3, 4)
     )
     assert one == two
     assert one.metrics != other.metrics
@@ -139,14 +195,17 @@ def test_groups_are_drawn_not_samples(drawn_scores):
         sample_ids=tuple(f"s{i}" for i in range(200)),
         group_ids=tuple(single.group_ids[i] for i in rows),
     )
-    one, eight = (bootstrap_intervals(s, THRESHOLDS, resamples=300) for s in (single, copies))
+    one, eight = (
+        bootstrap_intervals(Judged(s, THRESHOLDS), resamples=300) for s in (single, copies)
+    )
     first, second = one.metrics["micro_f1"], eight.metrics["micro_f1"]
     assert (first.low, first.high) == (pytest.approx(second.low), pytest.approx(second.high))
 
 
 def test_a_system_does_not_differ_from_itself(drawn_scores):
     scores = drawn_scores()
-    for row in compare(scores, THRESHOLDS, scores, THRESHOLDS, resamples=100).metrics.values():
+    (found,) = compare(Judged(scores, THRESHOLDS), [Judged(scores, THRESHOLDS)], resamples=100)
+    for row in found.metrics.values():
         assert (row.difference, row.low, row.high) == (0, 0, 0)
         assert row.p_value == 1
         assert row.significant is False
@@ -156,19 +215,56 @@ def test_a_system_does_not_differ_from_itself(drawn_scores):
 def test_a_clearly_better_system_differs_significantly(drawn_scores):
     good = drawn_scores(600, signal=0.8, title="Good")
     bad = drawn_scores(600, seed=1, signal=0.0, truth=good.truth, title="Guessing")
-    forward = compare(good, THRESHOLDS, bad, THRESHOLDS, resamples=500)
-    backward = compare(bad, THRESHOLDS, good, THRESHOLDS, resamples=500)
+    ours, theirs = Judged(good, THRESHOLDS), Judged(bad, THRESHOLDS)
+    (forward,), (backward,) = (
+        compare(a, [b], resamples=500) for a, b in ((ours, theirs), (theirs, ours))
+    )
     for name, row in forward.metrics.items():
         opposite = backward.metrics[name]
         assert row.significant
+        if name == "calibration_error":  # good scores are no probabilities
+            continue
         assert (row.verdict, opposite.verdict) == ("better", "worse")
-        # none of 500 resampled differences is below 0: that is all 500 resamples can say
+        # none of 500 resampled differences is on the other side: that is all 500 can say
         assert row.p_value == forward.bootstrap.smallest_p_value == 2 / 501
-        assert 0 < row.low < row.difference < row.high
+        assert row.low < row.difference < row.high
+        assert (row.low > 0) != (name in LOWER_IS_BETTER)
         assert opposite.difference == -row.difference
         assert opposite.high == pytest.approx(-row.low)
     assert (forward.first, forward.second) == ("Good", "Guessing")
     assert forward.models == ("digest-0", "digest-1")
+
+
+def test_p_values_of_several_comparisons_are_corrected_together(drawn_scores):
+    good = drawn_scores(120, signal=0.35, title="Good")
+    others = [drawn_scores(120, seed=k, signal=0.25, truth=good.truth) for k in range(1, 6)]
+    judged = [Judged(one, THRESHOLDS) for one in (good, *others)]
+    together = compare(judged[0], judged[1:], resamples=400)
+    alone = [compare(judged[0], [one], resamples=400)[0] for one in judged[1:]]
+    for name in METRICS:
+        rows = [one.metrics[name] for one in together]
+        expected = slow_holm([one.metrics[name].p_value for one in alone])
+        assert [row.corrected_p_value for row in rows] == pytest.approx(expected)
+        for row, one in zip(rows, alone, strict=True):
+            assert (row.low, row.high) == (one.metrics[name].low, one.metrics[name].high)
+            inside = row.low <= 0 <= row.high
+            assert row.significant == (not inside and row.corrected_p_value <= 0.05)
+    rows = [row for one in together for row in one.metrics.values()]
+    assert any(row.corrected_p_value > row.p_value for row in rows)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.3]) == [0.3]
+
+
+def test_what_is_significant_alone_may_not_be_among_many(drawn_scores):
+    good = drawn_scores(90, signal=0.27, title="Good")
+    others = [drawn_scores(90, seed=k, signal=0.2, truth=good.truth) for k in range(1, 13)]
+    judged = [Judged(one, THRESHOLDS) for one in (good, *others)]
+    together = compare(judged[0], judged[1:], resamples=200)
+    rows = [row for one in together for row in one.metrics.values()]
+    assert any(not row.significant and not row.low <= 0 <= row.high for row in rows)
 
 
 @pytest.mark.slow
@@ -182,7 +278,7 @@ def test_intervals_hold_the_true_value_about_as_often_as_they_say(toy_scores):
         truth = (generator.random((200, 1)) < rate).astype(np.uint8)
         scores = (generator.random((200, 1)) < np.where(truth, hit, false_alarm)).astype(float)
         one = toy_scores(scores, truth, groups_of=1)
-        row = bootstrap_intervals(one, np.array([0.5]), resamples=500).metrics["micro_f1"]
+        row = bootstrap_intervals(Judged(one, np.array([0.5])), resamples=500).metrics["micro_f1"]
         assert row.value == pytest.approx(f1_score(truth[:, 0], scores[:, 0] > 0.5))
         held += row.low <= true_f1 <= row.high
     assert 0.90 < held / repeats < 0.99
@@ -192,17 +288,39 @@ def test_a_label_without_value_has_no_interval(toy_scores):
     truth = np.tile([1, 0], (20, 1))
     scores = toy_scores(np.tile([0.9, 0.1], (20, 1)), truth, labels=("happy", "sad"))
     thresholds = np.array([0.5, 0.5])
-    found = bootstrap_intervals(scores, thresholds, resamples=50)
+    found = bootstrap_intervals(Judged(scores, thresholds), resamples=50)
     assert found.label_f1["sad"] == Interval(value=None, low=None, high=None, undefined=1)
-    compared = compare(scores, thresholds, scores, thresholds, resamples=50)
-    nothing = dict.fromkeys(Difference.model_fields)
-    assert compared.label_f1["sad"] == Difference(**nothing)
+    (compared,) = compare(Judged(scores, thresholds), [Judged(scores, thresholds)], resamples=50)
+    assert compared.label_f1["sad"] == Difference()
     assert compared.label_f1["sad"].verdict == "undefined"
+
+
+def test_every_metric_is_judged_under_the_thresholds_that_were_chosen_for_it(drawn_scores):
+    scores = drawn_scores(80)
+    own = {"macro_f1": np.full(3, 0.3), "accuracy": np.full(3, 0.8)}
+    found = bootstrap_intervals(Judged(scores, THRESHOLDS, own), resamples=20)
+    for name, thresholds in {"micro_f1": THRESHOLDS, **own}.items():
+        alone = bootstrap_intervals(Judged(scores, thresholds), resamples=20)
+        assert found.metrics[name] == alone.metrics[name]
+    assert found.label_f1 == bootstrap_intervals(Judged(scores, THRESHOLDS), resamples=20).label_f1
+
+
+def test_probabilities_are_judged_where_they_are_given(drawn_scores):
+    scores = drawn_scores(80)
+    found = bootstrap_intervals(
+        Judged(scores, THRESHOLDS, probabilities=np.full((80, 3), 0.4)), resamples=20
+    ).metrics
+    assert found["brier_score"].value == pytest.approx(((scores.truth - 0.4) ** 2).mean())
+    assert found["calibration_error"].value == pytest.approx(
+        np.abs(scores.truth.mean(axis=0) - 0.4).mean()
+    )
+    plain = bootstrap_intervals(Judged(scores, THRESHOLDS), resamples=20).metrics
+    assert found["macro_auroc"] == plain["macro_auroc"]
 
 
 def test_one_group_is_refused(drawn_scores):
     with pytest.raises(InputError, match="at least two groups"):
-        bootstrap_intervals(drawn_scores(per_group=100), THRESHOLDS)
+        bootstrap_intervals(Judged(drawn_scores(per_group=100), THRESHOLDS))
 
 
 @pytest.mark.parametrize(
@@ -222,5 +340,5 @@ def test_systems_on_other_samples_are_not_compared(drawn_scores, change):
     else:
         other = replace(scores, **change)
     with pytest.raises(InputError) as caught:
-        compare(scores, THRESHOLDS, other, THRESHOLDS)
+        compare(Judged(scores, THRESHOLDS), [Judged(other, THRESHOLDS)])
     assert caught.value.key == key

@@ -13,8 +13,17 @@ from mmer.calibration.probabilities import LabelProbabilities, calibrate_label, 
 from mmer.calibration.selection import Candidate, select_thresholds
 from mmer.calibration.settings import CalibrationSettings
 from mmer.errors import InputError
+from mmer.metrics.metrics import HEADLINE
 from mmer.metrics.scores import Scores
 from mmer.schema import Record
+
+
+class ThresholdsFor(Record):
+    """L thresholds that were chosen for one metric, and why these."""
+
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+    method: str
+    reason: str
 
 
 class Calibration(Record):
@@ -24,10 +33,13 @@ class Calibration(Record):
         thresholds: L thresholds on the scores themselves (not on the calibrated probabilities).
         method: Where they come from: "fixed", "shared", "per_label", or "fixed by the system".
         target: What they were to make large; empty if they are the system's.
+        of_metric: Headline metric -> the thresholds by which systems are compared in it; empty if
+            they are the system's.
         conformal: A threshold for each alpha and loss.
         model: Digest of the model that gave the scores.
         fingerprint: Of the sample tables that the scores stand on.
         samples, groups: Numbers of those in validation.
+        groups_known: False if each sample is taken for a group of its own; see `Origin`.
         positives: L numbers of validation samples that have the label.
         synthetic: True if the samples are synthetic, or those that the model learned from.
         notes: What could not be done as asked, and what was done instead.
@@ -38,6 +50,7 @@ class Calibration(Record):
     method: str
     target: str
     reason: str
+    of_metric: dict[str, ThresholdsFor] = Field(default={})
     candidates: tuple[Candidate, ...]
     probabilities: tuple[LabelProbabilities, ...]
     conformal: tuple[ConformalThreshold, ...]
@@ -45,6 +58,7 @@ class Calibration(Record):
     fingerprint: str
     samples: int
     groups: int
+    groups_known: bool
     positives: tuple[int, ...]
     synthetic: bool
     notes: tuple[str, ...] = ()
@@ -91,6 +105,14 @@ def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
         raise InputError(where, "group_ids", "at least 2 groups, so that one can be held out", "1")
     folds = group_folds(groups, settings.folds_of(groups))
     selection = select_thresholds(values, truth, groups, settings)
+    of_metric = {
+        metric: selection
+        if metric == settings.target
+        else select_thresholds(
+            values, truth, groups, settings.model_copy(update={"target": metric})
+        )
+        for metric in HEADLINE
+    }
     labels = tuple(
         calibrate_label(column, true, groups, folds, settings.minimum_positives)
         for column, true in zip(values.T, truth.T, strict=True)
@@ -101,6 +123,14 @@ def calibrate(scores: Scores, settings: CalibrationSettings) -> Calibration:
         method=selection.chosen.method,
         target=settings.target,
         reason=selection.reason,
+        of_metric={
+            metric: ThresholdsFor(
+                thresholds=tuple(one.thresholds.tolist()),
+                method=one.chosen.method,
+                reason=one.reason,
+            )
+            for metric, one in of_metric.items()
+        },
         candidates=selection.candidates,
         probabilities=labels,
         conformal=tuple(
@@ -127,6 +157,7 @@ def _record(scores: Scores, *, thresholds: np.ndarray, **chosen: Any) -> Calibra
         fingerprint=scores.info.fingerprint,
         samples=len(scores.truth),
         groups=int(scores.groups.max()) + 1,
+        groups_known=scores.info.groups_known,
         positives=tuple(scores.truth.sum(axis=0, dtype=np.int64).tolist()),
         synthetic=scores.info.synthetic,
         **chosen,
@@ -154,6 +185,9 @@ def _fixed_by_the_system(scores: Scores, threshold: float) -> Calibration:
 def _notes(found: Calibration, settings: CalibrationSettings) -> tuple[str, ...]:
     """What could not be done as asked, in words."""
     notes, groups, asked = [], found.groups, settings.minimum_positives
+    if not found.groups_known:
+        treated = "cross-fitting and conformal thresholds treat samples as independent"
+        notes.append(f"groups are unknown: {treated}")
     if groups < settings.folds:
         notes.append(f"cross-fitting in {groups} folds: there are only {groups} groups")
     columns = zip(found.labels, found.positives, found.probabilities, strict=True)

@@ -18,7 +18,8 @@ So it is the mean over groups of that loss that is bounded, in expectation over 
 groups and of the new one. It is not bounded for any one label, whose share of misses can be far
 larger and stands beside it (`Coverage.missed_by_label`); not for each draw; and not for a corpus
 unlike the calibration groups. It takes calibration groups that had no part in fitting the model: an
-epoch chosen on them strains it.
+epoch chosen on them strains it. Where groups are unknown each sample is a unit, and the bound holds
+only if samples are exchangeable, which those of one recording are not.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def coverage(
 
 
 def _labelled_groups(truth: np.ndarray, group_ids: tuple[str, ...]) -> int:
-    labelled = truth.any(axis=1)
+    labelled = truth.any(axis=1).tolist()
     return len({group for group, some in zip(group_ids, labelled, strict=True) if some})
 
 

@@ -8,12 +8,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from mmer.calibration.calibration import Calibration
+from mmer.calibration.calibration import Calibration, probabilities
 from mmer.calibration.conformal import Coverage, coverage
+from mmer.calibration.probabilities import Reliability, reliability
 from mmer.errors import InputError
 from mmer.metrics.counts import Counts
 from mmer.metrics.intervals import Differences, Intervals, bootstrap_intervals, compare
 from mmer.metrics.metrics import HEADLINE, Metrics, evaluate, number
+from mmer.metrics.resampled import Judged
 from mmer.metrics.scores import Scores, ScoresInfo
 from mmer.schema import Record, Settings
 
@@ -43,12 +45,23 @@ class Headline(Record):
 
 
 class Assessment(Record):
-    """All figures of one system on one split; coverage is that of each conformal threshold."""
+    """All figures of one system on one split.
+
+    Attributes:
+        thresholds: L thresholds, of the tables per label and of `metrics`.
+        of_metric: Headline metric -> L thresholds that were chosen for it; its interval is under
+            these.
+        intervals: Of decisions, of ranking, and of calibrated probabilities.
+        reliability: Of each label's calibrated probabilities.
+        coverage: Of each conformal threshold.
+    """
 
     info: ScoresInfo
     thresholds: tuple[float, ...]
+    of_metric: dict[str, tuple[float, ...]] = Field(default={})
     metrics: Metrics
     intervals: Intervals
+    reliability: tuple[Reliability, ...]
     coverage: tuple[Coverage, ...]
 
 
@@ -66,17 +79,34 @@ def assess(scores: Scores, calibration: Calibration, settings: EvaluationSetting
         InputError: The calibration belongs to another model or to other tables; there are fewer
             than two groups to draw from.
     """
-    calibration.check(scores.info.model, scores.info.fingerprint)
-    thresholds, drawn = np.array(calibration.thresholds), settings.resamples
+    judged = judged_by(scores, calibration)
+    columns = zip(probabilities(scores.scores, calibration).T, scores.truth.T, strict=True)
     return Assessment(
         info=scores.info,
         thresholds=calibration.thresholds,
-        metrics=evaluate(scores, thresholds),
-        intervals=bootstrap_intervals(scores, thresholds, resamples=drawn, seed=settings.seed),
+        of_metric={name: one.thresholds for name, one in calibration.of_metric.items()},
+        metrics=evaluate(scores, judged.thresholds),
+        intervals=bootstrap_intervals(judged, resamples=settings.resamples, seed=settings.seed),
+        reliability=tuple(reliability(column, truth) for column, truth in columns),
         coverage=tuple(
             coverage(scores.scores, scores.truth, scores.group_ids, threshold)
             for threshold in calibration.conformal
         ),
+    )
+
+
+def judged_by(scores: Scores, calibration: Calibration) -> Judged:
+    """Scores with the thresholds and probabilities that were chosen for them.
+
+    Raises:
+        InputError: The calibration belongs to another model or to other tables.
+    """
+    calibration.check(scores.info.model, scores.info.fingerprint)
+    return Judged(
+        scores,
+        np.array(calibration.thresholds),
+        {name: np.array(one.thresholds) for name, one in calibration.of_metric.items()},
+        probabilities(scores.scores, calibration),
     )
 
 
@@ -100,11 +130,8 @@ def compare_systems(
                 "Assess it again (--tags=evaluation).",
             )
     assessments = tuple(assessment for _, _, assessment in systems)
-    (first, *others) = [(scores, np.array(chosen.thresholds)) for scores, chosen, _ in systems]
-    differences = tuple(
-        compare(*first, *other, resamples=settings.resamples, seed=settings.seed)
-        for other in others
-    )
+    first, *others = [judged_by(scores, calibration) for scores, calibration, _ in systems]
+    differences = compare(first, others, resamples=settings.resamples, seed=settings.seed)
     return Comparison(assessments=assessments, differences=differences)
 
 

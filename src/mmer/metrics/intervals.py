@@ -2,27 +2,32 @@
 
 Samples of one video resemble each other, so whole groups are drawn with replacement, as many as
 there are (cluster bootstrap; Davison and Hinkley 1997, "Bootstrap Methods and their Application",
-sec. 3.8). F1 and accuracy are ratios of sums over samples, so a resample needs no samples: the
-number of times each group was drawn, times the group's counts, is all. The intervals say how far
-the figures depend on the recordings that happen to be in the split, not on the training seed.
+sec. 3.8). All figures are functions of how often each group was drawn (`metrics.resampled`). The
+intervals say how far the figures depend on the recordings that happen to be in the split, not on
+the training seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from mmer.errors import InputError
-from mmer.metrics.counts import Counts
-from mmer.metrics.decisions import decide
 from mmer.metrics.metrics import HEADLINE, number
+from mmer.metrics.resampled import LOWER_IS_BETTER, METRICS, Judged
 from mmer.metrics.scores import Scores
 from mmer.schema import Record
+
+Row = TypeVar("Row")
 
 LEVEL = 0.95
 RESAMPLES = 10_000
 _DRAWS_AT_ONCE = 2**21
+_OVER_GROUPS = "percentile bootstrap over groups"
+_OVER_SAMPLES = "percentile bootstrap over samples, as if independent: groups are unknown"
+_ROUNDING = 1e-12
 
 
 class Interval(Record):
@@ -45,14 +50,19 @@ class Difference(Record):
         low, high: Ends of its percentile interval.
         p_value: Two-sided: twice the smaller share of resampled differences on either side of 0,
             one more counted on that side, so that R resamples never say less than 2 / (R + 1).
-        significant: Whether the interval leaves 0 out.
+        corrected_p_value: By Holm's procedure over the systems that the first is compared with
+            (Holm 1979, "A simple sequentially rejective multiple test procedure").
+        significant: Whether the interval leaves 0 out and the corrected p-value is at most 0.05.
+        lower_is_better: Of errors and losses.
     """
 
     difference: float | None = None
     low: float | None = None
     high: float | None = None
     p_value: float | None = None
+    corrected_p_value: float | None = None
     significant: bool | None = None
+    lower_is_better: bool = False
 
     @property
     def verdict(self) -> str:
@@ -61,19 +71,20 @@ class Difference(Record):
             return "undefined"
         if not self.significant:
             return "not significant"
-        return "better" if self.difference > 0 else "worse"
+        return "better" if (self.difference > 0) != self.lower_is_better else "worse"
 
 
 class Bootstrap(Record):
     """How intervals were found.
 
     Attributes:
+        method: In words; says where samples are drawn because groups are unknown.
         level: Share of resamples that an interval holds.
         groups: How many there are to draw from, and are drawn.
         seed: The same seed draws the same groups for any system on these samples.
     """
 
-    method: str = "percentile bootstrap over groups"
+    method: str
     level: float = LEVEL
     groups: int
     resamples: int
@@ -86,7 +97,7 @@ class Bootstrap(Record):
 
 
 class Intervals(Record):
-    """Intervals of the headline metrics and of each label's F1."""
+    """Intervals of the metrics (names of `METRICS`) and of each label's F1."""
 
     bootstrap: Bootstrap
     metrics: dict[str, Interval]
@@ -104,53 +115,104 @@ class Differences(Record):
     label_f1: dict[str, Difference]
 
 
-def bootstrap_intervals(
-    scores: Scores, thresholds: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Intervals:
-    """95 % percentile intervals of the headline metrics and of each label's F1.
+def bootstrap_intervals(judged: Judged, *, resamples: int = RESAMPLES, seed: int = 0) -> Intervals:
+    """95 % percentile intervals of all figures and of each label's F1.
 
     Raises:
         InputError: Fewer than two groups, or thresholds that are not L finite numbers.
     """
-    counts = _group_counts(scores, thresholds)
-    (drawn,) = _resample((counts,), resamples, seed)
-    rows = [_interval(*one) for one in zip(_statistics(counts.total())[0], drawn.T, strict=True)]
-    return Intervals(
-        bootstrap=Bootstrap(groups=len(counts.samples), resamples=resamples, seed=seed),
-        metrics=dict(zip(HEADLINE, rows, strict=False)),
-        label_f1=dict(zip(scores.labels, rows[len(HEADLINE) :], strict=True)),
-    )
+    drawn = _Drawn.of(judged, resamples, seed)
+    rows = [_interval(*one) for one in zip(drawn.values, drawn.resampled, strict=True)]
+    metrics, label_f1 = _by_name(rows, judged)
+    return Intervals(bootstrap=drawn.bootstrap, metrics=metrics, label_f1=label_f1)
 
 
 def compare(
-    first: Scores,
-    first_thresholds: np.ndarray,
-    second: Scores,
-    second_thresholds: np.ndarray,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Differences:
-    """Paired comparison of two systems on the same samples in the same order: first minus second.
+    first: Judged, others: Sequence[Judged], *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Differences, ...]:
+    """Paired comparisons of a system with others on the same samples: the first minus each.
 
     Raises:
         InputError: Tables, samples, truth or labels differ; fewer than two groups; thresholds that
             are not L finite numbers.
     """
-    _check_paired(first, second)
-    counts = (_group_counts(first, first_thresholds), _group_counts(second, second_thresholds))
-    values = [_statistics(one.total())[0] for one in counts]
-    drawn = _resample(counts, resamples, seed)
-    columns = zip(values[0] - values[1], (drawn[0] - drawn[1]).T, strict=True)
-    rows = [_difference(*one) for one in columns]
-    return Differences(
-        first=first.info.title,
-        second=second.info.title,
-        models=(first.info.model, second.info.model),
-        bootstrap=Bootstrap(groups=len(counts[0].samples), resamples=resamples, seed=seed),
-        metrics=dict(zip(HEADLINE, rows, strict=False)),
-        label_f1=dict(zip(first.labels, rows[len(HEADLINE) :], strict=True)),
+    for other in others:
+        _check_paired(first.scores, other.scores)
+    ours = _Drawn.of(first, resamples, seed)
+    return _corrected(
+        tuple(
+            _differences(first, ours, other, _Drawn.of(other, resamples, seed)) for other in others
+        )
     )
+
+
+class _Drawn(NamedTuple):
+    """K figures of a system, and of each what it was in up to `resamples` resamples."""
+
+    bootstrap: Bootstrap
+    values: np.ndarray
+    resampled: list[np.ndarray]
+
+    @classmethod
+    def of(cls, judged: Judged, resamples: int, seed: int) -> _Drawn:
+        groups, figures = _groups(judged.scores), judged.figures()
+        once = np.ones((1, groups))
+        values = np.concatenate([one.values(once)[0] for one in figures])
+        found: list[list[np.ndarray]] = [[] for _ in figures]
+        done = 0
+        for drawn in draw_groups(groups, resamples, seed):
+            rows = np.arange(len(drawn))[:, None] * groups
+            times = np.bincount((drawn + rows).ravel(), minlength=drawn.size)
+            times = times.reshape(drawn.shape).astype(np.float64)
+            for one, parts in zip(figures, found, strict=True):
+                if left := max(0, one.most_resamples - done):
+                    parts.append(one.values(times[:left]))
+            done += len(drawn)
+        columns = [column for parts in found for column in np.concatenate(parts).T]
+        method = _OVER_GROUPS if judged.scores.info.groups_known else _OVER_SAMPLES
+        bootstrap = Bootstrap(method=method, groups=groups, resamples=resamples, seed=seed)
+        return cls(bootstrap, values, columns)
+
+
+def _differences(first: Judged, ours: _Drawn, other: Judged, theirs: _Drawn) -> Differences:
+    pairs = zip(ours.resampled, theirs.resampled, strict=True)
+    columns = zip(ours.values - theirs.values, (a - b for a, b in pairs), strict=True)
+    metrics, label_f1 = _by_name([_difference(*one) for one in columns], first)
+    for name in LOWER_IS_BETTER:
+        metrics[name] = metrics[name].model_copy(update={"lower_is_better": True})
+    return Differences(
+        first=first.scores.info.title,
+        second=other.scores.info.title,
+        models=(first.scores.info.model, other.scores.info.model),
+        bootstrap=ours.bootstrap,
+        metrics=metrics,
+        label_f1=label_f1,
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's corrected p-values, in the order given."""
+    rising, corrected, least = np.argsort(p_values, kind="stable"), [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(rising):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = least
+    return corrected
+
+
+def _corrected(found: tuple[Differences, ...]) -> tuple[Differences, ...]:
+    """Each figure's differences to the other systems, their p-values corrected together."""
+    families: list[dict[str, dict[str, Difference]]] = [
+        {"metrics": dict(one.metrics), "label_f1": dict(one.label_f1)} for one in found
+    ]
+    for kind in ("metrics", "label_f1"):
+        for name in families[0][kind] if families else ():
+            rows = [family[kind] for family in families if family[kind][name].p_value is not None]
+            corrected = holm([row[name].p_value or 0.0 for row in rows])
+            for row, p in zip(rows, corrected, strict=True):
+                significant = bool(row[name].significant) and p <= 1 - LEVEL + _ROUNDING
+                change = {"corrected_p_value": p, "significant": significant}
+                row[name] = row[name].model_copy(update=change)
+    return tuple(one.model_copy(update=family) for one, family in zip(found, families, strict=True))
 
 
 def draw_groups(groups: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -161,30 +223,20 @@ def draw_groups(groups: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield generator.integers(groups, size=(min(at_once, resamples - start), groups))
 
 
-def _group_counts(scores: Scores, thresholds: np.ndarray) -> Counts:
-    decisions = decide(scores.scores, thresholds)
-    counts = Counts.by_group(decisions, scores.truth > 0, scores.groups)
-    if len(counts.samples) < 2:
+def _groups(scores: Scores) -> int:
+    count = int(scores.groups.max()) + 1
+    if count < 2:
         where = f"{scores.info.title} on {scores.info.split}"
         raise InputError(where, "group_ids", "at least two groups to draw from", "one")
-    return counts
+    return count
 
 
-def _statistics(counts: Counts) -> np.ndarray:
-    """(R, 3 + L): the headline metrics in their order, then F1 per label; NaN undefined."""
-    headline = [getattr(counts, name)() for name in HEADLINE]
-    return np.column_stack([*headline, counts.label_f1()])
-
-
-def _resample(counts: tuple[Counts, ...], resamples: int, seed: int) -> list[np.ndarray]:
-    """Of each system, the statistics (resamples, 3 + L) of the same resamples."""
-    groups = len(counts[0].samples)
-    found = []
-    for drawn in draw_groups(groups, resamples, seed):
-        rows = np.arange(len(drawn))[:, None] * groups
-        times = np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape)
-        found.append([_statistics(one.weighted(times.astype(np.float64))) for one in counts])
-    return [np.concatenate(statistics) for statistics in zip(*found, strict=True)]
+def _by_name(rows: list[Row], judged: Judged) -> tuple[dict[str, Row], dict[str, Row]]:
+    """Figures by the metrics' names, and by the labels'."""
+    labels, first = judged.scores.labels, len(HEADLINE)
+    last = first + len(labels)
+    of_labels = dict(zip(labels, rows[first:last], strict=True))
+    return dict(zip(METRICS, rows[:first] + rows[last:], strict=True)), of_labels
 
 
 def _interval(value: float, drawn: np.ndarray) -> Interval:
