@@ -1,10 +1,17 @@
-"""The CMU-MultimodalSDK's alignment written out: one reference interval after the other.
+"""The CMU-MultimodalSDK's alignment written out, with the work that it does in memory.
 
-Its steps are `align` to the words with an average, `impute` with zeros, `align` to the labelled
-segments and `hard_unify`; each reference interval is compared with all intervals of the others.
+Its recipe is `align` to the words with an average, `impute` with zeros, `align` to the labelled
+segments without one and `hard_unify`. It takes one reference interval after the other, compares it
+with copies of all intervals that the other sequences have in that video, and keeps what it finds in
+dictionaries under `video[row]`, which the next `align` gathers and sorts again in plain Python.
+
+The SDK does more that is not here: it reads each reference interval and its features from HDF5 when
+their turn comes, checks and copies metadata, and draws progress bars.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,49 +19,103 @@ _EPSILON = 1e-5
 
 Sequence = tuple[np.ndarray, np.ndarray]
 """Features (N, D) and intervals (N, 2) in seconds."""
+Dataset = dict[str, dict[str, Sequence]]
+"""Name of a sequence -> video, or `video[row]` once aligned -> its entry."""
 
 
-def align(
-    sequences: dict[str, Sequence], segments: np.ndarray, reference: str
-) -> list[dict[str, np.ndarray] | None]:
-    """For each of the segments the words' features per modality; None where a modality has none."""
-    words = {m: _average_onto(sequences[reference], seq) for m, seq in sequences.items()}
-    words[reference] = _with_length(sequences[reference])
-    found: list[dict[str, np.ndarray] | None] = []
-    for segment in segments:
-        rows = {m: _overlapping(segment, intervals)[0] for m, (_, intervals) in words.items()}
-        everywhere = all(map(len, rows.values()))
-        found.append({m: words[m][0][r] for m, r in rows.items()} if everywhere else None)
-    return found
+def align(sequences: Dataset, labels: dict[str, Sequence], reference: str) -> Dataset:
+    """For each labelled segment `video[row]` that every sequence has: features and intervals.
+
+    Args:
+        sequences: The modalities.
+        labels: Video -> labels and segments.
+        reference: The modality whose rows are the words.
+    """
+    words = _align_to(reference, sequences, _mean)
+    _impute(words, reference)
+    aligned = _align_to("labels", {**words, "labels": labels}, None)
+    shared = set.intersection(*(set(entries) for entries in aligned.values()))
+    return {
+        name: {key: entry for key, entry in entries.items() if key in shared}
+        for name, entries in aligned.items()
+    }
 
 
-def _overlapping(reference: np.ndarray, intervals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that overlap the reference, in order of start, and their intervals cut to it."""
-    first, last = reference
-    starts, ends = intervals.T
-    touching = (ends - first > -_EPSILON) & (last - starts > -_EPSILON)
-    rows = np.flatnonzero(touching & (abs(last - first) >= _EPSILON))
-    cut = np.stack([np.maximum(starts[rows], first), np.minimum(ends[rows], last)], axis=1)
-    long_enough = np.abs(cut[:, 0] - cut[:, 1]) > _EPSILON
-    order = np.argsort(starts[rows][long_enough], kind="stable")
-    return rows[long_enough][order], cut[long_enough][order]
+def _mean(intervals: np.ndarray, features: np.ndarray) -> np.ndarray:
+    return np.average(features, axis=0)
 
 
-def _average_onto(words: Sequence, sequence: Sequence) -> Sequence:
-    """The mean of the rows that overlap each word; behind them zeros for words without any."""
-    features, intervals = sequence
-    averaged, imputed = [], []
-    for word in _with_length(words)[1]:
-        rows, cut = _overlapping(word, intervals)
-        if len(rows):
-            averaged.append((np.average(features[rows], axis=0), [cut.min(), cut.max()]))
-        else:
-            imputed.append((np.zeros(features.shape[1], features.dtype), np.sort(word)))
-    values, spans = zip(*averaged, *imputed, strict=True)
-    return np.stack(values), np.array(spans)
+def _align_to(
+    reference: str, sequences: Dataset, collapse: Callable[..., np.ndarray] | None
+) -> Dataset:
+    """Every sequence's rows within each interval of the reference, collapsed if a way is given."""
+    sequences = _shared_videos(sequences)
+    merged = {m: _merged(entries) for m, entries in sequences.items() if m != reference}
+    aligned: Dataset = {name: {} for name in sequences}
+    for video, (ref_features, ref_intervals) in sequences[reference].items():
+        for row in range(len(ref_intervals)):
+            interval = ref_intervals[row]
+            if abs(interval[0] - interval[1]) < _EPSILON:
+                continue
+            for name in sequences:
+                if name == reference:
+                    features, times = ref_features[row][None, :], interval[None, :]
+                else:
+                    features, times = _within(interval, *merged[name][video])
+                if not len(times):
+                    continue
+                if collapse:
+                    features = np.concatenate([collapse(times, features)], axis=0)[None, :]
+                    times = np.array([[times.min(), times.max()]])
+                aligned[name][f"{video}[{row}]"] = features, times
+    return aligned
 
 
-def _with_length(words: Sequence) -> Sequence:
-    features, intervals = words
-    long_enough = np.abs(intervals[:, 1] - intervals[:, 0]) >= _EPSILON
-    return features[long_enough], np.sort(intervals[long_enough], axis=1)
+def _shared_videos(sequences: Dataset) -> Dataset:
+    videos = [{key.split("[")[0] for key in entries} for entries in sequences.values()]
+    shared = set.intersection(*videos)
+    return {
+        name: {key: entry for key, entry in entries.items() if key.split("[")[0] in shared}
+        for name, entries in sequences.items()
+    }
+
+
+def _merged(entries: dict[str, Sequence]) -> dict[str, Sequence]:
+    """Each video's entries as one, its rows in order of their start."""
+    gathered: dict[str, list[Sequence]] = {}
+    for key, entry in entries.items():
+        gathered.setdefault(key.split("[")[0], []).append(entry)
+    merged = {}
+    for video, parts in gathered.items():
+        features, intervals = (
+            np.concatenate(arrays, axis=0) for arrays in zip(*parts, strict=True)
+        )
+        order = sorted(range(len(intervals)), key=lambda row: intervals[row, 0])
+        merged[video] = features[order, :], intervals[order, :]
+    return merged
+
+
+def _within(interval: np.ndarray, features: np.ndarray, intervals: np.ndarray) -> Sequence:
+    """Rows that overlap the interval, and their own intervals cut to it."""
+    first, last = interval
+    # Starts are negated so that one comparison serves both sides.
+    limits = np.array([first, -last])[::-1]
+    negated = intervals.copy()
+    negated[:, 0] = -negated[:, 0]
+    touching = np.all((negated - limits) > -_EPSILON, axis=1)
+    starts, ends = intervals[touching, :].T
+    cut = np.concatenate(
+        [np.maximum(starts, first)[:, None], np.minimum(ends, last)[:, None]], axis=1
+    )
+    long_enough = np.where(abs(cut[:, 0] - cut[:, 1]) > _EPSILON)
+    return features[touching, :][long_enough], cut[long_enough]
+
+
+def _impute(words: Dataset, reference: str) -> None:
+    """Zeros behind the other entries of each sequence for the words of which it has nothing."""
+    others = [name for name in words if name != reference]
+    widths = {name: next(iter(words[name].values()))[0].shape[1] for name in others}
+    for key, (_, times) in words[reference].items():
+        for name in others:
+            if key not in words[name]:
+                words[name][key] = np.zeros((len(times), widths[name])), times

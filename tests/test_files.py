@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 import pytest
 
-from mmer.files import atomic_file, atomic_folder, write_text
+from mmer.files import atomic_file, atomic_folder, locked, write_text
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -74,3 +75,35 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_ones_is_not(tmp_path):
     write_text(path, "whole")
     assert not abandoned.exists()
     assert alive.exists()
+
+
+def test_a_folder_is_as_old_as_the_last_that_was_written_in_it(tmp_path):
+    folders = {name: tmp_path / f".corpus.{name}.partial" for name in ("old", "alive")}
+    long_ago = time.time() - 7200
+    for name, folder in folders.items():
+        (folder / "inner").mkdir(parents=True)
+        (folder / "inner" / "large.file").write_text("half")
+        for path in (folder / "inner" / "large.file", folder / "inner", folder):
+            if name == "old" or path.is_dir():
+                os.utime(path, (long_ago, long_ago))
+    with atomic_folder(tmp_path / "another corpus"):
+        pass
+    assert not folders["old"].exists()
+    assert folders["alive"].exists()
+
+
+def test_a_lock_is_free_when_its_holder_has_ended_and_not_before(tmp_path, caplog):
+    order = []
+
+    def second() -> None:
+        with locked(tmp_path / "lock", "somebody else has it"):
+            order.append("second")
+
+    with locked(tmp_path / "lock", ""):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while "somebody else has it" not in caplog.messages:
+            time.sleep(0.01)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]

@@ -327,7 +327,7 @@ def test_all_runners_log_the_same(run, tmp_path, runner):
 
 
 def test_data_are_named_by_fingerprint_and_synthetic_is_called_synthetic(run, tmp_path, toy_table):
-    files = tuple(SourceFile(name=f"{i}", size=1, modified=1, sha256="0") for i in range(300))
+    files = tuple(SourceFile(name=f"{i}", state=(1,) * 5, sha256="0") for i in range(300))
     manifest = Manifest(
         corpus="toy",
         raw=RawCorpus(path=tmp_path, synthetic=True),

@@ -6,7 +6,9 @@ import pytest
 
 from mmer import provenance
 from mmer.errors import InputError
+from mmer.files import write_text
 from mmer.provenance import SourceFile, fingerprint
+from mmer.samples.table import record_batches
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def test_a_file_is_known_by_its_relative_path_and_bytes(source, tmp_path):
 
 def test_a_file_that_changed_or_went_is_refused(source, tmp_path):
     (tmp_path / "sub" / "clip1.pt").write_text("CONTENT!")
-    with pytest.raises(InputError, match="another size or time"):
+    with pytest.raises(InputError, match="other content"):
         source.check(tmp_path)
     (tmp_path / "sub" / "clip1.pt").unlink()
     with pytest.raises(InputError, match="nothing"):
@@ -32,12 +34,12 @@ def test_a_file_that_changed_or_went_is_refused(source, tmp_path):
 
 
 def test_files_settings_and_code_all_count(source):
-    made = fingerprint([source], {"a": 1}, ("files.py",))
-    assert made == fingerprint([source], {"a": 1}, ("files.py",))
+    made = fingerprint([source], {"a": 1}, (write_text,))
+    assert made == fingerprint([source], {"a": 1}, (write_text,))
     renamed = source.model_copy(update={"name": "other.pt"})
-    assert made != fingerprint([renamed], {"a": 1}, ("files.py",))
-    assert made != fingerprint([source], {"a": 2}, ("files.py",))
-    assert made != fingerprint([source], {"a": 1}, ("schema.py",))
+    assert made != fingerprint([renamed], {"a": 1}, (write_text,))
+    assert made != fingerprint([source], {"a": 2}, (write_text,))
+    assert made != fingerprint([source], {"a": 1}, (record_batches,))
 
 
 @pytest.mark.parametrize(

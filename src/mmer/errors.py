@@ -24,7 +24,15 @@ class InputError(Exception):
     def __str__(self) -> str:
         place = f"{self.where} [{self.key}]" if self.key else self.where
         message = f"{place}: expected {self.expected}, found {self.found}."
-        return f"{message} {self.remedy}" if self.remedy else message
+        return printable(f"{message} {self.remedy}" if self.remedy else message)
+
+
+def printable(text: str) -> str:
+    """Text from a file as a terminal may show it: what is no visible character is spelled out.
+
+    That is what moves the cursor, changes colours, ends a line or turns the direction of writing.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class UntrustedDataError(InputError):

@@ -9,55 +9,74 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from functools import cache
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 from mmer.errors import InputError
 from mmer.schema import Record
 
 _PACKAGE = Path(__file__).resolve().parent
+# Where and whether something is written, not what.
+_DECIDES_NOTHING = {"mmer.confined", "mmer.errors", "mmer.files", "mmer.provenance", "mmer.schema"}
+
+
+def file_state(path: Path) -> tuple[int, ...]:
+    """Device, inode, size, and times of the last writing and the last change of any kind in ns.
+
+    As long as it stays the same, so do the bytes: nobody can set the last of the times. An OSError
+    if there is no such file.
+    """
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 class SourceFile(Record):
-    """A file that was read: its path within the corpus's folder, bytes, time of change in ns."""
+    """A file that was read: its path within the corpus's folder, `file_state`, digest."""
 
     name: str
-    size: int
-    modified: int
+    state: tuple[int, ...]
     sha256: str
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.state[2]
 
     @classmethod
     def of(cls, folder: Path, path: Path) -> SourceFile:
         """Read the file through.
 
         Raises:
-            InputError: There is no such file.
+            InputError: There is no such file, or it changed meanwhile.
         """
         if not path.is_file():
             raise InputError(path, "", "a file", "nothing")
-        with path.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        stat = path.stat()
-        return cls(
-            name=str(path.relative_to(folder)),
-            size=stat.st_size,
-            modified=stat.st_mtime_ns,
-            sha256=digest,
-        )
+        state, found = file_state(path), _file_digest(path)
+        file = cls(name=str(path.relative_to(folder)), state=state, sha256=found)
+        file.check(folder)
+        return file
 
     def check(self, folder: Path) -> None:
-        """Refuse a file that has changed since.
+        """Refuse a file whose bytes are others by now; only if its state is, it is read again.
 
         Raises:
-            InputError: It is gone, or its size or time of change is another.
+            InputError: It is gone, or has changed.
         """
         path = folder / self.name
-        stat = path.stat() if path.is_file() else None
-        if stat is None or (stat.st_size, stat.st_mtime_ns) != (self.size, self.modified):
-            found = "nothing" if stat is None else "another size or time of change"
-            expected = "the file as it was when the corpus was opened"
-            raise InputError(path, "", expected, found, "Run the ingestion stage again.")
+        expected = "the file as it was when the corpus was opened"
+        remedy = "Run the ingestion stage again."
+        if not path.is_file():
+            raise InputError(path, "", expected, "nothing", remedy)
+        state = file_state(path)
+        if state != self.state and (state[2] != self.size or _file_digest(path) != self.sha256):
+            raise InputError(path, "", expected, "other content", remedy)
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def digest(value: object) -> str:
@@ -66,23 +85,66 @@ def digest(value: object) -> str:
 
 
 def fingerprint(
-    files: Iterable[SourceFile], settings: Mapping[str, object], code: tuple[str, ...]
+    files: Iterable[SourceFile], settings: Mapping[str, object], code: Iterable[Callable]
 ) -> str:
-    """Digest of source files, settings, and code: folders or modules of this package."""
+    """Digest of source files, settings, and the code that makes the artefact.
+
+    Args:
+        files: It is made from.
+        settings: That decide what it is, as JSON holds them.
+        code: Functions that make it. What counts is their modules and what these import of this
+            package, directly or not: a change elsewhere leaves the fingerprint as it is.
+    """
     sources = {file.name: file.sha256 for file in files}
-    parts = {part: _code_digest(part) for part in code}
-    return digest({"sources": sources, "settings": dict(settings), "code": parts})
+    modules: dict[str, str] = {}
+    for function in code:
+        modules |= _code(_module_of(function))
+    return digest({"sources": sources, "settings": dict(settings), "code": modules})
+
+
+def _module_of(function: Callable) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return function.__module__
 
 
 @cache
-def _code_digest(part: str) -> str:
-    """Digest of the statements of modules: comments, docstrings and layout do not count."""
-    path = _PACKAGE / part
-    modules = [path] if path.is_file() else sorted(path.rglob("*.py"))
-    return digest([_statements(module.read_text(encoding="utf-8")) for module in modules])
+def _code(module: str) -> dict[str, str]:
+    """Name -> digest of the statements, of a module and of all that it imports of this package."""
+    found: dict[str, str] = {}
+    waiting = {module: Path(sys.modules[module].__file__ or "")}
+    while waiting:
+        name, path = waiting.popitem()
+        source = path.read_text(encoding="utf-8")
+        found[name] = digest(_statements(source))
+        imported = {name: _path(name) for name in _imported(source)}
+        left_out = found.keys() | _DECIDES_NOTHING
+        waiting |= {n: path for n, path in imported.items() if path and n not in left_out}
+    return found
+
+
+def _imported(source: str) -> Iterator[str]:
+    """Names of modules that a source imports, and of what may be one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _path(module: str) -> Path | None:
+    """The file of a module of this package; None of what is none, and of a package's folder.
+
+    The folder's own statements tell who is in it, and are run whichever module of it is imported.
+    """
+    package, _, rest = module.partition(".")
+    path = _PACKAGE.joinpath(*rest.split(".")).with_suffix(".py")
+    return path if package == _PACKAGE.name and path.is_file() else None
 
 
 def _statements(source: str) -> str:
+    """What a source does: comments, docstrings and layout do not count."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmer.alignment import intervals as module
-from mmer.alignment.intervals import TOLERANCE, Overlaps, overlapping
+from mmer.alignment.intervals import (
+    TOLERANCE,
+    ImplausibleTimesError,
+    Overlaps,
+    overlapping,
+    shares_time,
+)
 
 # Times on a coarse grid meet and coincide often; the offsets lie on either side of the tolerance.
 _times = st.builds(
@@ -54,14 +62,14 @@ def test_equals_the_rule_applied_pair_by_pair(reference, intervals):
     assert _as_lists(overlapping(reference, intervals)) == _rows_one_by_one(reference, intervals)
 
 
-@settings(max_examples=100, deadline=None)
-@given(_intervals(least=2), _intervals(least=2))
-def test_equals_it_when_the_reference_is_taken_in_parts(reference, intervals):
-    limit, module._MAX_PAIRS = module._MAX_PAIRS, 7
+@settings(max_examples=200, deadline=None)
+@given(_intervals(least=1), _intervals(least=1))
+def test_equals_it_down_the_tree(reference, intervals):
+    limit, module._COMPARED_AT_ONCE = module._COMPARED_AT_ONCE, 0
     try:
         overlaps = overlapping(reference, intervals)
     finally:
-        module._MAX_PAIRS = limit
+        module._COMPARED_AT_ONCE = limit
     assert _as_lists(overlaps) == _rows_one_by_one(reference, intervals)
 
 
@@ -88,3 +96,43 @@ def test_one_row_that_spans_everything_does_not_hide_the_others():
     frames[0, 1] = 1000
     found = overlapping(np.array([[500.0, 502.0]]), frames)
     assert _as_lists(found) == [[0, 500, 501]]
+
+
+_MANY, _WORDS = 100_000, 10_000
+_WORD_TIMES = np.arange(_WORDS)[:, None] * 0.36 + [0, 0.3]
+_FRAME_TIMES = np.arange(_MANY)[:, None] * 0.036 + [0, 0.036]
+
+
+@pytest.mark.parametrize(
+    "intervals",
+    [
+        pytest.param(np.tile([0.0, 3600], (_MANY, 1)), id="all span everything"),
+        pytest.param(np.linspace([0, 3600], [1800, 1800.1], _MANY), id="one within the other"),
+        pytest.param(
+            np.random.default_rng(0).uniform([0, 3000], [9, 3600], (_MANY, 2)), id="in no order"
+        ),
+    ],
+)
+def test_intervals_that_all_overlap_each_other_are_refused_within_bounded_memory(intervals):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImplausibleTimesError, match="110000 intervals"):
+            overlapping(_WORD_TIMES, intervals)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("rows", [slice(0, 1), slice(0, _MANY, 500)])
+def test_a_few_rows_that_span_much_cost_memory_as_their_overlaps_do(rows):
+    frames = _FRAME_TIMES.copy()
+    frames[rows, 1] += 300
+    tracemalloc.start()
+    try:
+        found = overlapping(_WORD_TIMES, frames)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    for word in (0, 1234, _WORDS - 1):
+        expected = shares_time(_WORD_TIMES[word], frames).nonzero()[0]
+        np.testing.assert_array_equal(found.of(word), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmer.alignment.video import align_frames, align_words
 from mmer.formats.csd import ComputationalSequence, Entry
 
 _OWN_COPY = Path(__file__).parents[1] / "golden" / "alignment"
+_PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain_alignment.py"
 GOLDEN = Path(os.environ.get("ALIGNMENT_GOLDEN_DIR", _OWN_COPY))
 FILES = {
     "text": "features/words.csd",
@@ -69,6 +71,16 @@ def test_gives_what_the_sdk_gives(golden, videos):
                 np.testing.assert_allclose(value, expected[part], rtol=1e-6, atol=1e-7)
             compared += 1
     assert compared == len(golden)
+
+
+def test_the_version_that_ours_is_timed_against_gives_what_the_sdk_gives(golden, videos):
+    plain = runpy.run_path(str(_PLAIN))["align"]
+    sequences = {m: videos[m] for m in ("text", "visual", "audio")}
+    aligned = plain(sequences, videos["labels"], "text")
+    assert set(aligned["labels"]) == set(golden)
+    for segment, expected in golden.items():
+        for part, entries in aligned.items():
+            np.testing.assert_array_equal(entries[segment][0], expected[part])
 
 
 def test_modalities_in_step_are_the_sdks_wherever_it_keeps_them_in_step(golden, videos):
@@ -184,6 +196,21 @@ def test_unaligned_rows_are_those_that_overlap_the_segment(text, visual, segment
             assert {m: chosen.tolist() for m, chosen in rows.items()} == expected
         else:
             assert rows is None
+
+
+def test_a_modality_with_a_rate_has_steps_and_the_others_their_rows():
+    sequences = {
+        "text": _entry([(0, 1), (4, 9)], 2, 0),
+        "audio": _entry([(step / 4, step / 4 + 0.25) for step in range(20)], 3, 1),
+    }
+    aligned = align_frames(sequences, np.array([[0.0, 3.0], [3.5, 5.0], [5.0, 9.0]]), {"audio": 1})
+    first, second = aligned.segment(0, in_step=False), aligned.segment(1, in_step=False)
+    assert (first["text"].tolist(), second["text"].tolist()) == ([0], [1])
+    frames = sequences["audio"].features
+    means = [frames[at : at + 4].mean(axis=0) for at in (0, 4, 8)]
+    np.testing.assert_allclose(aligned.features["audio"][first["audio"]], means, rtol=1e-6)
+    assert len(second["audio"]) == 2
+    assert aligned.segment(2, in_step=False) is None
 
 
 def _video(words: list, frames: list, values: list | None = None) -> dict[str, Entry]:

@@ -5,20 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from mmer.corpora import CORPORA
 from mmer.corpora.corpus import Published
-from mmer.corpora.data_report import DataReport, data_report
+from mmer.corpora.data_report import DataReport, Finding, data_report
 from mmer.errors import InputError
 from mmer.samples.table import (
     Features,
+    Persons,
     Sample,
     SampleTable,
     TableInfo,
     record_batches,
-    table_schema,
+    write_batches,
     write_table,
 )
 
@@ -45,16 +45,22 @@ def splits(toy_samples):
         for sample in made[split]:
             sample.sample_id = f"{split}-{sample.sample_id}"
             sample.group_id = f"{split}-{sample.group_id}"
+            sample.words = [f"{split}-{word}" for word in sample.words]
     return made
 
 
 @pytest.fixture
 def report(splits, table_of):
-    def make(corpus=CORPUS, **changes: object) -> DataReport:
+    def make(corpus=CORPUS, notes=(), constant_labels=(), **changes: object) -> DataReport:
         tables = {s: table_of(s, samples, **changes) for s, samples in splits.items()}
-        return data_report(tables, corpus)
+        return data_report(tables, corpus, notes, constant_labels)
 
     return make
+
+
+def texts(found: DataReport, severity: str = "") -> list[str]:
+    """The findings as "split: text"."""
+    return [f"{f.split}: {f.text}" for f in found.findings if severity in ("", f.severity)]
 
 
 def test_counts_lengths_and_labels_are_those_of_the_samples(splits, report):
@@ -86,11 +92,12 @@ def test_batches_do_not_matter(splits, toy_info, table_of, tmp_path):
 
 
 def _in_batches_of_five(info: TableInfo, samples: list[Sample], path: Path) -> SampleTable:
-    with pa.ipc.new_file(str(path), table_schema(info)) as writer:
-        for begin in range(0, len(samples), 5):
-            for batch in record_batches(info, samples[begin : begin + 5]):
-                writer.write_batch(batch)
-    return SampleTable(path)
+    batches = (
+        batch
+        for begin in range(0, len(samples), 5)
+        for batch in record_batches(info, samples[begin : begin + 5])
+    )
+    return write_batches(path, info, batches, may_be_empty=True)
 
 
 def test_a_clean_corpus_has_no_finding(splits, report):
@@ -112,10 +119,33 @@ def test_missing_cleaned_and_constant_values_are_counted(splits, report):
     assert counted.cleaned_values == {"text": 2, "visual": 0, "audio": 0}
     assert counted.cleaned_samples == {"text": 1, "visual": 0, "audio": 0}
     assert counted.constant_features == {"text": (), "visual": (), "audio": (2,)}
-    text = " / ".join(found.findings)
-    assert "train: 3 of 12 samples lack visual" in text
-    assert "train: 2 text values were not finite, in 1 samples" in text
-    assert "train: 1 audio features never change" in text
+    assert set(texts(found, "note")) >= {
+        "train: 3 of 12 samples lack visual: 3 of which the source has nothing",
+        "train: 2 text values were not finite, in 1 samples",
+        "train: 1 of 5 audio features never change",
+    }
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_zeros_are_told_from_nothing(splits, report, absent):
+    """D12: what was measured as zero and what was never measured are two things."""
+    for sample in splits["train"][:2]:
+        sample.features["visual"] = None
+    for sample in splits["train"][2:5]:
+        sample.features["visual"] = np.zeros_like(sample.features["visual"])
+    found = report(zeros_are_absent=absent)
+    assert found.splits["train"].all_zero == {"text": 0, "visual": 3, "audio": 0}
+    assert found.splits["train"].missing["visual"] == (5 if absent else 2)
+    expected = (
+        ["5 of 12 samples lack visual: 2 of which the source has nothing, 3 zero throughout"]
+        if absent
+        else [
+            "2 of 12 samples lack visual: 2 of which the source has nothing",
+            "3 of 12 samples have visual that is zero throughout; it is taken as it is "
+            "(zeros_are_absent: false)",
+        ]
+    )
+    assert [finding.text for finding in found.findings if "visual" in finding.text] == expected
 
 
 def test_duplicates_inside_a_split_are_found(splits, report):
@@ -128,7 +158,7 @@ def test_duplicates_inside_a_split_are_found(splits, report):
         ("train", "train", "features"): (twins,),
         ("train", "train", "id"): ((repeated, repeated),),
     }
-    assert f"train: 1 samples repeat the id of another: {repeated}" in found.findings
+    assert f"train: 1 samples repeat the id of another: {repeated}" in texts(found, "warning")
 
 
 def _duplicates(found: DataReport) -> dict[tuple[str, ...], tuple[tuple[str, str], ...]]:
@@ -171,7 +201,7 @@ def test_samples_without_features_are_counted_and_equal_no_other(splits, report)
     found = report()
     assert found.splits["train"].without_features == 2
     assert found.duplicates == ()
-    assert "train: 2 samples have no feature at all" in found.findings
+    assert "train: 2 samples have no feature at all" in texts(found, "warning")
 
 
 def test_what_two_splits_share_is_found(splits, report):
@@ -183,9 +213,11 @@ def test_what_two_splits_share_is_found(splits, report):
         ("valid", "test", "id"): ((same.sample_id, same.sample_id),),
         ("train", "valid", "features"): (tuple(sample.sample_id for sample in twins),),
     }
-    assert f"valid and test: 1 samples repeat the id of another: {same.sample_id}" in found.findings
     names = " = ".join(sample.sample_id for sample in twins)
-    assert f"train and valid: 1 samples repeat the features of another: {names}" in found.findings
+    assert set(texts(found, "warning")) >= {
+        f"valid and test: 1 samples repeat the id of another: {same.sample_id}",
+        f"train and valid: 1 samples repeat the features of another: {names}",
+    }
 
 
 def test_splits_that_share_a_group_are_refused(splits, report):
@@ -194,17 +226,191 @@ def test_splits_that_share_a_group_are_refused(splits, report):
         report()
 
 
+NOISE = np.random.default_rng(0)
+
+
+def recordings(count: int, seed: int, *, steps: int = 12, alike: float = 0.3) -> list[Sample]:
+    """Samples whose modalities' means are as near to each other as `alike` says, in some units."""
+    rng, units = np.random.default_rng(seed), {"text": 1.0, "visual": 1e-3, "audio": 1e3}
+    widths, samples = {"text": 6, "visual": 4, "audio": 5}, []
+    for i in range(count):
+        length = steps + int(rng.integers(-3, 4))
+        features = {
+            m: (unit * (3 + alike * rng.normal(size=width) + rng.normal(size=(length, width))))
+            for (m, width), unit in zip(widths.items(), units.values(), strict=True)
+        }
+        features = {m: rows.astype(np.float32) for m, rows in features.items()}
+        labels = np.array([i % 2, i % 3 == 0, i % 5 == 0], np.uint8)
+        samples.append(Sample(f"{seed}-{i}", f"{seed}-{i // 3}", features, labels))
+    return samples
+
+
+COPIES = {
+    "half precision": lambda x: x.astype(np.float16).astype(np.float32),
+    "encoded again": lambda x: x + 1e-3 * x.std(axis=0) * NOISE.normal(size=x.shape),
+    "a step later": lambda x: x[1:],
+    "two steps earlier": lambda x: np.concatenate([x[1:3], x]),
+    "shifted": lambda x: np.roll(x, 1, axis=0),
+}
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("kind", COPIES)
+def test_near_duplicates_across_splits_are_found_and_nothing_else(splits, report, kind, alike):
+    """However near to each other the means of independent samples are."""
+    for seed, (split, count) in enumerate({"train": 150, "valid": 30, "test": 50}.items()):
+        splits[split] = recordings(count, seed, alike=alike)
+    pairs = [(splits["train"][3 * i], splits["test"][2 * i]) for i in range(4)]
+    pairs.append((splits["valid"][7], splits["test"][40]))
+    for source, copy in pairs:
+        copied = {m: COPIES[kind](rows).astype(np.float32) for m, rows in source.features.items()}
+        copy.features = copied
+    found = report()
+    names = [(one.sample_id, other.sample_id) for one, other in pairs]
+    assert _duplicates(found) == {
+        ("train", "test", "near features"): tuple(names[:4]),
+        ("valid", "test", "near features"): (names[4],),
+    }
+    text = "train and test: 4 samples nearly repeat the features of another"
+    assert any(one.startswith(text) for one in texts(found, "warning"))
+
+
+def test_a_split_that_is_a_noisy_copy_is_found_whole(splits, report):
+    for seed, split in enumerate(splits):
+        splits[split] = recordings(100, seed)
+    for source, copy in zip(splits["train"], splits["test"], strict=True):
+        copy.features = {m: COPIES["encoded again"](x) for m, x in source.features.items()}
+        copy.features = {m: x.astype(np.float32) for m, x in copy.features.items()}
+    (row,) = report().duplicates
+    assert (row.splits, row.count) == (("train", "test"), 100)
+    assert len(row.examples) == 5
+
+
+def test_samples_that_share_silence_or_all_but_one_modality_are_no_near_duplicates(splits, report):
+    for seed, split in enumerate(splits):
+        splits[split] = recordings(40, seed)
+        for sample in splits[split][:20]:  # nothing but a face at rest and silence
+            for m in ("visual", "audio"):
+                sample.features[m] = np.full((9, sample.features[m].shape[1]), 1e-6, np.float32)
+            sample.features["text"] = None
+    for source, other in zip(splits["train"][20:], splits["test"][20:], strict=True):
+        other.features |= {m: source.features[m] + np.float32(1e-7) for m in ("text", "audio")}
+    found = report()
+    assert not [row for row in found.duplicates if row.what == "near features"]
+
+
+def test_samples_of_a_few_numbers_are_not_judged(splits, report):
+    features = {"posture": Features(name="any", width=2)}
+    for seed, split in enumerate(splits):
+        rng = np.random.default_rng(seed)
+        splits[split] = recordings(60, seed)
+        for sample in splits[split]:
+            sample.features = {"posture": rng.normal(size=(1, 2)).astype(np.float32)}
+    assert report(features=features).duplicates == ()
+
+
+def test_the_same_words_in_two_splits_are_found(splits, report):
+    said = ["nobody", "expects", "what", "this", "film", "does"]
+    splits["train"][3].words, splits["test"][2].words = said, [word.title() for word in said]
+    splits["valid"][1].words = splits["test"][1].words = ["so"] * 9  # says nothing
+    found = report()
+    pair = (splits["train"][3].sample_id, splits["test"][2].sample_id)
+    assert _duplicates(found) == {("train", "test", "words"): (pair,)}
+    (text,) = (text for text in texts(found, "note") if "words" in text)
+    assert text == f"train and test: 1 samples repeat the words of another: {' = '.join(pair)}"
+
+
+def test_persons_of_two_splits_are_found(splits, report):
+    people = Persons(names=("Ann", "Ben", "Cleo", "Dan"), traits=((),) * 4)
+    who = {"train": (0, 1), "valid": (2, 2), "test": (3, 1)}
+    for split, (target, beside) in who.items():
+        for sample in splits[split]:
+            sample.person = target
+            steps = {m: len(rows) for m, rows in sample.features.items()}
+            sample.step_persons = {m: np.full(count, beside) for m, count in steps.items()}
+            sample.step_segments = {m: np.zeros(count, int) for m, count in steps.items()}
+    found = report(persons=people)
+    assert {split: counted.persons for split, counted in found.splits.items()} == {
+        "train": 2,
+        "valid": 1,
+        "test": 2,
+    }
+    (shared,) = found.shared_persons
+    assert (shared.splits, shared.count, shared.examples) == (("train", "test"), 1, ("Ben",))
+    (text,) = (text for text in texts(found, "warning") if "persons" in text)
+    assert text.startswith("train and test: 1 of the 2 persons in test are in train too (Ben)")
+
+
+def test_persons_that_are_not_known_are_not_counted(report):
+    assert report().splits["train"].persons is None
+
+
+@pytest.mark.parametrize(("value", "words"), [(0, "no sample with sad"), (1, "only samples with")])
+def test_a_label_that_is_the_same_in_all_of_training_stops_the_run(splits, report, value, words):
+    for sample in splits["train"]:
+        sample.labels[1] = value
+    with pytest.raises(InputError, match=words) as caught:
+        report()
+    assert "toy.ingestion.constant_labels" in caught.value.remedy
+    assert "[" not in caught.value.found
+    found = report(constant_labels=["sad"])
+    kind = "every" if value else "no"
+    assert f"train: {kind} sample has the label sad" in texts(found, "warning")
+
+
+def test_a_label_that_there_is_not_cannot_be_allowed_to_be_constant(report):
+    with pytest.raises(InputError, match="joy") as caught:
+        report(constant_labels=["joy"])
+    assert caught.value.key == "toy.ingestion.constant_labels"
+
+
+def test_warnings_come_first_and_are_logged(splits, report, caplog):
+    splits["train"][0].features["visual"] = None
+    for sample in splits["test"]:
+        sample.labels[0] = 0
+    found = report(notes=["test: 3 clips fit nothing: left out", "the file names no speakers"])
+    order = [finding.severity for finding in found.findings]
+    assert order == sorted(order, reverse=True)
+    assert Finding(severity="warning", split="test", text="no sample has the label happy") in (
+        found.findings
+    )
+    assert set(texts(found, "note")) >= {
+        "test: 3 clips fit nothing: left out",
+        "all: the file names no speakers",
+    }
+    assert "toy test: no sample has the label happy" in caplog.messages
+    assert not any("lack visual" in message for message in caplog.messages)
+
+
+def test_thousands_of_labels_stay_readable(splits, report):
+    labels = tuple(f"label {i}" for i in range(3000))
+    for samples in splits.values():
+        for i, sample in enumerate(samples):
+            sample.labels = np.zeros(3000, np.uint8)
+            sample.labels[: 2 - i % 2] = 1
+    found = report(labels=labels, constant_labels=labels)
+    assert len(found.frequent_labels) == 30
+    assert found.frequent_labels[1] == "label 1"
+    assert found.splits["train"].co_occurrence[1][1] == 6
+    first = "no sample has the label label 2, label 3, label 4, label 5, label 6 and 2993 more"
+    assert f"train: {first}" in texts(found, "warning")
+    assert len(found.to_json()) < 1e6
+
+
 def test_unknown_groups_are_said(report):
-    assert not any("group of its own" in finding for finding in report().findings)
-    assert "group of its own" in report(groups_known=False).findings[0]
+    assert not any("groups are unknown" in text for text in texts(report()))
+    first, *_ = report(groups_known=False).findings
+    assert (first.severity, first.split) == ("warning", "all")
+    assert "groups are unknown" in first.text
+    assert "treat samples as independent" in first.text
 
 
 def test_constant_labels_are_found(splits, report):
-    for sample in splits["valid"]:
-        sample.labels[0], sample.labels[1] = 0, 1
-    findings = report().findings
-    assert "valid: no sample has the label happy" in findings
-    assert "valid: every sample has the label sad" in findings
+    for i, sample in enumerate(splits["valid"]):
+        sample.labels[:] = 0, 1, i % 2
+    warnings = texts(report(), "warning")
+    assert "valid: no sample has the label happy" in warnings
+    assert "valid: every sample has the label sad" in warnings
 
 
 PUBLISHED = Published(
@@ -227,9 +433,89 @@ def test_differences_from_published_counts_are_numbers(splits, report):
         ("groups", "test"): 1,
         ("samples with happy", "train"): happy - 1000,
     }
-    assert "valid: samples: 6, 2 fewer than the published 8" in found.findings
-    assert "test: groups: 2, 1 more than the published 1" in found.findings
-    assert not any(finding.startswith("train: samples:") for finding in found.findings)
+    unknown = "nothing in tables and notes accounts for it"
+    assert set(texts(found, "warning")) >= {
+        f"valid: samples: 6, 2 fewer than the published 8: {unknown}",
+        f"test: groups: 2, 1 more than the published 1: {unknown}",
+    }
+    assert not any(text.startswith("train: samples:") for text in texts(found))
+
+
+def explained(found: DataReport) -> dict[tuple[str, str], tuple[str, ...]]:
+    """What and split -> explanations, of the counts that differ."""
+    return {(row.what, row.split): row.explanations for row in found.published if row.difference}
+
+
+def counts(**published: dict[str, int]) -> Published:
+    return Published(counts={name.replace("_", " "): count for name, count in published.items()})
+
+
+@pytest.mark.parametrize(
+    ("published", "notes", "key", "words"),
+    [
+        (
+            counts(samples={"train": 14}),
+            ["train: 2 of 14 clips fit no segment: left out", "valid: 2 others"],
+            ("samples", "train"),
+            'the reader names the same number: "train: 2 of 14 clips fit no segment: left out"',
+        ),
+        (
+            counts(samples={"train": 11, "valid": 7, "test": 6}),
+            [],
+            ("samples", "train"),
+            "all splits together have as many as published: they are divided otherwise",
+        ),
+        (
+            counts(samples={"train": 11}),
+            [],
+            ("samples", "train"),
+            "1 samples of the split repeat another one of it",
+        ),
+        (
+            counts(samples={"test": 9}, samples_with_happy={"test": 6}),
+            [],
+            ("samples with happy", "test"),
+            "the split has 3 samples fewer than published, which is enough for it",
+        ),
+        (
+            Published(
+                counts={"samples": {"train": 10}},
+                also_counted={"an older release": {"samples": {"train": 12}}},
+            ),
+            [],
+            ("samples", "train"),
+            "it is the count of an older release",
+        ),
+    ],
+)
+def test_differences_are_accounted_for_by_what_is_at_hand(
+    splits, report, published, notes, key, words
+):
+    """D13: an explanation is computed; none is given that the numbers do not bear out."""
+    for sample, has in zip(splits["test"], (1, 1, 1, 1, 0, 0), strict=True):
+        sample.labels[0] = has
+    if "repeat" in words:
+        splits["train"][7].features = splits["train"][2].features
+    found = report(replace(CORPUS, published=published), notes, synthetic=False)
+    assert explained(found)[key] == (words,)
+    (text,) = (t for t in texts(found, "note") if t.startswith(f"{key[1]}: {key[0]}:"))
+    assert text.endswith(words)
+
+
+def test_a_number_of_another_split_or_inside_another_number_explains_nothing(report):
+    corpus = replace(CORPUS, published=counts(samples={"train": 14}))
+    notes = ["test: 2 clips left out", "train: 12 clips of 2.5 hours, 2nd release"]
+    assert explained(report(corpus, notes, synthetic=False)) == {("samples", "train"): ()}
+
+
+def test_options_other_than_the_default_are_named(report):
+    corpus = replace(CORPUS, published=counts(samples={"train": 14}))
+    reading = corpus.ingestion().decisive
+    assert explained(report(corpus, synthetic=False, reading=reading))["samples", "train"] == ()
+    found = report(corpus, synthetic=False, reading={**reading, "emotion_threshold": 1.5})
+    assert explained(found)["samples", "train"] == (
+        "it was read with emotion_threshold 1.5 (by default 0.0)",
+    )
 
 
 def test_groups_that_are_not_known_are_not_compared(report):

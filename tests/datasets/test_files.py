@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from kedro.io import DatasetError, Version
+from kedro.utils import load_obj
 
 from mmer.datasets.files import (
     FigureFile,
@@ -125,3 +127,26 @@ def test_a_record_of_another_kind_is_refused_by_file_and_field(tmp_path):
     (tmp_path / "history.json").write_text('{"epochs": [], "kept": "all"}')
     with pytest.raises(DatasetError, match=r"history.json \[.*kept\].*a record of History"):
         record_file(filepath=str(tmp_path / "history.json")).load()
+
+
+def test_what_a_killed_run_left_among_the_versions_is_swept(tmp_path):
+    left = tmp_path / "text.txt" / "1" / ".text.txt.of-a-killed-run.partial"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    os.utime(left, (0, 0))
+    versioned(TextFile, tmp_path, "2").save("whole")
+    assert not left.exists()
+    assert versioned(TextFile, tmp_path, None).load() == "whole"
+
+
+def test_every_file_that_the_catalogs_name_is_written_by_these_datasets():
+    conf = Path(__file__).resolve().parents[2] / "conf"
+    types = {
+        line.split()[-1]
+        for catalog in conf.rglob("catalog*.yml")
+        for line in catalog.read_text().splitlines()
+        if line.lstrip().startswith("type:")
+    }
+    written = {name for name in types if not name.endswith((".RawFiles", ".Folder", "Model"))}
+    assert written
+    assert all(issubclass(load_obj(name), VersionedFile) for name in written)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,16 @@ def test_a_mistaken_entry_is_refused(tmp_path):
         RawFiles(corpus="mosei")
     with pytest.raises(DatasetError, match="sed"):
         synthetic(tmp_path, sed=1).load()
+
+
+def test_two_first_runs_at_once_both_find_the_files(tmp_path):
+    program = (
+        "import sys; from mmer.datasets.raw_corpus import RawFiles\n"
+        f"synthetic = {{'path': sys.argv[1], 'settings': {SMALL}}}\n"
+        "print(RawFiles(corpus='mosei', synthetic=synthetic).load().path)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = {run.communicate()[0].strip() for run in runs}
+    assert [run.returncode for run in runs] == [0, 0]
+    assert [str(path) for path in tmp_path.iterdir()] == list(told)

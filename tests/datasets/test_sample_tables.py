@@ -79,3 +79,12 @@ def test_a_table_cut_off_does_not_exist(dataset, toy_table: Tables, tmp_path):
     path.unlink()
     path.write_bytes(whole[: len(whole) // 2])
     assert not dataset.exists()
+
+
+def test_a_table_that_was_overwritten_does_not_exist(dataset, toy_table: Tables, tmp_path):
+    dataset.save(toy_table(50))
+    path = tmp_path / "deep" / "train.arrow"
+    whole = path.read_bytes()
+    place = len(whole) // 2 // 4 * 4
+    path.write_bytes(whole[:place] + bytes(64) + whole[place + 64 :])
+    assert not dataset.exists()

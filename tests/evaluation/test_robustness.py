@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,11 +13,17 @@ from mmer.evaluation.robustness import (
     measure_robustness,
     modality_subsets,
 )
+from mmer.metrics.intervals import bootstrap_intervals
 from mmer.metrics.metrics import HEADLINE, evaluate
+from mmer.metrics.resampled import Judged
 
 HALF = np.array([0.5, 0.5, 0.5])
 MODALITIES = ("words", "face", "voice")
-SUBSETS_ONLY = EvaluationSettings(missing_rates=())
+SUBSETS_ONLY = EvaluationSettings(missing_rates=(), resamples=50)
+
+
+def values(row) -> dict[str, float]:
+    return {name: interval.value for name, interval in row.intervals.items()}
 
 
 @pytest.fixture
@@ -51,29 +59,48 @@ def test_each_of_the_seven_subsets_is_shown_once(reader):
 
 def test_a_subset_scores_what_its_scores_are_worth(reader, toy_scores):
     measure, scores, _ = reader
-    rows = {row.modalities: row.figures for row in measure(SUBSETS_ONLY).by_subset}
-    assert rows[MODALITIES].micro_f1 == 1
+    rows = {row.modalities: values(row) for row in measure(SUBSETS_ONLY).by_subset}
+    assert rows[MODALITIES]["micro_f1"] == 1
     alone = toy_scores(scores.truth * np.array([1.0, 0, 0]), scores.truth)
     expected = evaluate(alone, HALF)
     for name in HEADLINE:
-        assert getattr(rows[("words",)], name) == pytest.approx(getattr(expected, name))
-    assert rows[("words",)].micro_f1 < rows[("words", "voice")].micro_f1 < 1
+        assert rows[("words",)][name] == pytest.approx(getattr(expected, name))
+    assert rows[("words",)]["micro_f1"] < rows[("words", "voice")]["micro_f1"] < 1
 
 
 def test_missing_rates_hide_about_that_share_and_never_everything(reader):
     measure, _, calls = reader
-    found = measure(EvaluationSettings(missing_rates=(0.0, 0.4, 1.0), repeats=3))
+    found = measure(EvaluationSettings(missing_rates=(0.0, 0.4, 1.0), repeats=3, resamples=50))
     rows = found.by_missing_rate
     assert [row.rate for row in rows] == [0.0, 0.4, 1.0]
     assert len(calls) == 7 + 1 + 3 + 3
     assert rows[0].hidden == 0
-    assert rows[0].figures.micro_f1 == 1
+    assert values(rows[0])["micro_f1"] == 1
     assert 0.3 < rows[1].hidden < 0.45
     assert rows[2].hidden == pytest.approx(2 / 3)
-    assert rows[0].figures.micro_f1 > rows[1].figures.micro_f1 > rows[2].figures.micro_f1
+    falling = [values(row)["micro_f1"] for row in rows]
+    assert falling[0] > falling[1] > falling[2]
     for present in calls:
         assert np.any(list(present.values()), axis=0).all()
     assert Robustness.from_json(found.to_json(), "here") == found
+
+
+def test_every_figure_has_the_interval_of_the_mean_over_draws(reader):
+    measure, scores, calls = reader
+    found = measure(EvaluationSettings(missing_rates=(0.4,), repeats=2, resamples=200))
+    alone = bootstrap_intervals(Judged(scores, HALF), resamples=200).metrics
+    assert found.by_subset[0].intervals == {name: alone[name] for name in HEADLINE}
+    truth = scores.truth.astype(float)
+    given = [truth * np.stack([p[m] for m in MODALITIES], axis=1) for p in calls[-2:]]
+    each = [
+        bootstrap_intervals(Judged(replace(scores, scores=one), HALF), resamples=200).metrics
+        for one in given
+    ]
+    (row,) = found.by_missing_rate
+    for name in HEADLINE:
+        assert row.intervals[name].value == pytest.approx(np.mean([e[name].value for e in each]))
+        width = row.intervals[name].high - row.intervals[name].low
+        assert 0 < width < max(e[name].high - e[name].low for e in each) * 1.2
 
 
 def test_the_one_modality_that_is_kept_is_drawn_evenly():
@@ -86,7 +113,7 @@ def test_the_same_seed_hides_the_same(reader):
     measure, _, calls = reader
     drawn = []
     for seed in (1, 1, 2):
-        measure(EvaluationSettings(missing_rates=(0.5,), repeats=1, seed=seed))
+        measure(EvaluationSettings(missing_rates=(0.5,), repeats=1, seed=seed, resamples=50))
         drawn.append(np.stack(list(calls[-1].values())))
     first, again, other = drawn
     assert (first == again).all()
@@ -127,7 +154,7 @@ def test_a_single_modality_is_never_hidden(noisy_scores, thresholds_for):
         calls.append(present)
         return scores.scores
 
-    settings = EvaluationSettings()
+    settings = EvaluationSettings(resamples=50)
     found = measure_robustness(score, scores, thresholds_for(scores), settings, ("voice",))
     assert [row.modalities for row in found.by_subset] == [("voice",)]
     assert found.by_missing_rate == ()

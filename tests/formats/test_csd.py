@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 import subprocess
 import sys
+import zlib
+from importlib import import_module
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from mmer.confined import Limits, confined
 from mmer.errors import InputError
 from mmer.formats.csd import ComputationalSequence, write_csd
+from mmer.schema import Record
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
 INTERVALS = np.array([[0, 1], [1, 2], [2, 2], [2.5, 1]], float)
@@ -137,6 +142,16 @@ def _number(metadata: h5py.Group) -> None:
     metadata["dimension names"] = 1.5
 
 
+def _references(metadata: h5py.Group) -> None:
+    metadata.create_dataset("dimension names", data=[metadata.ref], dtype=h5py.ref_dtype)
+
+
+def _large_chunk(metadata: h5py.Group) -> None:
+    chunk = {"chunks": (1 << 26,), "maxshape": (None,), "compression": "gzip"}
+    dataset = metadata.create_dataset("dimension names", (4,), "S12", **chunk)
+    dataset.id.write_direct_chunk((0,), b"\x78\x9c" + b"\0" * 1000)
+
+
 def _no_text(metadata: h5py.Group) -> None:
     metadata.create_dataset("dimension names", data=b"\xff\xfe")
 
@@ -160,10 +175,12 @@ def _stored_outside(metadata: h5py.Group) -> None:
 @pytest.mark.parametrize(
     ("put", "message"),
     [
-        (_number, "damaged"),
+        (_number, "expected text, found float64"),
+        (_references, "expected text, found object"),
+        (_large_chunk, "cut off"),
         (_no_text, "decode"),
-        (_terabytes, "damaged"),
-        (_megabytes, "more than 1048576 characters"),
+        (_terabytes, "at most 10000 short texts"),
+        (_megabytes, "at most 1048576 characters"),
         (_outside, "data inside the file"),
         (_stored_outside, "data inside the file"),
         (lambda metadata: metadata.create_group("dimension names"), "damaged"),
@@ -260,6 +277,12 @@ def test_no_root_two_roots_no_entries(tmp_path):
         _ = file.ids
 
 
+def test_names_that_are_not_text(path):
+    path.write_bytes(path.read_bytes().replace(b"2869\0", b"28\xff9\0"))
+    with ComputationalSequence(path, 3) as file, pytest.raises(InputError, match="are text"):
+        _ = file.ids
+
+
 def test_a_dataset_where_a_group_belongs(path):
     with h5py.File(path, "r+") as file:
         del file["COVAREP/data/2869"]
@@ -304,11 +327,11 @@ def test_a_shape_beyond_what_is_stored_allocates_nothing(path):
     with h5py.File(path, "r+") as file:
         group = file["COVAREP/data/2869"]
         del group["features"]
-        group.create_dataset("features", (10**12, 3), "f4", chunks=(1000, 3), compression="gzip")
+        group.create_dataset("features", (10**6, 3), "f4", chunks=(1000, 3), compression="gzip")
     assert "cut off" in _refused(path)
 
 
-@pytest.mark.parametrize("rows", [4, 1 << 26])
+@pytest.mark.parametrize("rows", [4, 1 << 19])
 def test_a_chunk_beyond_what_is_stored_is_not_unpacked(path, rows):
     """Chunks are unpacked whole, whatever part of them is asked for."""
     with h5py.File(path, "r+") as file:
@@ -394,13 +417,70 @@ def _heap_objects(content: bytes) -> dict[int, int]:
     return found
 
 
-@pytest.mark.parametrize("index", [0, 2])
-def test_a_damaged_heap_on_which_libhdf5_hangs_or_fails_is_refused(path, index):
+class File(Record):
+    path: Path
+
+
+class Names(Record):
+    names: tuple[str, ...]
+
+
+def dimension_names(file: File) -> Names:
+    """What `confined` runs below."""
+    with ComputationalSequence(file.path, 3) as sequence:
+        return Names(names=sequence.metadata("dimension names"))
+
+
+@pytest.mark.parametrize(
+    ("index", "message"), [(0, "within 2 s of processor time"), (2, "damaged")]
+)
+def test_a_damaged_heap_on_which_libhdf5_hangs_or_fails_is_refused(
+    path, index, message, monkeypatch
+):
     """With the free space's size 0, libhdf5 never returns from reading any of the texts."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    this = import_module("test_csd")
     content = bytearray(path.read_bytes())
     struct.pack_into("<Q", content, _heap_objects(content)[index] + 8, 0)
     path.write_bytes(content)
-    with ComputationalSequence(path, 3) as file:
-        with pytest.raises(InputError, match=r"metadata/dimension names\]: .* damaged"):
-            file.metadata("dimension names")
-        np.testing.assert_array_equal(file.read("2869").features, FEATURES)
+    limits = Limits(memory=200_000_000, seconds=2, file_size=0)
+    with pytest.raises(InputError, match=message):
+        confined(this.dimension_names, this.File(path=path), limits, path)
+    np.testing.assert_array_equal(_read(path).features, FEATURES)
+
+
+def test_a_dataset_that_asks_for_hundreds_of_megabytes_is_refused(path):
+    """Zeros, of which gzip makes a thousandth: the file has a third of a megabyte."""
+    rows, chunk, width = 900_000, 100_000, 80
+    packed = zlib.compress(bytes(4 * chunk * width), 9)
+    with h5py.File(path, "r+") as file:
+        group = file["COVAREP/data/2869"]
+        del group["features"]
+        features = group.create_dataset(
+            "features", (rows, width), "f4", chunks=(chunk, width), compression="gzip"
+        )
+        for begin in range(0, rows, chunk):
+            features.id.write_direct_chunk((begin, 0), packed)
+    assert path.stat().st_size < 400_000
+    assert "cut off" in _refused(path, width)
+
+
+@pytest.mark.parametrize(
+    ("features", "intervals"),
+    [
+        (np.zeros((1_000_001, 3), "f4"), np.zeros((1_000_001, 2))),
+        (FEATURES, INTERVALS + np.array([0, 86_400])),
+    ],
+)
+def test_no_video_has_a_million_rows_or_lasts_a_day(tmp_path, features, intervals):
+    write_csd(tmp_path / "long.csd", "COVAREP", [("2869", features, intervals)], "")
+    assert re.search("at most 1000000 rows|seconds from", _refused(tmp_path / "long.csd"))
+
+
+def test_an_all_zero_track_of_half_an_hour_is_read(tmp_path):
+    """What gzip makes a thousand times smaller may be lawful: a face that was never found."""
+    rows = 30 * 1800
+    starts = np.arange(rows)[:, None] / 30
+    entry = ("2869", np.zeros((rows, 35), "f4"), np.hstack([starts, starts + 1 / 30]))
+    write_csd(tmp_path / "long.csd", "FACET 4.2", [entry], "")
+    assert not _read(tmp_path / "long.csd", width=35).features.any()

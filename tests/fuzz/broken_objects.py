@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import hostile
@@ -16,7 +16,7 @@ import numpy as np
 import oracle
 
 from mmer.corpora import CORPORA
-from mmer.corpora.corpus import CorpusSource
+from mmer.corpora.corpus import Ingestion
 from mmer.corpora.mosei.csd import WORDS
 from mmer.formats.restricted_pickle import read_pickles
 from mmer.formats.torch_archive import read_torch
@@ -57,12 +57,14 @@ class ObjectFormat:
         """
         canary = path.with_name("canary")
         written = {**hostile.that_run_code(canary), **hostile.that_ask_for_too_much()}
-        intruders = mutations.intruders(canary)
+        intruders, costly = mutations.intruders(canary), self.costly
         if number < len(written):
             self._place_bytes(path, rng, list(written.values())[number])
         elif number < len(written) + len(intruders):
             intruder = intruders[number - len(written)]
             self.write(path, mutations.break_objects(rng, self.content, intruder))
+        elif number < len(written) + len(intruders) + len(costly):
+            self.write(path, costly[number - len(written) - len(intruders)])
         elif rng.random() < 0.4:
             self.write(path, mutations.break_objects(rng, self.content))
         else:
@@ -70,9 +72,26 @@ class ObjectFormat:
             _change(path, partial(mutations.break_bytes, rng), rng.random() < 0.5)
         return number >= len(written)
 
-    def read(self, path: Path) -> CorpusSource:
-        shutil.copy(path, self.path)
-        return CORPORA[self.corpus].readers[self.reader](self.path.parent, self.options)
+    @cached_property
+    def costly(self) -> list[object]:
+        return mutations.costly(self.content)
+
+    @property
+    def settings(self) -> Ingestion:
+        chosen = {"reader": self.reader, self.reader: self.options}
+        return CORPORA[self.corpus].ingestion().model_copy(update=chosen)
+
+    def put(self, path: Path | None) -> Path:
+        """The corpus with this file in its place, or without any broken one."""
+        if path:
+            shutil.copy(path, self.path)
+        else:
+            self.write(self.path, self.content)
+        return self.path.parent
+
+    def labels_are_known(self, path: Path) -> bool:
+        """Whether the labels of the texts cannot have changed: they are in another file."""
+        return self.reader == "noalign_pkl"
 
     def compare(self, path: Path) -> str:
         """What the library makes of a file that was read."""
@@ -116,6 +135,7 @@ OBJECT_FILES = {
     "noalign": ("mosei", "noalign_pkl", "mosei_senti_data_noalign.pkl"),
     "mmsa_aligned": ("mosei", "mmsa_aligned", "aligned_50.pkl"),
     "mmsa_unaligned": ("mosei", "mmsa_unaligned", "unaligned_50.pkl"),
+    "tensors": ("mosei", "tensors_pkl", "tensors.pkl"),
     "tailor": ("mosei", "tailor_pt", "train_valid_test.pt"),
     "tailor_legacy": ("mosei", "tailor_pt", "train_valid_test.pt"),
 }
@@ -139,4 +159,5 @@ def object_format(name: str, folder: Path) -> ObjectFormat:
 
 def _write_pickle(path: Path, content: object) -> Path:
     """As a pickle of the protocol that the file's number asks for."""
-    return look_alikes.write_pickle(path, content, 2 + int(path.stem) % 4)
+    number = int(path.stem) if path.stem.isdecimal() else 0
+    return look_alikes.write_pickle(path, content, 2 + number % 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+from functools import cache
 from pathlib import Path
 
 
@@ -103,6 +104,7 @@ def that_run_code(canary: Path) -> dict[str, bytes]:
     }
 
 
+@cache
 def that_ask_for_too_much() -> dict[str, bytes]:
     """Small pickles that cost a naive reader its memory, its stack or its time."""
     doubled = pickle.EMPTY_TUPLE + put(0)
@@ -138,6 +140,16 @@ def that_ask_for_too_much() -> dict[str, bytes]:
             many(number(20_000), *[number(1)] * 50), dtype("S1"), raw(b"a" * 20_000)
         ),
         "empty sets": pickle.MARK + pickle.EMPTY_SET * 1_000_000 + pickle.LIST,
+        "empty lists": pickle.MARK + pickle.EMPTY_LIST * 1_000_000 + pickle.LIST,
+        "empty dicts": pickle.MARK + pickle.EMPTY_DICT * 1_000_000 + pickle.LIST,
+        "one object remembered a million times": pickle.NONE + pickle.MEMOIZE * 1_000_000,
+        "tuples around tuples": pickle.NONE + pickle.TUPLE1 * 1_000_000,
+        "numbers in many dimensions": array(
+            many(number(20_000), *[number(1)] * 60), dtype("u1"), raw(bytes(20_000))
+        ),
+        "arrays in many dimensions without elements": pickle.MARK
+        + array(many(*[number(0)] * 60), dtype("f4"), raw(b"")) * 100
+        + pickle.LIST,
         "text beyond Unicode": array(many(number(1)), dtype("U1"), raw(b"\xff\xff\xff\xff")),
         "doubled tuples": doubled + get(60),
         "doubled tuples as a key": doubled

@@ -19,8 +19,10 @@ import numpy as np
 import torch
 
 from mmer.corpora import CORPORA
+from mmer.corpora.corpus import CorpusSource
 from mmer.corpora.mosei.csd import FILES, LABELS, WORDS
 from mmer.formats.csd import write_csd
+from mmer.samples.table import Sample, Split
 from mmer.schema import Settings
 
 WIDTHS = {"text": 4, "visual": 3, "audio": 2}
@@ -44,9 +46,9 @@ def features(rng: np.random.Generator, modality: str, steps: int) -> np.ndarray:
 
 
 def label_sets(rng: np.random.Generator, count: int) -> list[list[int]]:
-    """Columns of present emotions per sample; the first sample has none."""
-    sets = [sorted(rng.choice(6, rng.integers(1, 4), replace=False).tolist()) for _ in range(count)]
-    return [[], *sets[1:]]
+    """Columns of present emotions per sample; the first has none, and each is in another."""
+    dealt = np.array_split(rng.permutation(6), count - 1)
+    return [[], *(sorted({*columns.tolist(), int(rng.integers(6))}) for columns in dealt)]
 
 
 def tailor_content(
@@ -171,22 +173,46 @@ def mmsa_content(
     return content
 
 
+def tensors_content(rng: np.random.Generator, side: str = "left") -> list[dict]:
+    """Content of `tensors.pkl`, a list of folds: two segments of each video, words averaged."""
+    folds = []
+    for split, count in COUNTS.items():
+        lengths = rng.integers(2, 6, count).tolist()
+        rows = {m: [features(rng, m, length) for length in lengths] for m in WIDTHS}
+        labels = np.zeros((count, 7))
+        for row, present in zip(labels, label_sets(rng, count), strict=True):
+            row[[1 + column for column in present]] = rng.integers(1, 10, len(present)) / 3
+        names = {"text": "glove_vectors", "visual": "FACET 4.2", "audio": "COAVAREP"}
+        folds.append(
+            {
+                name: np.stack([padded(one, 6, side) for one in rows[m]]).astype(np.float64)
+                for m, name in names.items()
+            }
+            | {
+                "All Labels": labels[:, None],
+                "All Labels id": np.array([[f"{split}{i // 2}[{i % 2}]"] for i in range(count)]),
+            }
+        )
+    return folds
+
+
 def m3ed_content(rng: np.random.Generator) -> list:
     """The ten objects; the first dialogue is longer than 4 utterances."""
-    names = [f"series{i}_{d}" for i in range(4) for d in (1, 11)]
-    sizes = dict(zip(names, [6, 2, 3, 1, 2, 4, 2, 3], strict=True))
+    names = [f"series{i}_{d}" for i in range(6) for d in (1, 11)]
+    sizes = dict(zip(names, [6, 2, 3, 1, 2, 4, 2, 3, 2, 1, 3, 2], strict=True))
+    classes = iter(np.resize(rng.permutation(7), sum(sizes.values())).tolist())
     return [
         OrderedDict((n, [f"{n}_{u}" for u in range(k)]) for n, k in sizes.items()),
         OrderedDict((n, ["A"] * k) for n, k in sizes.items()),
-        OrderedDict((n, rng.integers(0, 7, k).tolist()) for n, k in sizes.items()),
+        OrderedDict((n, [next(classes) for _ in range(k)]) for n, k in sizes.items()),
         *(
             OrderedDict((n, features(rng, m, k)) for n, k in sizes.items())
             for m in ("text", "audio", "visual")
         ),
         OrderedDict((n, [f"words of {n} {u}" for u in range(k)]) for n, k in sizes.items()),
         names[:4],
-        names[4:6],
-        names[6:],
+        names[4:8],
+        names[8:],
     ]
 
 
@@ -220,7 +246,7 @@ def write_csd_folder(
 
 
 def write_tailor_folder(folder: Path, rng: np.random.Generator, legacy: bool = False) -> dict:
-    """Returns the file's content, as do the next three."""
+    """Returns the file's content, as do the next four."""
     content = tailor_content(rng, word_vectors(rng))
     write_torch(folder / "train_valid_test.pt", content, legacy)
     return content
@@ -242,6 +268,12 @@ def write_mmsa_folder(folder: Path, rng: np.random.Generator, aligned: bool = Tr
     return content
 
 
+def write_tensors_folder(folder: Path, rng: np.random.Generator) -> list[dict]:
+    content = tensors_content(rng)
+    write_pickle(folder / "tensors.pkl", content)
+    return content
+
+
 def write_m3ed_folder(folder: Path, rng: np.random.Generator) -> list:
     content = m3ed_content(rng)
     write_pickle(folder / "A_audio-V_visual-L_text.pkl", content)
@@ -250,6 +282,7 @@ def write_m3ed_folder(folder: Path, rng: np.random.Generator) -> list:
 
 FOLDERS: dict[tuple[str, str], Callable[[Path, np.random.Generator], object]] = {
     ("mosei", "csd"): write_csd_folder,
+    ("mosei", "tensors_pkl"): write_tensors_folder,
     ("mosei", "tailor_pt"): write_tailor_folder,
     ("mosei", "noalign_pkl"): write_noalign_folder,
     ("mosei", "mmsa_aligned"): write_mmsa_folder,
@@ -264,6 +297,11 @@ def options(corpus: str, reader: str) -> Settings:
     known = CORPORA[corpus].ingestion().model_copy(update={"reader": reader}).options
     given = {"folds": "folds.json", "widths": WIDTHS}
     return type(known)(**{k: v for k, v in given.items() if k in type(known).model_fields})
+
+
+def samples(source: CorpusSource, split: Split) -> list[Sample]:
+    """All samples of a split."""
+    return list(source.read(split, source.groups[split]))
 
 
 def write_pickle(path: Path, content: object, protocol: int = 4) -> Path:

@@ -155,3 +155,26 @@ def intruders(canary: Path) -> list[object]:
         Intruder(__import__, "os"),
         Intruder(Path.touch, canary),
     ]
+
+
+def costly(content: object) -> list[object]:
+    """Contents that are small or usual in themselves and make a naive reader slow."""
+    found: list[object] = [
+        {f"key {i}": f"text {i}" for i in range(100_000)},
+        [[f"{i}", [i], {i: ()}] for i in range(50_000)],
+    ]
+    splits = content if isinstance(content, dict) else {}
+    if all(isinstance(split, dict) and "raw_text" in split for split in splits.values()):
+        for repeats in (1, 2000):  # all clips are of one video
+            one = {name: _repeated(split, repeats) for name, split in splits.items()}
+            for split in one.values():
+                split["id"] = [f"v$_${i}" for i in range(len(split["id"]))]
+            found.append(one)
+    return found
+
+
+def _repeated(fields: dict, repeats: int) -> dict:
+    return {
+        name: value * repeats if isinstance(value, list) else np.concatenate([value] * repeats)
+        for name, value in fields.items()
+    }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +15,16 @@ from mmer.samples.batches import pack
 from mmer.samples.table import SampleTable
 from mmer.systems import SYSTEMS
 
-OUTSIDE = Path(__file__).with_name("outside.py")
-
 
 @pytest.fixture(scope="module")
 def toy_project(new_project, run_in):
     """A project in which the corpus and the system from outside have run."""
     with pytest.MonkeyPatch.context() as patch:
-        spec = importlib.util.spec_from_file_location("outside", OUTSIDE)
-        outside = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, "outside", outside)
-        spec.loader.exec_module(outside)
-        patch.setitem(CORPORA, "toy", outside.TOY_CORPUS)
-        patch.setitem(SYSTEMS, "nearest", outside.NearestMean())
+        patch.syspath_prepend(str(Path(__file__).parent))  # where other processes find it, too
+        corpus = importlib.import_module("outside_corpus").TOY_CORPUS
+        system = importlib.import_module("outside_system").NearestMean()
+        patch.setitem(CORPORA, "toy", corpus)
+        patch.setitem(SYSTEMS, "nearest", system)
         project = new_project()
         patch.chdir(project)
         run_in(project, "train_toy_nearest", params={"toy": {"nearest": {"sharpness": 2.0}}})
@@ -71,3 +68,34 @@ def test_steps_still_know_their_persons(toy_project):
     first = batch.persons.persons["skin"][:, 0]
     assert first.tolist() == batch.persons.target.tolist()
     assert batch.persons.segments["pulse"].tolist() == [[0, 1]] * 4
+
+
+def made_tables(project: Path) -> dict[str, bytes]:
+    folder = project / "data/03_primary/test/toy"
+    return {path.name: path.read_bytes() for path in folder.glob("*.arrow")}
+
+
+def align_anew(project: Path, run_in, **ingestion: object) -> dict[str, bytes]:
+    shutil.rmtree(project / "data/02_intermediate/test/toy")
+    shutil.rmtree(project / "data/03_primary/test/toy")
+    params = {"toy": {"ingestion": ingestion}}
+    run_in(project, "train_toy", params=params, tags=["ingestion", "alignment"])
+    return made_tables(project)
+
+
+def test_several_processes_make_the_same_tables(toy_project, run_in, monkeypatch):
+    monkeypatch.chdir(toy_project)
+    before = made_tables(toy_project)
+    assert align_anew(toy_project, run_in, processes=2) == before
+    assert len(before) == 3
+
+
+@pytest.mark.slow
+def test_dasks_workers_make_the_same_tables(toy_project, run_in, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="Dask is an extra")
+    monkeypatch.chdir(toy_project)
+    before = made_tables(toy_project)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+    ) as cluster:
+        assert align_anew(toy_project, run_in, dask=cluster.scheduler_address) == before

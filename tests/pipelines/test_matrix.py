@@ -10,6 +10,7 @@ import pytest
 from kedro.runner import ParallelRunner, ThreadRunner
 
 from mmer.corpora import CORPORA
+from mmer.errors import InputError
 from mmer.samples.table import SampleTable
 from mmer.systems import SYSTEMS
 from mmer.systems.storage import load_fitted
@@ -70,6 +71,8 @@ def test_the_environments_of_official_files_run(project, run, tmp_path, env, cor
         (files,) = (project / "data/01_raw/tiny_mosei").iterdir()
     else:
         files = official_files(corpus, reader, tmp_path / "files")
+        if corpus == "m3ed":
+            (files,) = files.iterdir()  # in a folder the environment chooses a file by its name
     unaligned = SHORT if corpus == "mosei_unaligned" else {}
     if unaligned and env == "reproduction":
         unaligned = {**SHORT, "reference_lengths": {"text": 10, "visual": 12, "audio": 12}}
@@ -84,6 +87,22 @@ def test_the_environments_of_official_files_run(project, run, tmp_path, env, cor
     (model,) = saved(project, env, corpus, f"{next(iter(SYSTEMS))}/model.safetensors")
     network = load_fitted(model).info.settings["network"]
     assert network["reference"] is (env == "reproduction")
+    page = saved(project, env, corpus, f"{next(iter(SYSTEMS))}/report.html")[-1].read_text()
+    assert ("groups unknown" in page) is (reader == "tailor_pt")
+
+
+def test_a_label_that_no_training_sample_has_stops_the_run_before_training(project, run):
+    ingestion = {"csd": {"emotion_threshold": 2.99}}
+    before = saved(project, "test", "mosei", "*/model.safetensors")
+    try:
+        with pytest.raises(InputError, match=r"no sample with .*mosei\.ingestion\.constant_labels"):
+            run("train_mosei", params={"mosei": {"ingestion": ingestion}})
+        assert saved(project, "test", "mosei", "*/model.safetensors") == before
+        allowed = {**ingestion, "constant_labels": list(look_alikes.EMOTIONS)}
+        params = {"mosei": {"ingestion": allowed}}
+        run("train_mosei", params=params, tags=["ingestion", "alignment"])
+    finally:
+        run("train_mosei", tags=["ingestion", "alignment"])
 
 
 @pytest.mark.parametrize(("corpus", "reader"), list(look_alikes.FOLDERS))

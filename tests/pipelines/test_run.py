@@ -131,7 +131,10 @@ def test_a_second_run_reuses_the_tables_and_repeats_the_model(project, run, capl
     assert changed == set()
 
 
-@pytest.mark.parametrize("stage", ["alignment", "training", "calibration", "evaluation"])
+STAGES = ("alignment", "training", "calibration", "evaluation", "comparison")
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_alone_works_from_what_the_stage_before_has_stored(project, run, stage):
     first = load_fitted(versions(project, MODEL)[-1])
     run(tags=[stage])

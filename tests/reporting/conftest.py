@@ -10,13 +10,17 @@ import pytest
 
 from mmer.calibration.calibration import Calibration, calibrate
 from mmer.calibration.settings import CalibrationSettings
+from mmer.corpora.beside_published import CountBesidePublished
+from mmer.corpora.data_report import DataReport, Finding
+from mmer.corpora.split_report import Quantiles, SplitReport
 from mmer.evaluation.assessment import Comparison, EvaluationSettings, assess, compare_systems
 from mmer.evaluation.attention import (
     Explanation,
     Explanations,
     ModalityAttention,
-    most_confident_correct,
+    most_confident,
 )
+from mmer.evaluation.deletion import Deletion, LabelDeletion
 from mmer.evaluation.failures import (
     CoOccurrence,
     Failures,
@@ -26,7 +30,9 @@ from mmer.evaluation.failures import (
 )
 from mmer.evaluation.robustness import Robustness, measure_robustness
 from mmer.metrics.decisions import decide
+from mmer.metrics.intervals import Interval
 from mmer.metrics.scores import Scores
+from mmer.samples.table import Features, TableInfo
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -41,6 +47,67 @@ class Evaluated:
     failures: Failures
     robustness: Robustness
     explanations: Explanations
+
+
+@pytest.fixture(scope="session")
+def make_data() -> Callable[..., DataReport]:
+    """What tables of two modalities hold, of which one is absent from all samples of one split."""
+
+    def made(labels: tuple[str, ...] = ("happy", "sad"), **info: object) -> DataReport:
+        shown = labels[:30]
+        counts = {label: 8 - i for i, label in enumerate(shown)} | dict.fromkeys(labels[30:], 1)
+        split = SplitReport(
+            samples=20,
+            groups=7,
+            persons=None,
+            lengths={"words": Quantiles.of(np.arange(1, 9)), "face": None},
+            seconds=None,
+            label_counts=counts,
+            label_rates={label: count / 20 for label, count in counts.items()},
+            co_occurrence=np.diag([counts[label] for label in shown]).tolist(),
+            labels_per_sample=0.6,
+            without_label=10,
+            missing={"words": 0, "face": 20},
+            all_zero={"words": 0, "face": 5},
+            without_features=0,
+            cleaned_values={"words": 0, "face": 0},
+            cleaned_samples={"words": 0, "face": 0},
+            constant_features={"words": (), "face": ()},
+        )
+        told = {
+            "corpus": "toy",
+            "split": "train",
+            "labels": labels,
+            "features": {m: Features(name=m, width=w) for m, w in {"words": 3, "face": 2}.items()},
+            "alignment": "word",
+            "synthetic": True,
+            "fingerprint": "made-for-tests",
+            **info,
+        }
+        persons = split.model_copy(update={"persons": 3} if told.get("persons") else {})
+        return DataReport(
+            info=TableInfo(**told),
+            splits=dict.fromkeys(("train", "valid", "test"), persons),
+            frequent_labels=shown,
+            duplicates=(),
+            shared_persons=(),
+            published=(
+                CountBesidePublished(
+                    what="samples",
+                    split="train",
+                    ours=20,
+                    published=25,
+                    explanations=(f"5 were left out by {HOSTILE}",),
+                ),
+                CountBesidePublished(what="groups", split="train", ours=7, published=9),
+            ),
+            findings=(
+                Finding(severity="warning", split="test", text="no sample has the label sad"),
+                Finding(severity="note", split="all", text="every sample lacks face"),
+            ),
+        )
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +180,7 @@ def _calibration(scores: Scores) -> Calibration:
 
 def _explanations(scores: Scores, thresholds: np.ndarray) -> Explanations:
     """One example: words with a hostile one among them, and a modality of eight steps."""
-    label, n = next(iter(most_confident_correct(scores, thresholds).items()))
+    label, n = next(iter(most_confident(scores, thresholds, "correct").items()))
     words = ModalityAttention(
         modality="words", weights=((0.8, 0.2), (0.0, 0.0), (0.5, 0.5)), words=("so", HOSTILE)
     )
@@ -121,9 +188,22 @@ def _explanations(scores: Scores, thresholds: np.ndarray) -> Explanations:
     face = ModalityAttention(modality="face", weights=(steps,) * 3, words=None)
     example = Explanation(
         sample_id=scores.sample_ids[n],
-        chosen_for=(label,),
+        correct_for=(label,),
+        wrong_for=(),
         true=tuple(np.array(scores.labels)[scores.truth[n] > 0]),
         scores=tuple(scores.scores[n]),
         modalities=(words, face),
     )
-    return Explanations(model=scores.info.model, labels=scores.labels, examples=(example,))
+    difference = Interval(value=0.159, low=0.071, high=0.248, undefined=0)
+    tested = LabelDeletion(
+        label=scores.labels[0], samples=17, attended=0.213, drawn=0.054, difference=difference
+    )
+    untested = LabelDeletion(
+        label=scores.labels[1], samples=0, attended=None, drawn=None, difference=None
+    )
+    return Explanations(
+        model=scores.info.model,
+        labels=scores.labels,
+        examples=(example,),
+        deletion=Deletion(labels=(tested, untested)),
+    )

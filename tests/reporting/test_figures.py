@@ -7,16 +7,9 @@ import plotly.graph_objects as go
 import pytest
 
 from mmer.calibration.probabilities import Reliability
-from mmer.corpora.data_report import (
-    CountBesidePublished,
-    DataReport,
-    Quantiles,
-    SplitReport,
-)
 from mmer.errors import InputError
 from mmer.evaluation.failures import CoOccurrence
 from mmer.reporting import figures
-from mmer.samples.table import Features, TableInfo
 from mmer.training.history import Epoch, History
 
 LOSSES = ((2.0, 1.0), (1.5, 0.7), (1.2, 0.6))
@@ -36,42 +29,6 @@ HISTORY = History(
 )
 
 
-def make_report(synthetic: bool) -> DataReport:
-    split = SplitReport(
-        samples=20,
-        groups=7,
-        lengths={"words": Quantiles.of(np.arange(1, 9)), "face": None},
-        seconds=None,
-        label_counts={"happy": 8, "sad": 4},
-        label_rates={"happy": 0.4, "sad": 0.2},
-        co_occurrence=((8, 2), (2, 4)),
-        labels_per_sample=0.6,
-        without_label=10,
-        missing={"words": 0, "face": 20},
-        without_features=0,
-        cleaned_values={"words": 0, "face": 0},
-        cleaned_samples={"words": 0, "face": 0},
-        constant_features={"words": (), "face": ()},
-    )
-    widths = {"words": 3, "face": 2}
-    info = TableInfo(
-        corpus="toy",
-        split="train",
-        labels=("happy", "sad"),
-        features={m: Features(name=f"test {m}", width=width) for m, width in widths.items()},
-        alignment="word",
-        synthetic=synthetic,
-        fingerprint="made-for-tests",
-    )
-    return DataReport(
-        info=info,
-        splits={"train": split, "valid": split, "test": split},
-        duplicates=(),
-        published=(CountBesidePublished(what="samples", split="train", ours=20, published=25),),
-        findings=("every sample lacks face",),
-    )
-
-
 @pytest.fixture
 def pair(noisy_scores, evaluated):
     def made(samples: int = 80, resamples: int = 50, **info):
@@ -89,23 +46,24 @@ def evaluation_figures(source) -> figures.EvaluationFigures:
     )
 
 
-def all_figures(pair, synthetic: bool) -> dict[str, go.Figure]:
+def all_figures(pair, make_data, synthetic: bool) -> dict[str, go.Figure]:
     return {
         **evaluation_figures(pair(synthetic=synthetic))._asdict(),
         "learning_curves": figures.learning_curves(HISTORY, "Toy", synthetic),
         "no_learning_curves": figures.learning_curves(History(), "Toy", synthetic),
-        "corpus": figures.corpus_overview(make_report(synthetic)),
+        "corpus": figures.corpus_overview(make_data(synthetic=synthetic)),
+        **figures.data_figures(make_data(synthetic=synthetic))._asdict(),
     }
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
-def test_figures_say_synthetic_when_they_are(pair, synthetic):
-    for figure in all_figures(pair, synthetic).values():
+def test_figures_say_synthetic_when_they_are(pair, make_data, synthetic):
+    for figure in all_figures(pair, make_data, synthetic).values():
         assert ("synthetic" in figure.layout.title.text) == synthetic
 
 
-def test_figures_are_json_of_plain_numbers(pair):
-    for name, figure in all_figures(pair, True).items():
+def test_figures_are_json_of_plain_numbers(pair, make_data):
+    for name, figure in all_figures(pair, make_data, True).items():
         text = figure.to_json()
         assert "bdata" not in text, name
         assert "NaN" not in text, name
@@ -187,22 +145,52 @@ def test_robustness_shows_every_subset_and_rate(pair):
     bars, line = traces(figure, "micro-F1")
     rows = source.robustness
     assert list(bars.x) == ["words<br>+ face", "words", "face"]
-    assert list(bars.y) == [row.figures.micro_f1 for row in rows.by_subset]
+    assert list(bars.y) == [row.intervals["micro_f1"].value for row in rows.by_subset]
+    low = rows.by_subset[1].intervals["micro_f1"].low
+    assert bars.y[1] - bars.error_y.arrayminus[1] == pytest.approx(low)
     assert list(line.x) == [row.hidden for row in rows.by_missing_rate]
+    assert not figure.layout.shapes  # no constant stands beside this system
     alone = rows.model_copy(update={"by_missing_rate": ()})
-    assert traces(figures.modality_robustness(alone, False), "micro-F1")[1].x == ()
+    shown = figures.modality_robustness(alone, source.comparison, False)
+    assert traces(shown, "micro-F1")[1].x == ()
 
 
-def test_a_corpus_is_shown_by_its_numbers():
-    figure = figures.corpus_overview(make_report(False))
-    assert "train 20 in 7 groups" in figure.layout.title.text
+def test_robustness_is_shown_against_the_best_constant(pair):
+    source = pair()
+    second = source.comparison.assessments[1]
+    constant = second.model_copy(
+        update={"info": second.info.model_copy(update={"fixed_threshold": 0.5})}
+    )
+    comparison = source.comparison.model_copy(
+        update={"assessments": (source.comparison.assessments[0], constant)}
+    )
+    figure = figures.modality_robustness(source.robustness, comparison, False)
+    reached = [second.intervals.metrics[name].value for name in figures.HEADLINE]
+    assert sorted({shape.y0 for shape in figure.layout.shapes}) == sorted(reached)
+
+
+def test_a_corpus_is_shown_by_its_numbers(make_data):
+    figure = figures.corpus_overview(make_data(synthetic=False))
+    assert "train: 20 samples in 7 groups" in figure.layout.title.text
+    unknown = figures.corpus_overview(make_data(groups_known=False))
+    assert "train: 20 samples, groups unknown" in unknown.layout.title.text
     text = figure.to_json()
     assert "every sample lacks face" in text
     box = next(trace for trace in figure.data if trace.type == "box")
     assert list(box.x) == ["words"]
     assert box.median == (4.5,)
     counts, _ = (trace for trace in figure.data if trace.type == "table")
-    assert [column[0] for column in counts.cells["values"]] == ["samples", "train", 20, 25, -5]
+    first = [column[0] for column in counts.cells["values"]]
+    assert first[:5] == ["samples", "train", 20, 25, -5]
+    assert first[5].startswith("5 were left out")
+
+
+def test_the_data_of_a_page_are_small_figures_of_frequent_labels(make_data):
+    rates, pairs, lengths = figures.data_figures(make_data(tuple(f"label {i}" for i in range(90))))
+    assert [bars.name for bars in rates.data] == ["train", "valid", "test"]
+    assert len(rates.data[0].x) == len(pairs.data[0].z) == 30
+    assert rates.data[0].y[:2] == (0.4, 0.35)
+    assert [box.median for box in lengths.data] == [(4.5,)] * 3
 
 
 def test_a_label_keeps_its_colour(pair):

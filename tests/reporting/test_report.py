@@ -12,8 +12,10 @@ from mmer.corpora.corpus import PublishedScore
 from mmer.errors import InputError
 from mmer.evaluation.assessment import EvaluationSettings, assess, compare_systems
 from mmer.evaluation.attention import Explanations
+from mmer.evaluation.deletion import Deletion
 from mmer.reporting.figures import evaluation_figures, label_colours, learning_curves
 from mmer.reporting.report import ReportInput, render_report
+from mmer.samples.table import Persons
 from mmer.training.history import History
 
 HOSTILE = "<script>alert('x')</script>"
@@ -30,23 +32,24 @@ PUBLISHED = (
 
 
 @pytest.fixture(scope="session")
-def make_input(noisy_scores, evaluated):
+def make_input(noisy_scores, evaluated, make_data):
     def made(**info: object) -> ReportInput:
         scores = noisy_scores(60, **info)
         told = {"title": "other", "model": "digest-of-other", **info}
         other = noisy_scores(seed=1, truth=scores.truth, **told)
-        return input_of(evaluated(scores, other))
+        told = {k: info[k] for k in ("labels", "groups_known", "synthetic") if k in info}
+        return input_of(evaluated(scores, other), make_data(**told))
 
     return made
 
 
-def input_of(found) -> ReportInput:
+def input_of(found, data) -> ReportInput:
     figures = evaluation_figures(
         found.scores, found.calibration, found.comparison, found.failures, found.robustness
     )
     return ReportInput(
         corpus="Toy Corpus",
-        alignment="word",
+        data=data,
         comparison=found.comparison,
         calibration=found.calibration,
         failures=found.failures,
@@ -68,8 +71,10 @@ class Page(HTMLParser):
         self.loads: list[str] = []
         self.open: list[str] = []
         self.shown = ""
+        self.pieces: list[str] = []
         self.feed(html)
         self.words = re.sub(r"\s+", " ", self.shown)
+        self.cells = re.sub(r"\s+", " ", " ".join(self.pieces))
 
     def handle_starttag(self, tag, attrs):
         self.open = [tag]
@@ -87,6 +92,7 @@ class Page(HTMLParser):
             self.scripts[-1] += data
         elif self.open != ["style"]:
             self.shown += data
+            self.pieces.append(data)
 
 
 @pytest.fixture(scope="session")
@@ -104,12 +110,13 @@ def test_the_page_needs_no_network_and_holds_plotly_once(page):
     libraries = [script for script in page.scripts if "plotly.js v" in script[:200]]
     assert len(libraries) == 1
     assert sum(len(script) > 1_000_000 for script in page.scripts) == 1
-    assert sum("Plotly.newPlot(" in script[:2000] for script in page.scripts) == 8
+    assert sum("Plotly.newPlot(" in script[:2000] for script in page.scripts) == 8 + 3
 
 
 def test_text_from_the_data_is_shown_not_run(page):
     assert not any("alert('x')" in script for script in page.scripts)
-    assert page.shown.count(HOSTILE) == 3 + 1  # in each emotion's line of words, and among facts
+    # in each emotion's line of words, among facts, and in an explanation of the data
+    assert page.shown.count(HOSTILE) == 3 + 1 + 1
 
 
 def test_labels_reach_the_page_and_its_figures_escaped(make_input):
@@ -150,9 +157,9 @@ def test_every_section_says_what_was_given(source, page):
 
 def test_the_guarantee_says_what_is_bounded_and_what_is_not(make_input, page):
     for text in (
-        "a sample without true labels counts 0",
+        "of a new group from the same source in which some sample has a true label",
         "the expected loss of the new group is at most alpha",
-        "It is no bound on the share of all true labels that are missed",
+        "It is no bound for a single draw, for a single emotion",
     ):
         assert text in page.words
     assert "epoch was chosen on them" not in page.words
@@ -163,21 +170,69 @@ def test_the_guarantee_says_what_is_bounded_and_what_is_not(make_input, page):
 def test_unknown_groups_are_said_with_intervals_and_guarantee(make_input, page):
     said = "does not say which samples belong together"
     assert said not in page.words
-    unknown = Page(render_report(make_input(groups_known=False)))
-    assert unknown.words.count(said) == 2
-    assert "the guarantee does not hold as stated" in unknown.words
-    assert "intervals are narrower than they should be" in unknown.words
+    assert "groups unknown" not in page.words
+    unknown = Page(render_report(make_input(groups_known=False))).words
+    assert unknown.count(said) == 2
+    for text in (
+        "test split: 60 samples, groups unknown",
+        "chosen on validation (60 samples, groups unknown)",
+        "as if samples were independent",
+        "the guarantee does not hold as stated",
+        "intervals are narrower than they should be",
+        "percentile bootstrap over samples, as if independent",
+        "conformal thresholds treat samples as independent",
+    ):
+        assert text.casefold() in unknown.casefold(), text
+    assert "in 15 groups" not in unknown
+    data = Page(render_report(make_input(groups_known=False))).cells
+    assert "groups unknown unknown unknown labels per sample" in data
 
 
-def test_a_p_value_at_its_floor_is_said_to_be_no_more_than_that(noisy_scores, evaluated):
+def test_the_data_stand_beside_the_results(make_input, page):
+    for text in (
+        "test : no sample has the label sad.",
+        "all: every sample lacks face.",
+        "samples 20 20 20",
+        "groups 7 7 7",
+        "words: steps 4 (1 to 8)",
+        "face: steps unknown",
+        "face: absent 20 (100.0 %)",
+        "face: zero throughout 5 (25.0 %)",
+        "happy 8 (40.0 %)",
+        f"samples train 20 25 -5 5 were left out by {HOSTILE}",
+        "groups train 7 9 -2 nothing in tables and notes",
+        "is taken as absent",
+    ):
+        assert text in page.cells, text
+    assert "words: absent" not in page.words
+    assert "most frequent of" not in page.words
+    assert "persons" not in page.words
+
+
+def test_data_of_many_labels_and_of_persons_fit_the_page(source, make_data):
+    people = Persons(names=("Ann", "Ben"), traits=((), ()))
+    many = make_data(tuple(f"label {i}" for i in range(90)), persons=people)
+    shown = Page(render_report(replace(source, data=many))).cells
+    assert "Shown are the 30 most frequent of 90 emotions." in shown
+    assert "persons 3 3 3" in shown
+    assert "label 29" in shown
+    assert "label 30" not in shown
+
+
+def test_data_of_other_tables_are_refused(source, make_data):
+    with pytest.raises(InputError, match=r"data report.*fingerprint"):
+        render_report(replace(source, data=make_data(fingerprint="other")))
+
+
+def test_a_p_value_at_its_floor_is_said_to_be_no_more_than_that(noisy_scores, evaluated, make_data):
     scores = noisy_scores(200, signal=0.9)
     told = {"truth": scores.truth, "title": "guess", "model": "digest-of-guess"}
     guess = noisy_scores(seed=1, signal=0.0, **told)
-    worse = Page(render_report(input_of(evaluated(scores, guess))))
+    worse = Page(render_report(input_of(evaluated(scores, guess), make_data())))
     assert "Toy is better than guess" in worse.words
     assert "p ≤ 0.039" in worse.words  # 2 / 51
     twin = noisy_scores(seed=1, signal=0.9, **told)
-    alike = Page(render_report(input_of(evaluated(scores, twin))))
+    alike = Page(render_report(input_of(evaluated(scores, twin), make_data())))
     assert re.search(r"Toy and guess do not differ significantly .* p = \d\.\d{4}", alike.words)
 
 
@@ -194,11 +249,19 @@ def test_attention_says_which_samples_it_shows_and_shades_words_by_weight(source
     html = render_report(source)
     (example,) = source.explanations.examples
     page = Page(html)
-    assert "it is the correct prediction with the highest score" in page.words
-    assert f"most confident correct prediction of {example.chosen_for[0]}" in page.words
+    assert "the correct and the wrong prediction with the highest score" in page.words
+    assert f"most confident correct prediction of {example.correct_for[0]}" in page.words
     colour = label_colours(source.explanations.labels)["happy"]
-    assert f'background:{colour}c8" title="0.800">so<' in html
-    assert f'background:{colour}32" title="0.200">' in html
+    # of two words one has 1.6 times what it would have if both weighed alike
+    assert f'background:{colour}28" title="1.6 times uniform">so<' in html
+    assert f'background:{colour}00" title="0.4 times uniform">' in html
+
+
+def test_whether_attention_matters_is_said_by_a_deletion_test(source, page):
+    row, _ = source.explanations.deletion.labels
+    assert "20 % of the steps are taken away" in page.words
+    for text in (row.label, "17", "0.213", "0.054", "0.159 [0.071, 0.248]"):
+        assert text in page.words
 
 
 def test_steps_without_words_are_named_by_number_and_only_the_heaviest(source, page):
@@ -209,7 +272,10 @@ def test_steps_without_words_are_named_by_number_and_only_the_heaviest(source, p
 
 def test_a_system_that_does_not_tell_what_it_looks_at_is_said_not_to(source):
     silent = Explanations(
-        model=source.explanations.model, labels=source.explanations.labels, examples=()
+        model=source.explanations.model,
+        labels=source.explanations.labels,
+        examples=(),
+        deletion=Deletion(),
     )
     shown = Page(render_report(replace(source, explanations=silent))).words
     assert "This system does not tell what it looks at" in shown
@@ -219,7 +285,7 @@ def test_the_same_input_gives_the_same_page(source):
     assert render_report(source) == render_report(source)
 
 
-def test_a_system_with_nothing_to_calibrate_has_a_whole_page(noisy_scores, evaluated):
+def test_a_system_with_nothing_to_calibrate_has_a_whole_page(noisy_scores, evaluated, make_data):
     found = evaluated(noisy_scores(fixed_threshold=0.5))
     valid = replace(found.scores, info=found.scores.info.model_copy(update={"split": "valid"}))
     calibration = calibrate(valid, CalibrationSettings())
@@ -227,7 +293,7 @@ def test_a_system_with_nothing_to_calibrate_has_a_whole_page(noisy_scores, evalu
     assessment = assess(found.scores, calibration, settings)
     comparison = compare_systems([(found.scores, calibration, assessment)], settings)
     bare = replace(found, calibration=calibration, comparison=comparison)
-    shown = Page(render_report(input_of(bare))).words
+    shown = Page(render_report(input_of(bare, make_data()))).words
     assert "No conformal sets were asked for." in shown
     assert "Toy has nothing to calibrate." in shown
     assert "were chosen on validation" not in shown

@@ -108,8 +108,15 @@ def test_the_text_says_what_has_to_be_known(comparison):
 
 
 def test_unknown_groups_are_said_to_be_unknown(noisy_scores, evaluated):
+    known = evaluated(noisy_scores(), resamples=50).comparison
+    assert "unknown" not in summary_text(known, 120)
+    assert summary_frame(known)["groups_known"].tolist() == [True]
     found = evaluated(noisy_scores(groups_known=False), resamples=50).comparison
     assert any("does not say which samples belong together" in note for note in notes_below(found))
+    text = re.sub(r"\s+", " ", summary_text(found, 80))
+    assert "60 samples, groups unknown" in text
+    assert "percentile bootstrap over samples, as if independent" in text
+    assert summary_frame(found)["groups_known"].tolist() == [False]
 
 
 def test_real_corpora_are_not_called_synthetic(noisy_scores, evaluated):

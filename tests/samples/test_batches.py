@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mmer.errors import InputError
 from mmer.samples.batches import batches_by_length, length_aware_batches, pack, samples_of
+from mmer.samples.joining import join_tables
 from mmer.samples.table import Features, Sample, write_table
 
 
@@ -56,18 +57,19 @@ def test_an_empty_batch_is_refused(packed_with_gaps):
         packed_with_gaps[1].gather(np.array([], np.int64))
 
 
-def test_a_table_of_one_record_batch_is_not_copied(tmp_path, toy_info):
+def test_a_table_that_was_joined_is_not_copied(tmp_path, toy_info):
     wide = {"only": Features(name="wide", width=1000)}
     info = toy_info.model_copy(update={"features": wide})
-    rows = np.ones((20, 1000), np.float32)
-    samples = [Sample(str(i), str(i), {"only": rows}, np.zeros(3)) for i in range(100)]
-    table = write_table(tmp_path / "t.arrow", info, samples)
+    rows = np.ones((5, 1000), np.float32)
+    samples = [Sample(str(i), str(i), {"only": rows}, np.zeros(3)) for i in range(700)]
+    part = write_table(tmp_path / "part.arrow", info, samples).path
     tracemalloc.start()
+    table = join_tables(tmp_path / "t.arrow", info, [part])
     packed = pack(table)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert packed.nbytes == 100 * rows.nbytes
-    assert peak < packed.nbytes / 10
+    assert packed.nbytes == 700 * rows.nbytes
+    assert peak < packed.nbytes / 5
 
 
 def test_hidden_modalities_are_masked_and_zero(packed_with_gaps):

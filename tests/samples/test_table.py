@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from mmer.errors import InputError
+from mmer.samples import seal
 from mmer.samples.batches import pack
+from mmer.samples.joining import join_tables
 from mmer.samples.table import Persons, Sample, SampleTable, write_table
 
 
@@ -211,3 +213,106 @@ def test_a_table_is_not_taken_for_another(toy_table):
         table.expect("test")
     with pytest.raises(InputError, match="fingerprint"):
         table.expect("valid", "another")
+
+
+def test_what_is_zero_throughout_is_absent_and_counted_unless_it_is_to_stay(
+    tmp_path, toy_info, toy_samples
+):
+    def made(**update):
+        samples = toy_samples(4)
+        samples[0].features["visual"] = np.zeros((3, 4), np.float32)
+        samples[1].features["visual"] = None
+        samples[2].features["visual"] = np.zeros((0, 4), np.float32)
+        samples[3].features["audio"] = np.full((2, 5), -np.inf)
+        info = toy_info.model_copy(update=update)
+        return write_table(tmp_path / "t.arrow", info, samples).arrow().to_pylist()
+
+    for absent in (True, False):
+        rows = made(zeros_are_absent=absent)
+        found = [[row[m] is None for m in ("text", "visual", "audio")] for row in rows]
+        assert found == [
+            [False, absent, False],
+            [False, True, False],
+            [False, True, False],
+            [False, False, absent],
+        ]
+        nowhere = [False, False, False]
+        assert [row["all_zero"] for row in rows] == [
+            [False, True, False],
+            nowhere,
+            nowhere,
+            [False, False, True],
+        ]
+        assert rows[3]["cleaned"] == [0, 0, 10]
+
+
+def overwrite(path):
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2 // 4 * 4
+    content[middle : middle + 4096] = np.full(1024, 1e30, np.float32).tobytes()
+    path.write_bytes(content)
+
+
+def test_a_table_that_was_overwritten_is_refused_when_it_is_used(toy_table):
+    table = toy_table(600)
+    assert len(table) == 600
+    before = table.path.stat()
+    overwrite(table.path)
+    os.utime(table.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match="expected the bytes that were written"):
+        table.arrow()
+    with pytest.raises(InputError, match="expected the bytes that were written"):
+        pack(SampleTable(table.path))
+
+
+def test_any_byte_of_a_table_counts(toy_table):
+    path = toy_table(5).path
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(InputError):
+            SampleTable(path).arrow()
+    path.write_bytes(whole)
+    assert len(SampleTable(path)) == 5
+
+
+def test_a_table_is_read_through_once(toy_table, monkeypatch):
+    read = []
+    check = seal.check
+    monkeypatch.setattr(seal, "check", lambda path, told: read.append(path) or check(path, told))
+    path = toy_table(50).path
+    for _ in range(3):
+        SampleTable(path).arrow()
+    assert read == [path]
+
+
+def test_an_empty_table_can_be_a_part(tmp_path, toy_info, toy_samples):
+    parts = []
+    for number, samples in enumerate(([], toy_samples(200), toy_samples(3, seed=1))):
+        part = tmp_path / f"part{number}.arrow"
+        parts.append(write_table(part, toy_info, samples, may_be_empty=True).path)
+    joined = join_tables(tmp_path / "t.arrow", toy_info, parts).arrow()
+    rows = [row for part in parts for row in SampleTable(part).arrow().to_pylist()]
+    assert joined.to_pylist() == rows
+    assert [len(column.chunks) for column in joined.columns] == [1] * joined.num_columns
+    with pytest.raises(InputError, match="the split is empty"):
+        join_tables(tmp_path / "none.arrow", toy_info, parts[:1])
+
+
+def test_parts_of_another_table_are_not_joined(tmp_path, toy_table, toy_info):
+    part = toy_table(5, split="valid").path
+    with pytest.raises(InputError, match=r"expected a part of toy train.*found valid"):
+        join_tables(tmp_path / "t.arrow", toy_info, [part])
+
+
+def test_joined_steps_know_their_persons(tmp_path, toy_info, toy_samples):
+    samples = toy_samples(200)
+    samples[7].features["audio"] = np.zeros((3, 5), np.float32)
+    info = with_persons(toy_info, samples)
+    parts = [
+        write_table(tmp_path / f"{begin}", info, samples[begin : begin + 100]).path
+        for begin in (0, 100)
+    ]
+    joined = join_tables(tmp_path / "t.arrow", info, parts).arrow().to_pylist()
+    assert joined == write_table(tmp_path / "whole", info, samples).arrow().to_pylist()
+    assert joined[7]["audio_person"] is None

@@ -7,7 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 TOLERANCE = 1e-5
-_MAX_PAIRS = 1 << 20
+_ALWAYS_ALLOWED, _PER_INTERVAL = 1 << 20, 32
+_COMPARED_AT_ONCE = 1 << 14
+
+
+class ImplausibleTimesError(ValueError):
+    """Intervals that no recording has, and whose alignment would take memory without bound."""
 
 
 class Overlaps(NamedTuple):
@@ -15,6 +20,7 @@ class Overlaps(NamedTuple):
 
     rows: np.ndarray  # (P,) int32, row numbers, those of reference 0 first
     bounds: np.ndarray  # (R + 1,) int32, where each reference's rows begin and end in `rows`
+    ends_in_order: bool = False  # known that each reference's rows end in the order of their start
 
     def of(self, reference: int) -> np.ndarray:
         """Row numbers that overlap one reference interval."""
@@ -26,11 +32,16 @@ def overlapping(reference: np.ndarray, intervals: np.ndarray) -> Overlaps:
 
     A reference interval shorter than that overlaps nothing. Either side may hold intervals that
     overlap each other, are out of order, have no length or end before they start; for the last,
-    the SDK's arithmetic is followed (a reversed reference overlaps what spans it whole).
+    the SDK's arithmetic is followed (a reversed reference overlaps what spans it whole). Time and
+    memory grow with the intervals and the overlaps, not with the product of R and N.
 
     Args:
         reference: (R, 2) start and end in seconds.
         intervals: (N, 2) likewise.
+
+    Raises:
+        ImplausibleTimesError: There are more than a million overlaps, and more than 32 for each
+            interval.
     """
     starts, ends = np.ascontiguousarray(intervals.T)
     order = None
@@ -40,9 +51,14 @@ def overlapping(reference: np.ndarray, intervals: np.ndarray) -> Overlaps:
     # Rows that all have a length and end in the order in which they start, as frames do.
     if (ends[1:] >= ends[:-1]).all() and (ends - starts > TOLERANCE).all():
         overlaps = _between_searches(reference, starts, ends)
+    elif len(reference) * len(starts) <= _COMPARED_AT_ONCE:
+        of, rows = np.nonzero(shares_time(reference[:, None], np.stack([starts, ends], axis=1)))
+        overlaps = _grouped(of, rows, len(reference))
     else:
-        overlaps = _among_all_pairs(reference, starts, ends)
-    return overlaps if order is None else Overlaps(order[overlaps.rows], overlaps.bounds)
+        overlaps = _down_a_tree(reference, starts, ends)
+    if order is None:
+        return overlaps
+    return Overlaps(order[overlaps.rows], overlaps.bounds, overlaps.ends_in_order)
 
 
 def shares_time(reference: np.ndarray, intervals: np.ndarray) -> np.ndarray:
@@ -65,18 +81,47 @@ def _between_searches(reference: np.ndarray, starts: np.ndarray, ends: np.ndarra
     begin = np.searchsorted(ends, first + inset, side="right")
     end = np.searchsorted(starts, last - inset, side="left")
     counts = np.where(np.abs(last - first) < TOLERANCE, 0, np.maximum(end - begin, 0))
+    _check_count(counts.sum(), reference, starts)
     # Each reference's rows are one stretch: begin, begin + 1, ..
     ahead = begin - (np.cumsum(counts) - counts)
     rows = np.arange(counts.sum(), dtype=np.int32) + np.repeat(ahead.astype(np.int32), counts)
-    return Overlaps(rows, bounds_of(counts))
+    return Overlaps(rows, bounds_of(counts), ends_in_order=True)
 
 
-def _among_all_pairs(reference: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Overlaps:
-    intervals = np.stack([starts, ends], axis=1)
-    block = max(1, _MAX_PAIRS // max(1, len(intervals)))
-    pairs = [np.zeros((2, 0), np.intp)]
-    for at in range(0, len(reference), block):
-        of, rows = np.nonzero(shares_time(reference[at : at + block, None], intervals))
-        pairs.append(np.stack([of + at, rows]))
-    of, rows = np.concatenate(pairs, axis=1)
-    return Overlaps(rows.astype(np.int32), bounds_of(np.bincount(of, minlength=len(reference))))
+def _down_a_tree(reference: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Overlaps:
+    """Overlaps of rows in order of their start, whenever they end.
+
+    Each node of the tree knows the latest end among the rows below it. All references descend it
+    together, level by level, into nodes with a row that does not end before they start.
+    """
+    levels = [ends]
+    while len(levels[-1]) > 1:
+        padded = np.pad(levels[-1], (0, len(levels[-1]) % 2), constant_values=-np.inf)
+        levels.append(padded.reshape(-1, 2).max(axis=1))
+    # With a margin: what is really shared is compared at the end.
+    earliest = reference[:, 0] - 2 * TOLERANCE
+    before = np.searchsorted(starts, reference[:, 1] + 2 * TOLERANCE)
+    of, nodes = np.arange(len(reference), dtype=np.int32), np.zeros(len(reference), np.int32)
+    for depth in range(len(levels) - 1, -1, -1):
+        there = (nodes << depth < before[of]) & (nodes < len(levels[depth]))
+        of, nodes = of[there], nodes[there]
+        there = levels[depth][nodes] > earliest[of]
+        of, nodes = of[there], nodes[there]
+        _check_count(len(of), reference, starts)
+        if depth:
+            of = np.repeat(of, 2)
+            nodes = np.repeat(nodes * 2, 2)
+            nodes[1::2] += 1
+    there = shares_time(reference[of], np.stack([starts[nodes], ends[nodes]], axis=1))
+    return _grouped(of[there], nodes[there], len(reference))
+
+
+def _grouped(of: np.ndarray, rows: np.ndarray, references: int) -> Overlaps:
+    """Overlaps from pairs of a reference and a row, in order."""
+    return Overlaps(rows.astype(np.int32), bounds_of(np.bincount(of, minlength=references)))
+
+
+def _check_count(count: int, reference: np.ndarray, starts: np.ndarray) -> None:
+    intervals = len(reference) + len(starts)
+    if count > max(_ALWAYS_ALLOWED, _PER_INTERVAL * intervals):
+        raise ImplausibleTimesError(f"{intervals} intervals that overlap {count} times or more")

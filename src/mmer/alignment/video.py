@@ -1,20 +1,23 @@
 """One video's modalities joined in time: frames to words, words or frames to labelled segments.
 
 Two ways, both those of the CMU-MultimodalSDK: `align_words` averages the frames that overlap each
-word, so that the modalities share their steps; `align_frames` leaves every modality its own steps.
-Which sequence holds the words is the caller's to say: the reference.
+word, so that the modalities share their steps; `align_frames` leaves every modality steps of its
+own, as they are or at a fixed rate. Which sequence holds the words is the caller's to say: the
+reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from mmer.alignment.intervals import TOLERANCE, Overlaps, bounds_of, overlapping, shares_time
+from mmer.alignment.resampling import resample
 
 TimedFeatures = tuple[np.ndarray, np.ndarray]
 """Features (N, D) and intervals (N, 2) in seconds."""
@@ -28,14 +31,14 @@ class AlignedVideo(NamedTuple):
             when it is asked for.
         reference: The modality whose rows are the words; None where each has rows of its own.
         words: Which rows of the reference are left, (N_reference,) numbers; without one, all.
-        complete: (S,) bool, segments in which every modality is known to share the reference's.
+        complete: Which segments hold a whole word, and so a part of every modality: (S,) bool.
     """
 
     features: dict[str, np.ndarray]
     rows: Callable[[str], Overlaps]
     reference: str | None = None
     words: np.ndarray | slice = slice(None)
-    complete: np.ndarray = np.empty(0, bool)
+    complete: Callable[[], np.ndarray] = partial(np.empty, 0, bool)
 
     def segment(self, number: int, in_step: bool) -> dict[str, np.ndarray] | None:
         """Row numbers of one segment per modality; None if a modality has nothing there.
@@ -46,7 +49,7 @@ class AlignedVideo(NamedTuple):
         are the same.
         """
         shared = self.reference if in_step else None
-        if not (shared and self.complete[number]):
+        if not (shared and self.complete()[number]):
             rows = {modality: self.rows(modality).of(number) for modality in self.features}
             if not all(map(len, rows.values())):
                 return None
@@ -68,31 +71,50 @@ def align_words(
         segments: (S, 2) start and end of the labelled segments in seconds.
         reference: The modality whose rows are the words.
     """
-    intervals = sequences[reference][1]
-    words = np.flatnonzero(np.abs(intervals[:, 1] - intervals[:, 0]) >= TOLERANCE)
-    times = intervals[words]
+    values, times = sequences[reference]
+    words: np.ndarray | slice = slice(None)
+    if not (has_length := np.abs(times[:, 1] - times[:, 0]) >= TOLERANCE).all():
+        words = np.flatnonzero(has_length)
+        values, times = values[words], times[words]
     spans = np.sort(times, axis=1)
     placed = overlapping(segments, spans)
     frames = {m: overlapping(times, seq[1]) for m, seq in sequences.items() if m != reference}
     features = {
-        m: average(values, frames[m]) if m in frames else values[words]
-        for m, (values, _) in sequences.items()
+        m: average(rows, frames[m]) if m in frames else values for m, (rows, _) in sequences.items()
     }
 
     @cache
     def rows(modality: str) -> Overlaps:
         if modality == reference:
             return placed
-        covered = _covered(times, sequences[modality][1], frames[modality])
-        return _as_covered(placed, segments, *covered)
+        covered, has_frames = _covered(times, sequences[modality][1], frames[modality])
+        if has_frames.all() and (covered == spans).all():
+            return placed
+        return _as_covered(placed, segments, covered, has_frames)
 
-    return AlignedVideo(features, rows, reference, words, _hold_a_word(segments, spans, placed))
+    complete = cache(partial(_hold_a_word, segments, spans, placed))
+    return AlignedVideo(features, rows, reference, words, complete)
 
 
-def align_frames(sequences: dict[str, TimedFeatures], segments: np.ndarray) -> AlignedVideo:
-    """Place every modality's own rows in the segments; arguments as of `align_words`."""
-    features = {modality: values for modality, (values, _) in sequences.items()}
-    rows = {modality: overlapping(segments, times) for modality, (_, times) in sequences.items()}
+def align_frames(
+    sequences: dict[str, TimedFeatures],
+    segments: np.ndarray,
+    rates: Mapping[str, float] = MappingProxyType({}),
+) -> AlignedVideo:
+    """Place every modality's own rows in the segments, those of `rates` as steps of a fixed rate.
+
+    Args:
+        sequences: Modality -> features and intervals.
+        segments: (S, 2) start and end of the labelled segments in seconds.
+        rates: Modality -> steps a second; see `resample`. The others keep their rows.
+    """
+    features, rows = {}, {}
+    for modality, (values, intervals) in sequences.items():
+        if modality in rates:
+            resampled = resample(values, intervals, segments, rates[modality])
+            features[modality], rows[modality] = resampled
+        else:
+            features[modality], rows[modality] = values, overlapping(segments, intervals)
     return AlignedVideo(features, rows.__getitem__)
 
 
@@ -127,19 +149,18 @@ def _covered(
     has_frames = np.diff(overlaps.bounds) > 0
     spans = np.sort(words, axis=1)
     if has_frames.any():
-        begin, rows = overlaps.bounds[:-1][has_frames], overlaps.rows
-        starts, ends = frames.T
-        ends = ends.take(rows)
+        rows, starts, ends = overlaps.rows, *frames.T
+        begin, end = overlaps.bounds[:-1][has_frames], overlaps.bounds[1:][has_frames]
+        earliest, latest = rows[begin], rows[end - 1]
         first, last = words[has_frames].T
+        if overlaps.ends_in_order:
+            lowest, highest = ends[earliest], ends[latest]
+        else:
+            ends = ends.take(rows)
+            lowest, highest = np.minimum.reduceat(ends, begin), np.maximum.reduceat(ends, begin)
         # Frames that end before they start count by whichever of their clipped ends is farther out.
-        clipped = np.stack(
-            [
-                np.maximum(starts[rows[begin]], first),
-                np.maximum(starts[rows[overlaps.bounds[1:][has_frames] - 1]], first),
-                np.minimum(np.minimum.reduceat(ends, begin), last),
-                np.minimum(np.maximum.reduceat(ends, begin), last),
-            ]
-        )
+        starts = np.maximum([starts[earliest], starts[latest]], first)
+        clipped = np.concatenate([starts, np.minimum([lowest, highest], last)])
         spans[has_frames] = np.stack([clipped.min(axis=0), clipped.max(axis=0)], axis=1)
     return spans, has_frames
 

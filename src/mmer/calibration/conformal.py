@@ -136,8 +136,7 @@ def coverage(
 
 
 def _labelled_groups(truth: np.ndarray, group_ids: tuple[str, ...]) -> int:
-    labelled = truth.any(axis=1).tolist()
-    return len({group for group, some in zip(group_ids, labelled, strict=True) if some})
+    return len({group_ids[n] for n in np.flatnonzero(truth.any(axis=1))})
 
 
 def _label_weights(truth: np.ndarray, group_ids: tuple[str, ...], unit: Unit) -> np.ndarray:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, NonNegativeInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from mmer.provenance import SourceFile
 from mmer.samples.table import Features, Persons, Sample, Split
 from mmer.schema import Record, Settings
-
-LEAVES_NO_TRACE = "leaves no trace"
-"""Marks options on which no sample depends: `Annotated[int, LEAVES_NO_TRACE]`."""
 
 _Name = TypeVar("_Name", bound=str)
 
@@ -40,10 +39,22 @@ class Ingestion(Settings):
     """How a corpus is read. Each corpus adds `reader` and, under every reader's name, its options.
 
     So the options of one reader do not meet another, whichever is chosen.
+
+    Attributes:
+        zeros_are_absent: A modality that is zero throughout a sample is absent from it: nothing was
+            measured (no face was tracked, nobody spoke).
+        processes: That align side by side; -1 for as many as there are cores.
+        dask: Address of a running Dask scheduler whose workers align instead.
+        constant_labels: Labels that may be the same in all training samples. No system can learn
+            them, so any other that is stops the run.
     """
 
     reader: str
     validation: ValidationSplit = ValidationSplit()
+    zeros_are_absent: bool = True
+    processes: PositiveInt | Literal[-1] = 1
+    dask: str | None = None
+    constant_labels: tuple[str, ...] = ()
 
     @property
     def options(self) -> Settings:
@@ -52,10 +63,12 @@ class Ingestion(Settings):
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """The reader and what of its options decides the samples, as JSON holds them."""
-        fields = type(self.options).model_fields.items()
-        kept = {name for name, info in fields if LEAVES_NO_TRACE not in info.metadata}
-        return {"reader": self.reader, **self.options.model_dump(mode="json", include=kept)}
+        """The reader and what decides the samples, as JSON holds it."""
+        return {
+            "reader": self.reader,
+            "zeros_are_absent": self.zeros_are_absent,
+            **self.options.model_dump(mode="json"),
+        }
 
 
 class RawCorpus(Record):
@@ -71,6 +84,17 @@ class RawCorpus(Record):
     synthetic: bool = False
     bayes_optimal: dict[str, float] = Field(default={})
 
+    @property
+    def folder(self) -> Path:
+        """What the names of its files start from."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files at the path."""
+        files = [self.path, *self.path.rglob("*")]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
 
 @dataclass(frozen=True)
 class CorpusSource:
@@ -79,9 +103,13 @@ class CorpusSource:
     Attributes:
         files: All files that, with settings and groups, decide what the samples are.
         groups: Split -> the groups in it, in the order of their samples; "valid" may be missing.
-        read: Split -> iterator over its samples. Nothing is read before it is iterated.
+        read: Split and some of its groups -> iterator over their samples, in the split's order.
+            Nothing is read before it is iterated. A modality of which the source has nothing is
+            None; one that is zero throughout is handed on as it is.
+        groups_per_task: How many groups are worth a task of their own where several processes
+            align; None where opening the files takes longer than reading all samples.
         notes: What a user should know of the files although they are right; logged when the corpus
-            is opened.
+            is opened, and repeated in the data report.
     """
 
     labels: tuple[str, ...]
@@ -89,7 +117,8 @@ class CorpusSource:
     alignment: Literal["word", "utterance", "none"]
     files: tuple[Path, ...]
     groups: dict[Split, tuple[str, ...]]
-    read: Callable[[Split], Iterator[Sample]]
+    read: Callable[[Split, Collection[str]], Iterator[Sample]]
+    groups_per_task: int | None = None
     groups_known: bool = True
     persons: Persons | None = None
     notes: tuple[str, ...] = ()
@@ -121,10 +150,12 @@ class Published(Record):
     Attributes:
         counts: What -> split -> count. What is "samples", "groups" or "samples with <label>"; the
             split may be "all".
+        also_counted: Source -> counts that it has otherwise, which may account for a difference.
         caveats: What to know before comparing with the scores.
     """
 
     counts: dict[str, dict[str, int]] = Field(default={})
+    also_counted: dict[str, dict[str, dict[str, int]]] = Field(default={})
     scores: tuple[PublishedScore, ...] = ()
     caveats: tuple[str, ...] = ()
 
@@ -139,8 +170,6 @@ class Corpus:
         write_synthetic: Writes it in the official formats into an empty folder, and returns the
             Bayes-optimal score: metric -> value.
         download_instructions: Where the official files are to be had and where they go.
-        code: Folders or modules of this package that make its samples, besides what all corpora
-            share; see `fingerprint`.
     """
 
     title: str
@@ -149,8 +178,26 @@ class Corpus:
     synthetic: type[Settings]
     write_synthetic: Callable[[Path, Any], dict[str, float]]
     download_instructions: str
-    code: tuple[str, ...]
     published: Published = field(default_factory=Published)
+
+    @property
+    def place(self) -> str:
+        """`module:name` where another process finds it: beside its class of settings.
+
+        Raises:
+            LookupError: It stands in no module under a name.
+        """
+        module = self.ingestion.__module__
+        for name, value in vars(sys.modules[module]).items():
+            if value is self:
+                return f"{module}:{name}"
+        raise LookupError(f"{self.title}: expected as a variable of {module}, for other processes")
+
+    @classmethod
+    def at(cls, place: str) -> Corpus:
+        """The corpus of which this is the place."""
+        module, _, name = place.partition(":")
+        return getattr(import_module(module), name)
 
 
 class Manifest(Record):
@@ -161,6 +208,7 @@ class Manifest(Record):
         settings: Of its ingestion, as JSON holds them.
         splits: Split -> its groups.
         fingerprint: What the sample tables will carry.
+        groups_per_task, notes: As of `CorpusSource`.
     """
 
     corpus: str
@@ -169,3 +217,10 @@ class Manifest(Record):
     files: tuple[SourceFile, ...]
     splits: dict[Split, tuple[str, ...]]
     fingerprint: str
+    groups_per_task: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def check_files(self) -> None:
+        """Refuse files that have changed since, by an InputError."""
+        for file in self.files:
+            file.check(self.raw.folder)

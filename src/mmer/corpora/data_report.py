@@ -1,84 +1,36 @@
-"""What a corpus' sample tables hold, and what of it deserves a second look."""
+"""What a corpus' sample tables hold, and what of it a person must know before training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from hashlib import blake2b
-from itertools import combinations_with_replacement, islice, pairwise
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations, combinations_with_replacement, islice
 from typing import Literal
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from mmer.corpora.beside_published import CountBesidePublished, beside_published, split_of
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.ingestion import check_disjoint
+from mmer.corpora.near_duplicates import feature_scales, near_duplicates, sketches
+from mmer.corpora.split_report import Identities, SplitReport, count_split, label_counts
+from mmer.corpora.splits import check_disjoint
 from mmer.errors import InputError
-from mmer.samples.table import (
-    SPLITS,
-    SampleTable,
-    Split,
-    TableInfo,
-    fixed_rows,
-    flat_features,
-    multi_hot,
-)
+from mmer.samples.table import SPLITS, SampleTable, Split, TableInfo
 from mmer.schema import Record
 
+Severity = Literal["warning", "note"]
+What = Literal["id", "features", "near features", "words"]
+
 _EXAMPLES = 5
+_FREQUENT_LABELS = 30
+_REPEATING: dict[What, str] = {
+    "id": "repeat the id",
+    "features": "repeat the features",
+    "near features": "nearly repeat the features",
+    "words": "repeat the words",
+}
 
-
-class Quantiles(Record):
-    """How numbers are distributed: extremes, quantiles in percent, mean."""
-
-    minimum: float
-    q5: float
-    q25: float
-    median: float
-    q75: float
-    q95: float
-    maximum: float
-    mean: float
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> Quantiles | None:
-        """None if there is no value."""
-        if not len(values):
-            return None
-        found = [*np.percentile(values, (0, 5, 25, 50, 75, 95, 100)), values.mean()]
-        return cls(**dict(zip(cls.model_fields, found, strict=True)))
-
-
-class SplitReport(Record):
-    """What one split holds; modalities and labels by name.
-
-    Attributes:
-        lengths: Steps of the samples that have the modality; None if none has.
-        seconds: Durations of the samples whose times are known; None if those of none are.
-        label_counts, label_rates: Samples that have the label, and their share.
-        co_occurrence: (L, L) samples that have both labels.
-        without_label: Samples that have none.
-        missing, without_features: Samples that lack the modality, or all.
-        cleaned_values, cleaned_samples: Values that were not finite and are 0 in the table, and in
-            how many samples.
-        constant_features: Columns that never change.
-    """
-
-    samples: int
-    groups: int
-    lengths: dict[str, Quantiles | None]
-    seconds: Quantiles | None
-    label_counts: dict[str, int]
-    label_rates: dict[str, float]
-    co_occurrence: tuple[tuple[int, ...], ...]
-    labels_per_sample: float
-    without_label: int
-    missing: dict[str, int]
-    without_features: int
-    cleaned_values: dict[str, int]
-    cleaned_samples: dict[str, int]
-    constant_features: dict[str, tuple[int, ...]]
+_log = logging.getLogger(__name__)
 
 
 class Duplicates(Record):
@@ -86,63 +38,113 @@ class Duplicates(Record):
 
     Attributes:
         splits: That of the samples repeated, and that of the `count` samples that repeat them.
+        what: They repeat. "near features" (nearly the same, not the same) and "words" are looked
+            for across splits only.
         examples: Sample ids of the first pairs.
     """
 
     splits: tuple[Split, Split]
-    what: Literal["id", "features"]
+    what: What
     count: int
     examples: tuple[tuple[str, str], ...]
 
 
-class CountBesidePublished(Record):
-    """A count of ours beside the published one; see `Published`."""
+class SharedPersons(Record):
+    """Persons who appear in two splits; `count` of the `persons` in the second."""
 
-    what: str
+    splits: tuple[Split, Split]
+    count: int
+    persons: int
+    examples: tuple[str, ...]
+
+
+class Finding(Record):
+    """Something that a person should know before training.
+
+    What makes results worthless is no finding: it stops the run.
+
+    Attributes:
+        severity: "warning" if results may mean something else than they seem to.
+        split: The split, "train and test" of two, or "all".
+    """
+
+    severity: Severity
     split: str
-    ours: int
-    published: int
-
-    @property
-    def difference(self) -> int:
-        """Ours minus the published one."""
-        return self.ours - self.published
+    text: str
 
 
 class DataReport(Record):
-    """What the sample tables of a corpus hold, and in findings, what of it deserves a look."""
+    """What the sample tables of a corpus hold.
+
+    Attributes:
+        info: Of the training table; what it says is common to the tables.
+        frequent_labels: Those whose co-occurrence is counted: all, or the most frequent ones.
+        findings: What of it deserves a look; warnings first.
+    """
 
     info: TableInfo
     splits: dict[Split, SplitReport]
+    frequent_labels: tuple[str, ...]
     duplicates: tuple[Duplicates, ...]
+    shared_persons: tuple[SharedPersons, ...]
     published: tuple[CountBesidePublished, ...]
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
-def data_report(tables: dict[Split, SampleTable], corpus: Corpus) -> DataReport:
-    """Describe the sample tables of a corpus.
+def data_report(
+    tables: dict[Split, SampleTable],
+    corpus: Corpus,
+    notes: Sequence[str] = (),
+    constant_labels: Sequence[str] = (),
+) -> DataReport:
+    """Describe the sample tables of a corpus, and warn of what deserves a look.
 
-    The tables are read once, record batch by record batch, so that they may be larger than memory;
-    what is kept per sample is its ids, lengths and a digest. Published counts stand beside those of
-    a corpus that is not synthetic.
+    The tables are read record batch by record batch, so that they may be larger than memory; what
+    is kept per sample is its ids, lengths, digests and a sketch. Published counts stand beside
+    those of a corpus that is not synthetic.
+
+    Args:
+        tables: One for each split.
+        corpus: That they are of.
+        notes: The reader's, as of `Manifest`.
+        constant_labels: As of `Ingestion`.
 
     Raises:
         InputError: A split is missing or empty, the tables were not made together (of other files,
-            settings, labels), or two of them share a group.
+            settings, labels), two of them share a group, or a label that is not among
+            `constant_labels` is the same in all training samples.
     """
     info = _common_info(tables)
-    read = {split: _read_through(split, table) for split, table in tables.items()}
-    splits = {split: counted for split, (counted, _) in read.items()}
-    names = {split: names for split, (_, names) in read.items()}
-    check_disjoint(f"sample tables of {info.corpus}", {s: names[s]["group_id"] for s in names})
-    duplicates = tuple(_duplicates(names))
-    published = () if info.synthetic else tuple(_beside_published(info, corpus, splits))
+    _check_learnable(tables["train"], constant_labels)
+    frequent = _frequent_labels(tables["train"])
+    counted = {split: count_split(table, frequent) for split, table in tables.items()}
+    splits = {split: report for split, (report, _) in counted.items()}
+    same = {split: identities for split, (_, identities) in counted.items()}
+    check_disjoint(
+        f"sample tables of {info.corpus}", {s: same[s].samples["group_id"] for s in same}
+    )
+    duplicates = (*_duplicates(same), *_almost_duplicates(tables, same))
+    persons = tuple(_shared_persons(same))
+    repeating = {one.splits[0]: one.count for one in duplicates if len({*one.splits}) == 1}
+    real = not info.synthetic
+    published = tuple(beside_published(info, corpus, splits, notes, repeating) if real else ())
+    findings = [
+        *_of_groups_and_persons(info, persons),
+        *_of_duplicates(duplicates),
+        *_of_splits(info, splits),
+        *_of_published(published),
+        *_of_notes(notes),
+    ]
+    for finding in (warnings := [one for one in findings if one.severity == "warning"]):
+        _log.warning("%s %s: %s", info.corpus, finding.split, finding.text)
     return DataReport(
         info=info,
         splits=splits,
+        frequent_labels=frequent,
         duplicates=duplicates,
+        shared_persons=persons,
         published=published,
-        findings=tuple(_findings(info, splits, duplicates, published)),
+        findings=(*warnings, *(one for one in findings if one.severity == "note")),
     )
 
 
@@ -156,135 +158,184 @@ def _common_info(tables: dict[Split, SampleTable]) -> TableInfo:
                 expected = f"{expected}, as in the table of the training split"
                 remedy = "Run the alignment stage again for all splits."
                 raise InputError(table.path, name, expected, found, remedy)
+        if len(table) == 0:
+            remedy = "Give files or folds that have some."
+            where = f"{first.corpus} {split}"
+            raise InputError(where, "", "at least one sample", "none", remedy)
     return first
 
 
-def _read_through(split: Split, table: SampleTable) -> tuple[SplitReport, pd.DataFrame]:
-    """What a table holds, and of each sample its ids and a digest of its features."""
-    rows, info = table.arrow(), table.info
-    if rows.num_rows == 0:
-        raise InputError(f"{info.corpus} {split}", "", "at least one sample", "none")
-    names = rows.select(["sample_id", "group_id"]).to_pandas()
-    labels = pd.DataFrame(multi_hot(rows).astype(int), columns=list(info.labels))
-    cleaned = pd.DataFrame(
-        fixed_rows(rows["cleaned"].combine_chunks()), columns=list(info.modalities)
-    )
-    absent = pd.DataFrame({m: rows[m].is_null().to_numpy() for m in info.modalities})
-    without = absent.all(axis=1)
-    hashes = [blake2b(digest_size=16) for _ in range(len(rows))]
-    constant = {m: _digest(rows[m], hashes) for m in info.modalities}
-    # A sample without any feature equals no other.
-    names["digest"] = names["sample_id"].where(without, [digest.digest() for digest in hashes])
-    lengths = {m: pc.list_value_length(rows[m]).drop_null().to_numpy() for m in info.modalities}
-    report = SplitReport(
-        samples=len(names),
-        groups=names["group_id"].nunique(),
-        lengths={m: Quantiles.of(steps) for m, steps in lengths.items()},
-        seconds=Quantiles.of(pc.subtract(rows["end"], rows["start"]).drop_null().to_numpy()),
-        label_counts=labels.sum().to_dict(),
-        label_rates=labels.mean().to_dict(),
-        co_occurrence=(labels.T @ labels).to_numpy().tolist(),
-        labels_per_sample=labels.sum(axis=1).mean(),
-        without_label=int((labels.sum(axis=1) == 0).sum()),
-        missing=absent.sum().to_dict(),
-        without_features=int(without.sum()),
-        cleaned_values=cleaned.sum().to_dict(),
-        cleaned_samples=(cleaned > 0).sum().to_dict(),
-        constant_features=constant,
-    )
-    return report, names
+def _check_learnable(train: SampleTable, allowed: Sequence[str]) -> None:
+    """Refuse labels that are the same in all training samples, but for those that are `allowed`."""
+    info, parameter = train.info, f"{train.info.corpus}.ingestion.constant_labels"
+    if unknown := sorted(set(allowed) - set(info.labels)):
+        expected = f"labels of the corpus: {', '.join(info.labels)}"
+        raise InputError("parameters", parameter, expected, ", ".join(unknown))
+    counts = dict(zip(info.labels, label_counts(train).tolist(), strict=True))
+    stuck = {name: count for name, count in counts.items() if count in (0, len(train))}
+    if refused := [name for name in stuck if name not in allowed]:
+        kinds = {
+            "no sample with": [name for name in refused if not stuck[name]],
+            "only samples with": [name for name in refused if stuck[name]],
+        }
+        found = " and ".join(f"{kind} {_some(names)}" for kind, names in kinds.items() if names)
+        remedy = (
+            "No system can learn these labels. Give files or folds that have such samples, or name "
+            f"the labels in {parameter} to train nevertheless."
+        )
+        expected = "for each label, samples that have it and samples that do not"
+        raise InputError(f"{info.corpus} train", "labels", expected, found, remedy)
 
 
-def _digest(column: pa.ChunkedArray, hashes: list) -> tuple[int, ...]:
-    """Feed each sample's rows to its hash, chunk by chunk; which columns are constant."""
-    width = column.type.value_type.list_size
-    least, most, samples = np.full(width, np.inf), np.full(width, -np.inf), iter(hashes)
-    for chunk in column.chunks:
-        flat, offsets = flat_features(chunk)
-        least = np.minimum(least, flat.min(axis=0, initial=np.inf))
-        most = np.maximum(most, flat.max(axis=0, initial=-np.inf))
-        for begin, end in pairwise(offsets):
-            digest = next(samples)
-            digest.update(int(end - begin).to_bytes(8, "little"))
-            digest.update(flat[begin:end].data)
-    return tuple(np.flatnonzero(least == most).tolist())
+def _frequent_labels(train: SampleTable) -> tuple[str, ...]:
+    """The most frequent labels in training, in the order of the table's columns."""
+    order = np.argsort(-label_counts(train), kind="stable")[:_FREQUENT_LABELS]
+    return tuple(train.info.labels[column] for column in sorted(order))
 
 
-def _duplicates(names: dict[Split, pd.DataFrame]) -> Iterator[Duplicates]:
-    kinds: dict[str, Literal["id", "features"]] = {"sample_id": "id", "digest": "features"}
-    for (first, ours), (second, theirs) in combinations_with_replacement(names.items(), 2):
+def _duplicates(same: dict[Split, Identities]) -> Iterator[Duplicates]:
+    kinds: dict[str, What] = {
+        "sample_id": "id",
+        "digest": "features",
+        "words": "words",
+    }
+    for (first, one), (second, other) in combinations_with_replacement(same.items(), 2):
         for key, what in kinds.items():
+            ours, theirs = one.samples.dropna(subset=key), other.samples.dropna(subset=key)
             earlier = ours.drop_duplicates(key).set_index(key, drop=False)["sample_id"]
             twins = theirs[key].map(earlier).dropna()
             if first == second:
                 twins = twins[ours.duplicated(key)]
-            if len(twins):
+            if len(twins) and not (what == "words" and first == second):
                 pairs = zip(twins, theirs["sample_id"][twins.index], strict=True)
-                yield Duplicates(
-                    splits=(first, second),
-                    what=what,
-                    count=len(twins),
-                    examples=tuple(islice(pairs, _EXAMPLES)),
-                )
+                yield _repeating(first, second, what, list(pairs))
 
 
-def _beside_published(
-    info: TableInfo, corpus: Corpus, splits: dict[Split, SplitReport]
-) -> Iterator[CountBesidePublished]:
-    counts = pd.DataFrame(
-        {
-            split: {"samples": counted.samples, "groups": counted.groups}
-            | {f"samples with {label}": count for label, count in counted.label_counts.items()}
-            for split, counted in splits.items()
-        }
-    )
-    counts["all"] = counts.sum(axis=1)
-    known = counts.index if info.groups_known else counts.index.drop("groups")
-    for what in known.intersection(corpus.published.counts):
-        for split, published in corpus.published.counts[what].items():
-            ours = int(counts.loc[what, split])
-            yield CountBesidePublished(what=what, split=split, ours=ours, published=published)
+def _almost_duplicates(
+    tables: dict[Split, SampleTable], same: dict[Split, Identities]
+) -> Iterator[Duplicates]:
+    scales = feature_scales(list(tables.values()))
+    sketched = {split: sketches(table, scales) for split, table in tables.items()}
+    for first, second in combinations(tables, 2):
+        ours, theirs = same[first].samples, same[second].samples
+        pairs = [
+            (ours["sample_id"][one], theirs["sample_id"][other])
+            for one, other in near_duplicates(
+                tables[first], tables[second], (sketched[first], sketched[second]), scales
+            )
+            if ours["digest"][one] != theirs["digest"][other]
+        ]
+        if pairs:
+            yield _repeating(first, second, "near features", pairs)
 
 
-def _findings(
-    info: TableInfo,
-    splits: dict[Split, SplitReport],
-    duplicates: Iterable[Duplicates],
-    published: Iterable[CountBesidePublished],
-) -> Iterator[str]:
-    if not info.groups_known:
-        yield (
-            "the source does not say which samples belong to one recording: each counts as a group "
-            "of its own, so intervals and guarantees may promise too much, and splits may share "
-            "recordings"
-        )
-    for row in duplicates:
-        where = " and ".join(dict.fromkeys(row.splits))
-        pairs = ", ".join(" = ".join(dict.fromkeys(pair)) for pair in row.examples)
-        yield f"{where}: {row.count} samples repeat the {row.what} of another: {pairs}"
-    for split, counted in splits.items():
-        yield from (f"{split}: {finding}" for finding in _split_findings(counted))
-    for beside in published:
-        if beside.difference:
-            kind = "more" if beside.difference > 0 else "fewer"
-            yield (
-                f"{beside.split}: {beside.what}: {beside.ours}, {abs(beside.difference)} {kind} "
-                f"than the published {beside.published}"
+def _repeating(
+    first: Split,
+    second: Split,
+    what: What,
+    pairs: list[tuple[str, str]],
+) -> Duplicates:
+    examples = tuple(pairs[:_EXAMPLES])
+    return Duplicates(splits=(first, second), what=what, count=len(pairs), examples=examples)
+
+
+def _shared_persons(same: dict[Split, Identities]) -> Iterator[SharedPersons]:
+    for (first, one), (second, other) in combinations(same.items(), 2):
+        if shared := sorted(one.persons & other.persons):
+            yield SharedPersons(
+                splits=(first, second),
+                count=len(shared),
+                persons=len(other.persons),
+                examples=tuple(shared[:_EXAMPLES]),
             )
 
 
-def _split_findings(counted: SplitReport) -> Iterator[str]:
-    samples = counted.samples
-    for label, count in counted.label_counts.items():
-        if count in (0, samples):
-            yield f"{'no' if count == 0 else 'every'} sample has the label {label}"
-    for modality, missing in counted.missing.items():
-        if missing:
-            yield f"{missing} of {samples} samples lack {modality}"
+def _of_groups_and_persons(info: TableInfo, persons: Iterable[SharedPersons]) -> Iterator[Finding]:
+    if not info.groups_known:
+        text = (
+            "groups are unknown: the source does not say which samples belong to one recording. "
+            "Each counts as a group of its own, so intervals and guarantees treat samples as "
+            "independent and may promise too much, and splits may share recordings"
+        )
+        yield Finding(severity="warning", split="all", text=text)
+    for row in persons:
+        text = (
+            f"{row.count} of the {row.persons} persons in {row.splits[1]} are in {row.splits[0]} "
+            f"too ({_some(row.examples, row.count)}): figures on {row.splits[1]} do not tell how a "
+            "system does on persons it has not met"
+        )
+        yield Finding(severity="warning", split=" and ".join(row.splits), text=text)
+
+
+def _of_duplicates(duplicates: Iterable[Duplicates]) -> Iterator[Finding]:
+    for row in duplicates:
+        pairs = [" = ".join(dict.fromkeys(pair)) for pair in row.examples]
+        text = f"{row.count} samples {_REPEATING[row.what]} of another: {_some(pairs, row.count)}"
+        yield Finding(
+            severity="note" if row.what == "words" else "warning",
+            split=" and ".join(dict.fromkeys(row.splits)),
+            text=text,
+        )
+
+
+def _of_splits(info: TableInfo, splits: dict[Split, SplitReport]) -> Iterator[Finding]:
+    for split, counted in splits.items():
+        for severity, text in _of_split(info, counted):
+            yield Finding(severity=severity, split=split, text=text)
+
+
+def _of_split(info: TableInfo, counted: SplitReport) -> Iterator[tuple[Severity, str]]:
+    for count, kind in ((0, "no"), (counted.samples, "every")):
+        if labels := [label for label, found in counted.label_counts.items() if found == count]:
+            yield "warning", f"{kind} sample has the label {_some(labels)}"
+    if counted.without_features:
+        yield "warning", f"{counted.without_features} samples have no feature at all"
+    for text in _absences(info, counted):
+        yield "note", text
+    for modality, width in info.widths.items():
         if cleaned := counted.cleaned_values[modality]:
             touched = counted.cleaned_samples[modality]
-            yield f"{cleaned} {modality} values were not finite, in {touched} samples"
+            yield "note", f"{cleaned} {modality} values were not finite, in {touched} samples"
         if constant := counted.constant_features[modality]:
-            yield f"{len(constant)} {modality} features never change"
-    if counted.without_features:
-        yield f"{counted.without_features} samples have no feature at all"
+            yield "note", f"{len(constant)} of {width} {modality} features never change"
+
+
+def _absences(info: TableInfo, counted: SplitReport) -> Iterator[str]:
+    for modality, missing in counted.missing.items():
+        zero = counted.all_zero[modality]
+        taken = zero if info.zeros_are_absent else 0
+        if missing:
+            why = {"of which the source has nothing": missing - taken, "zero throughout": taken}
+            parts = ", ".join(f"{count} {text}" for text, count in why.items() if count)
+            yield f"{missing} of {counted.samples} samples lack {modality}: {parts}"
+        if zero and not info.zeros_are_absent:
+            yield (
+                f"{zero} of {counted.samples} samples have {modality} that is zero throughout; it "
+                "is taken as it is (zeros_are_absent: false)"
+            )
+
+
+def _of_published(published: Iterable[CountBesidePublished]) -> Iterator[Finding]:
+    for row in published:
+        if row.difference:
+            kind = "more" if row.difference > 0 else "fewer"
+            why = "; ".join(row.explanations) or "nothing in tables and notes accounts for it"
+            text = (
+                f"{row.what}: {row.ours}, {abs(row.difference)} {kind} than the published "
+                f"{row.published}: {why}"
+            )
+            severity: Severity = "note" if row.explanations else "warning"
+            yield Finding(severity=severity, split=row.split, text=text)
+
+
+def _of_notes(notes: Iterable[str]) -> Iterator[Finding]:
+    """The reader's notes, by the split that they begin with."""
+    for note in notes:
+        split = split_of(note)
+        yield Finding(severity="note", split=split, text=note.removeprefix(f"{split}: "))
+
+
+def _some(names: Sequence[str], count: int = 0) -> str:
+    """The first of `count` names."""
+    more = max(count, len(names)) - len(shown := list(islice(names, _EXAMPLES)))
+    return ", ".join(shown) + (f" and {more} more" if more else "")

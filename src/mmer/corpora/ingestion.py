@@ -1,32 +1,25 @@
 """From a corpus's files to its sample tables, the same road for every corpus and reader.
 
 `open_corpus` finds out what the files are and which groups stand in which split; `aligned_table`
-makes a split's table from what it found, in the same process or in another one.
+makes a split's table from what it found, in the same process or in another one. The files of
+strangers are read in processes with limits; what these have made is checked before it is used.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
 from contextlib import suppress
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-
+from mmer.confined import Limits, confined
 from mmer.corpora import CORPORA
-from mmer.corpora.corpus import CorpusSource, Ingestion, Manifest, RawCorpus, ValidationSplit
+from mmer.corpora.corpus import Ingestion, Manifest, RawCorpus
+from mmer.corpora.tasks import MANIFEST, AlignTask, OpenTask, Shard, open_files
+from mmer.corpora.workers import Job, progress, workers
 from mmer.errors import InputError
-from mmer.provenance import SourceFile, fingerprint
-from mmer.samples.table import SPLITS, Sample, SampleTable, Split, TableInfo, write_table
-
-_SHARED_CODE = (
-    "corpora/corpus.py",
-    "corpora/ingestion.py",
-    "alignment",
-    "formats",
-    "samples/table.py",
-)
+from mmer.files import locked, write_text
+from mmer.samples.table import SampleTable, Split
 
 _log = logging.getLogger(__name__)
 
@@ -39,121 +32,63 @@ def open_corpus(name: str, raw: RawCorpus, settings: Ingestion) -> Manifest:
             group, or there are too few groups to draw a validation split.
         UntrustedDataError: A file asks for code to be run.
     """
-    source = CORPORA[name].readers[settings.reader](raw.path, settings.options)
-    for note in source.notes:
-        _log.warning("%s: %s", name, note)
-    splits = {split: tuple(dict.fromkeys(groups)) for split, groups in source.groups.items()}
-    check_disjoint(raw.path, splits)
-    if "valid" not in splits:
-        chosen = _draw(raw.path, splits["train"], settings.validation)
-        _log.info("%s: validation takes %d training groups", name, len(chosen))
-        splits["valid"] = tuple(group for group in splits["train"] if group in chosen)
-        splits["train"] = tuple(group for group in splits["train"] if group not in chosen)
-    files = tuple(SourceFile.of(_folder(raw), path) for path in source.files)
-    return Manifest(
-        corpus=name,
-        raw=raw,
-        settings=settings.model_dump(mode="json"),
-        files=files,
-        splits={split: splits[split] for split in SPLITS},
-        fingerprint=_fingerprint(name, raw, settings, source, files),
-    )
+    told = settings.model_dump(mode="json")
+    task = OpenTask(corpus=name, place=CORPORA[name].place, raw=raw, settings=told)
+    opened = confined(open_files, task, Limits.of(raw.size), raw.path)
+    return Manifest(corpus=name, raw=raw, settings=told, **dict(opened))
 
 
 def aligned_table(manifest: Manifest, split: Split, folder: Path) -> SampleTable:
     """The sample table of a split, `<fingerprint>/<split>.arrow` under `folder`.
 
     It is made anew, from the files, which are opened again; or reused if it has been made before.
+    While another run is making it, this one waits.
 
     Raises:
         InputError: A file or the code has changed since the corpus was opened, even while it was
             read; or a sample is not what the corpus's samples are.
     """
-    path, name = folder / manifest.fingerprint / f"{split}.arrow", f"{manifest.corpus} {split}"
-    _check_unchanged(manifest)
-    with suppress(InputError):  # no table, or half of one, or another
+    folder, name = folder.resolve() / manifest.fingerprint, f"{manifest.corpus} {split}"
+    path, shards, lock = (folder / f"{split}{end}" for end in (".arrow", ".shards", ".lock"))
+    manifest.check_files()
+    with locked(lock, f"{name}: another run is making it: waiting"):
+        with suppress(InputError):  # no table, or not as it was written, or another
+            table = SampleTable(path)
+            table.expect(split, manifest.fingerprint)
+            _log.info("%s: %d samples, up to date: reused", name, len(table))
+            return table
+        _make(manifest, split, shards, path)
         table = SampleTable(path)
         table.expect(split, manifest.fingerprint)
-        _log.info("%s: up to date: reused", name)
+        _log.info("%s: %d samples, aligned", name, len(table))
+        shutil.rmtree(shards, ignore_errors=True)
         return table
-    source = _open_again(manifest)
-    info = TableInfo(
-        corpus=manifest.corpus,
-        split=split,
-        labels=source.labels,
-        features=source.features,
-        alignment=source.alignment,
-        synthetic=manifest.raw.synthetic,
-        fingerprint=manifest.fingerprint,
-        groups_known=source.groups_known,
-        bayes_optimal=manifest.raw.bayes_optimal,
-        persons=source.persons,
-    )
-    table = write_table(path, info, _samples(manifest, source, split))
-    _log.info("%s: %d samples, aligned", name, len(table))
-    return table
 
 
-def check_disjoint(where: object, groups: Mapping[Split, Iterable[str]]) -> None:
-    """Refuse splits that share a group (a video, a dialogue) by an InputError."""
-    for first, second in combinations(groups, 2):
-        if shared := sorted(set(groups[first]) & set(groups[second])):
-            found = f"{len(shared)} shared, such as {', '.join(shared[:3])}"
-            key = f"splits {first} and {second}"
-            raise InputError(where, key, "no group in both", found)
+def _make(manifest: Manifest, split: Split, folder: Path, table: Path) -> None:
+    """Make the shards of a split in `folder`, and `table` of them."""
+    corpus, raw = CORPORA[manifest.corpus], manifest.raw
+    settings = corpus.ingestion.model_validate(manifest.settings)
+    shards = _shards(len(manifest.splits[split]), manifest.groups_per_task)
+    # A worker may stand in another folder.
+    found = manifest.model_copy(update={"raw": raw.model_copy(update={"path": raw.path.resolve()})})
+    write_text(folder / MANIFEST, found.to_json())
+    limits = Limits.of(raw.size)
+    every = AlignTask(place=corpus.place, folder=folder, split=split, shards=shards, table=table)
+    with progress(f"{manifest.corpus} {split}", folder, len(shards)), workers(settings) as hired:
+
+        def run(tasks: list[AlignTask]) -> None:
+            hired.run([Job(task=task, limits=limits, where=raw.path) for task in tasks])
+
+        count = min(hired.tasks, len(shards))
+        if count > 1:
+            parts = [shards[number::count] for number in range(count)]
+            run([every.model_copy(update={"shards": part, "table": None}) for part in parts])
+            every = every.model_copy(update={"made": True})
+        run([every])
 
 
-def _folder(raw: RawCorpus) -> Path:
-    return raw.path if raw.path.is_dir() else raw.path.parent
-
-
-def _draw(where: Path, groups: tuple[str, ...], validation: ValidationSplit) -> set[str]:
-    """The groups that validation takes: the seed's share of them, at least one and not all."""
-    if len(groups) < 2:
-        expected = "at least 2 groups, of which validation takes some"
-        raise InputError(where, "train", expected, len(groups))
-    count = min(max(round(validation.share * len(groups)), 1), len(groups) - 1)
-    shuffled = np.random.default_rng(validation.seed).permutation(sorted(groups))
-    return set(shuffled[:count].tolist())
-
-
-def _fingerprint(
-    name: str,
-    raw: RawCorpus,
-    settings: Ingestion,
-    source: CorpusSource,
-    files: tuple[SourceFile, ...],
-) -> str:
-    decisive = {
-        "corpus": name,
-        "synthetic": raw.synthetic,
-        "options": settings.decisive,
-        "groups": source.groups,
-        "validation": None if "valid" in source.groups else settings.validation.model_dump(),
-    }
-    return fingerprint(files, decisive, (*CORPORA[name].code, *_SHARED_CODE))
-
-
-def _check_unchanged(manifest: Manifest) -> None:
-    for file in manifest.files:
-        file.check(_folder(manifest.raw))
-
-
-def _open_again(manifest: Manifest) -> CorpusSource:
-    """The source that the manifest was made from, refused if it is another by now."""
-    name, raw = manifest.corpus, manifest.raw
-    settings = CORPORA[name].ingestion.model_validate(manifest.settings)
-    source = CORPORA[name].readers[settings.reader](raw.path, settings.options)
-    found = _fingerprint(name, raw, settings, source, manifest.files)
-    if found != manifest.fingerprint:
-        expected = f"the fingerprint {manifest.fingerprint} that it was opened with"
-        raise InputError(raw.path, "", expected, found, "Run the ingestion stage again.")
-    return source
-
-
-def _samples(manifest: Manifest, source: CorpusSource, split: Split) -> Iterator[Sample]:
-    """The samples of a split, to the end of which the files must not have changed."""
-    groups = set(manifest.splits[split])
-    read_from: Split = split if split in source.groups else "train"
-    yield from (sample for sample in source.read(read_from) if sample.group_id in groups)
-    _check_unchanged(manifest)
+def _shards(groups: int, most: int | None) -> tuple[Shard, ...]:
+    """Groups by position, at most so many in each."""
+    step = most or groups
+    return tuple(Shard(begin=at, end=min(at + step, groups)) for at in range(0, groups, step))

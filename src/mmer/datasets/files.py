@@ -18,7 +18,7 @@ from kedro.io import AbstractVersionedDataset, Version
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview, PlotlyPreview, TablePreview
 
-from mmer.files import atomic_file
+from mmer.files import atomic_file, sweep
 from mmer.metrics.scores import Scores
 from mmer.schema import Record
 from mmer.systems.contract import FittedSystem
@@ -40,6 +40,8 @@ class VersionedFile(AbstractVersionedDataset[T, T]):
         return self.read(Path(self._get_load_path()))
 
     def save(self, data: T) -> None:
+        for version in Path(self._filepath).glob("*/"):
+            sweep(version)
         with atomic_file(Path(self._get_save_path())) as partial:
             self.write(partial, data)
 

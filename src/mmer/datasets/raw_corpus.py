@@ -79,7 +79,7 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
     def _write_synthetic(self) -> Path:
         settings = self._corpus.synthetic.model_validate(self._synthetic.get("settings", {}))
         record = settings.model_dump(mode="json")
-        name = fingerprint((), record, self._corpus.code)[:12]
+        name = fingerprint((), record, [self._corpus.write_synthetic])[:12]
         folder = Path(self._synthetic["path"]) / name
         if not folder.exists():
             logger.info("Writing a SYNTHETIC %s to %s", self._corpus.title, folder)

@@ -27,9 +27,9 @@ class SampleTableFile(VersionedFile[SampleTable]):
             shutil.copyfile(data.path, path)
 
     def _exists(self) -> bool:
-        """Whether there is a whole table, not only a file."""
+        """Whether there is a table as it was written, not only a file."""
         try:
-            self.load()
+            self.load().arrow()
         except (InputError, DatasetError):
             return False
         return True

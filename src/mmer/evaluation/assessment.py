@@ -33,7 +33,7 @@ class EvaluationSettings(Settings):
     resamples: int = Field(10_000, ge=1)
     seed: int = Field(0, ge=0)
     missing_rates: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.2, 0.4, 0.6, 0.8)
-    repeats: int = Field(2, ge=1)
+    repeats: int = Field(5, ge=1)
 
 
 class Headline(Record):

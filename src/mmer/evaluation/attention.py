@@ -1,21 +1,23 @@
-"""What each label looks at, in samples where it is predicted rightly and most confidently."""
+"""What each label looks at, where it is predicted rightly and where wrongly, most confidently."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from mmer.calibration.calibration import Calibration
 from mmer.errors import InputError
+from mmer.evaluation.assessment import EvaluationSettings
+from mmer.evaluation.deletion import Attending, Deletion, measure_deletion
 from mmer.evaluation.failures import check_samples
 from mmer.metrics.decisions import decide
 from mmer.metrics.scores import Scores
 from mmer.samples.batches import Samples
 from mmer.schema import Record
 
-Attention = Callable[[Samples, np.ndarray], Sequence[Mapping[str, np.ndarray]]]
-"""Of samples by index: modality -> (T, L) for each; nothing at all if that is not known."""
+Kind = Literal["correct", "wrong"]
 
 
 class ModalityAttention(Record):
@@ -30,33 +32,41 @@ class Explanation(Record):
     """What the labels look at in one sample.
 
     Attributes:
-        chosen_for: The labels whose most confident correct prediction this is.
+        correct_for: The labels whose most confident correct prediction this is.
+        wrong_for: The labels whose most confident wrong prediction this is.
         true: The labels that it has.
     """
 
     sample_id: str
-    chosen_for: tuple[str, ...]
+    correct_for: tuple[str, ...]
+    wrong_for: tuple[str, ...]
     true: tuple[str, ...]
     scores: tuple[float, ...]
     modalities: tuple[ModalityAttention, ...]
 
 
 class Explanations(Record):
-    """Where a system looks; no examples of one that does not tell, or is never right."""
+    """Where a system looks; no examples of one that does not tell, or predicts nothing.
+
+    Attributes:
+        deletion: Whether what it looks at matters, label by label.
+    """
 
     model: str
     labels: tuple[str, ...]
     examples: tuple[Explanation, ...] = ()
+    deletion: Deletion
 
 
 def explain(
-    attention: Attention,
+    system: Attending,
     samples: Samples,
     words: Sequence[Sequence[str] | None],
     scores: Scores,
     calibration: Calibration,
+    settings: EvaluationSettings,
 ) -> Explanations:
-    """The attention in each label's most confident correct prediction.
+    """The attention in each label's most confident prediction that is correct, and that is wrong.
 
     A sample's `words` are what the steps of its first modality stand for, and those of all
     modalities where they share their steps.
@@ -67,28 +77,37 @@ def explain(
     """
     calibration.check(scores.info.model, scores.info.fingerprint)
     check_samples(scores, samples)
-    chosen = most_confident_correct(scores, np.array(calibration.thresholds))
-    index = np.array(sorted(set(chosen.values())), np.int64)
-    found = attention(samples, index) if len(index) else []
+    thresholds = np.array(calibration.thresholds)
+    correct = most_confident(scores, thresholds, "correct")
+    wrong = most_confident(scores, thresholds, "wrong")
+    index = np.array(sorted({*correct.values(), *wrong.values()}), np.int64)
+    found = system.attention(samples, index) if len(index) else []
     examples = [
         Explanation(
             sample_id=scores.sample_ids[n],
-            chosen_for=tuple(label for label, at in chosen.items() if at == n),
+            correct_for=tuple(label for label, at in correct.items() if at == n),
+            wrong_for=tuple(label for label, at in wrong.items() if at == n),
             true=tuple(np.array(scores.labels)[scores.truth[n] > 0].tolist()),
             scores=tuple(scores.scores[n].tolist()),
             modalities=_modalities(samples, int(n), looks, words[n]),
         )
         for n, looks in zip(index, found, strict=bool(found))
     ]
-    return Explanations(model=scores.info.model, labels=scores.labels, examples=tuple(examples))
+    return Explanations(
+        model=scores.info.model,
+        labels=scores.labels,
+        examples=tuple(examples),
+        deletion=measure_deletion(system, samples, scores, calibration, settings),
+    )
 
 
-def most_confident_correct(scores: Scores, thresholds: np.ndarray) -> dict[str, int]:
-    """Label -> the sample in which it is predicted rightly with the highest score, if there is."""
-    right = decide(scores.scores, thresholds) & (scores.truth > 0)
-    highest = np.where(right, scores.scores, -1.0).argmax(axis=0)
+def most_confident(scores: Scores, thresholds: np.ndarray, kind: Kind) -> dict[str, int]:
+    """Label -> the sample in which it is predicted, rightly or wrongly, with the highest score."""
+    predicted = decide(scores.scores, thresholds)
+    there = predicted & ((scores.truth > 0) == (kind == "correct"))
+    highest = np.where(there, scores.scores, -1.0).argmax(axis=0)
     columns = enumerate(zip(scores.labels, highest, strict=True))
-    return {label: int(n) for column, (label, n) in columns if right[n, column]}
+    return {label: int(n) for column, (label, n) in columns if there[n, column]}
 
 
 def _modalities(

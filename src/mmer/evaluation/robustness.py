@@ -7,12 +7,10 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 
 from mmer.calibration.calibration import Calibration
-from mmer.evaluation.assessment import EvaluationSettings, Headline, headlines
-from mmer.metrics.decisions import decide
-from mmer.metrics.metrics import number
+from mmer.evaluation.assessment import EvaluationSettings, judged_by
+from mmer.metrics.intervals import Interval, headline_intervals
 from mmer.metrics.scores import Scores
 from mmer.samples.batches import Present
 from mmer.schema import Record
@@ -21,10 +19,10 @@ _MOST_FOR_ALL_SUBSETS = 4
 
 
 class SubsetFigures(Record):
-    """Figures with these modalities shown and the others hidden."""
+    """Headline metrics with these modalities shown and the others hidden."""
 
     modalities: tuple[str, ...]
-    figures: Headline
+    intervals: dict[str, Interval]
 
 
 class MissingRateFigures(Record):
@@ -33,12 +31,12 @@ class MissingRateFigures(Record):
     Attributes:
         rate: Probability of being hidden.
         hidden: Share that was: below the rate, because every sample keeps a modality.
-        figures: Means over the draws; None if undefined in one.
+        intervals: Headline metric -> its mean over the draws, with an interval.
     """
 
     rate: float
     hidden: float
-    figures: Headline
+    intervals: dict[str, Interval]
 
 
 class Robustness(Record):
@@ -69,22 +67,24 @@ def measure_robustness(
             that are no scores.
     """
     calibration.check(scores.info.model, scores.info.fingerprint)
-    thresholds, count = np.array(calibration.thresholds), len(scores.truth)
+    count = len(scores.truth)
 
-    def figures(shown: np.ndarray) -> Headline:
-        hidden = [m for m, column in zip(modalities, shown.T, strict=True) if not column.all()]
-        title = " without ".join([scores.info.title, *hidden])
-        info = scores.info.model_copy(update={"title": title})
-        given = score(dict(zip(modalities, shown.T, strict=True)))
-        present = decide(replace(scores, info=info, scores=given).scores, thresholds)
-        return headlines(present, scores.truth, np.zeros(count, np.int64))[0]
+    def figures(*draws: np.ndarray) -> dict[str, Interval]:
+        judged = []
+        for shown in draws:
+            hidden = [m for m, column in zip(modalities, shown.T, strict=True) if not column.all()]
+            title = " without ".join([scores.info.title, *hidden])
+            info = scores.info.model_copy(update={"title": title})
+            given = score(dict(zip(modalities, shown.T, strict=True)))
+            judged.append(judged_by(replace(scores, info=info, scores=given), calibration))
+        return headline_intervals(judged, resamples=settings.resamples, seed=settings.seed)
 
     return Robustness(
         model=scores.info.model,
         by_subset=tuple(
             SubsetFigures(
                 modalities=subset,
-                figures=figures(np.tile([m in subset for m in modalities], (count, 1))),
+                intervals=figures(np.tile([m in subset for m in modalities], (count, 1))),
             )
             for subset in modality_subsets(modalities)
         ),
@@ -109,14 +109,12 @@ def draw_shown(rng: np.random.Generator, count: int, modalities: int, rate: floa
 
 
 def _by_missing_rate(
-    figures: Callable[[np.ndarray], Headline], size: tuple[int, int], settings: EvaluationSettings
+    figures: Callable[..., dict[str, Interval]], size: tuple[int, int], settings: EvaluationSettings
 ) -> tuple[MissingRateFigures, ...]:
     rng, rows = np.random.default_rng(settings.seed), []
     for rate in settings.missing_rates if size[1] > 1 else ():
         repeats = settings.repeats if rate else 1
         draws = [draw_shown(rng, *size, rate) for _ in range(repeats)]
-        found = pd.DataFrame([dict(figures(shown)) for shown in draws], dtype=float)
-        means = {name: number(value) for name, value in found.mean(skipna=False).items()}
         hidden = np.mean(~np.array(draws))
-        rows.append(MissingRateFigures(rate=rate, hidden=hidden, figures=Headline(**means)))
+        rows.append(MissingRateFigures(rate=rate, hidden=hidden, intervals=figures(*draws)))
     return tuple(rows)

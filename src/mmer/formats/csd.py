@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -28,10 +26,11 @@ _USUAL_TYPES = [(h5py.h5t.py_create(dtype), dtype) for dtype in map(np.dtype, ("
 _KINDS = {"S": "words (bytes)", "f": "numbers (float)"}
 _MAX_DEFLATE_RATIO = 1100
 _MAX_BYTES = 1 << 28
-_READ_STRINGS = Path(__file__).with_name("csd_strings.py")
-_SECONDS_FOR_STRINGS = 60
-# An analysis window may begin before the recording does; no recording lasts eleven days.
-_EARLIEST, _LATEST = -1.0, 1e6
+_MOST_TEXTS, _LONGEST_TEXTS = 10_000, 1 << 20
+# An analysis window may begin before the recording does; no recording lasts a day, and none of
+# three hours has as many rows at 100 a second, the most that any published sequence has.
+_EARLIEST, _LATEST = -1.0, 86_400.0
+_MOST_ROWS = 1_000_000
 
 
 class Entry(NamedTuple):
@@ -72,7 +71,7 @@ class ComputationalSequence:
             self._file = h5py.File(path, "r", locking="best-effort")
         try:
             with self._reporting(""):
-                roots = list(self._file)
+                roots = self._names(self._file)
                 if len(roots) != 1:
                     found = f"{len(roots)} groups {roots}"
                     raise InputError(path, "", "one group, the root", found)
@@ -88,7 +87,7 @@ class ComputationalSequence:
     def ids(self) -> list[str]:
         """Video ids in the file's order; there is at least one."""
         with self._reporting(f"{self.root_name}/data"):
-            ids = list(h5py.Group(self._data))
+            ids = self._names(h5py.Group(self._data))
         if not ids:
             raise InputError(self.path, f"{self.root_name}/data", "at least one entry", "none")
         return ids
@@ -129,7 +128,9 @@ class ComputationalSequence:
         """What the file says of itself under `key`; None if it does not.
 
         JSON of a text or of a list of texts, as the SDK writes it, is parsed; any other text comes
-        as it stands, as older files have it, and several texts come as a list.
+        as it stands, as older files have it, and several texts come as a list. They may be stored
+        in any way that HDF5 has. A damaged heap of texts can make libhdf5 crash or never return:
+        read strangers' files through `confined`.
 
         Raises:
             InputError: There is no text, or it is broken.
@@ -139,8 +140,8 @@ class ComputationalSequence:
             group = self._group(self._root, "metadata")
             if not group.links.exists(key.encode()):
                 return None
-            self._storage(h5py.h5d.open(group, self._link(group, key, place)), place)
-            texts = _strings(self.path, self.root_name, "metadata", key)
+            dataset = h5py.h5d.open(group, self._link(group, key, place))
+            texts = self._texts(h5py.Dataset(dataset), place)
         if len(texts) != 1:
             return texts or None
         try:
@@ -154,12 +155,19 @@ class ComputationalSequence:
     def _reporting(self, key: str) -> Iterator[None]:
         try:
             yield
-        except InputError:
+        except (InputError, MemoryError):
             raise
         except Exception as error:  # what libhdf5 finds broken comes as any of them
             expected = "a readable computational sequence (HDF5)"
             remedy = "The file is damaged or cut off: fetch it again."
             raise InputError(self.path, key, expected, error, remedy) from error
+
+    def _names(self, group: h5py.Group) -> list[str]:
+        """Of what is in a group; h5py gives those that are not UTF-8 as bytes."""
+        names = list(group)
+        if odd := [name for name in names if not isinstance(name, str)]:
+            raise InputError(self.path, group.name, "names that are text", odd[0])
+        return names
 
     def _link(self, group: h5py.h5g.GroupID, name: str, key: str) -> bytes:
         """The link of this name in `group`, if it leads to something in this very file."""
@@ -184,15 +192,12 @@ class ComputationalSequence:
         if dtype.kind != kind or len(shape) != 2 or shape[1] != columns:
             expected = f"{_KINDS[kind]} of shape (n, {columns})"
             raise InputError(self.path, key, expected, f"{dtype} of shape {shape}")
-        offset, stored = dataset.get_offset(), dataset.get_storage_size()
-        size = unpacked = dtype.itemsize * math.prod(shape)
+        if shape[0] > _MOST_ROWS:
+            raise InputError(self.path, key, f"at most {_MOST_ROWS} rows", shape[0])
+        offset, size = dataset.get_offset(), dtype.itemsize * math.prod(shape)
         if offset is None:
-            plan = self._storage(dataset, key)
-            if plan.get_nfilters():
-                stored *= _MAX_DEFLATE_RATIO
-            if stored and plan.get_layout() == h5py.h5d.CHUNKED:  # libhdf5 unpacks whole chunks
-                unpacked = max(size, dtype.itemsize * math.prod(plan.get_chunk()))
-        if unpacked > min(stored, _MAX_BYTES):
+            self._check_size(dataset, dtype.itemsize, self._storage(dataset, key), key)
+        elif size > min(dataset.get_storage_size(), _MAX_BYTES):
             raise InputError(self.path, key, "rows that the file holds", f"{shape} rows, cut off")
         values = np.empty(shape, dtype)
         if offset is None:
@@ -201,6 +206,37 @@ class ComputationalSequence:
             # Only plain bytes have an offset: they need nothing of libhdf5, which is slower here.
             raise InputError(self.path, key, "rows that the file holds", "the file's end")
         return values.astype(dtype.newbyteorder("="), copy=False)
+
+    def _check_size(
+        self, dataset: h5py.h5d.DatasetID, each: int, plan: h5py.h5p.PropDCID, key: str
+    ) -> None:
+        """Refuse more than the file can hold; `each` element takes so many bytes."""
+        stored, unpacked = dataset.get_storage_size(), each * math.prod(dataset.shape)
+        if plan.get_nfilters():
+            stored *= _MAX_DEFLATE_RATIO
+        if stored and plan.get_layout() == h5py.h5d.CHUNKED:  # libhdf5 unpacks whole chunks
+            unpacked = max(unpacked, each * math.prod(plan.get_chunk()))
+        if unpacked > min(stored, _MAX_BYTES):
+            found = f"{dataset.shape} elements, cut off"
+            raise InputError(self.path, key, "no more than the file holds", found)
+
+    def _texts(self, dataset: h5py.Dataset, key: str) -> list[str]:
+        """All strings of a dataset, of fixed or variable length."""
+        kind = h5py.check_string_dtype(dataset.dtype)
+        if kind is None:
+            raise InputError(self.path, key, "text", f"{dataset.dtype} of shape {dataset.shape}")
+        plan = self._storage(dataset.id, key)
+        count = 0 if dataset.shape is None else math.prod(dataset.shape)
+        if count > _MOST_TEXTS or count * (kind.length or 0) > _LONGEST_TEXTS:
+            raise InputError(self.path, key, f"at most {_MOST_TEXTS} short texts", count)
+        if count == 0:
+            return []
+        self._check_size(dataset.id, dataset.id.get_type().get_size(), plan, key)
+        texts = np.ravel(dataset.asstr("utf-8")[()]).tolist()
+        if sum(map(len, texts)) > _LONGEST_TEXTS:
+            expected = f"at most {_LONGEST_TEXTS} characters of text"
+            raise InputError(self.path, key, expected, "more")
+        return texts
 
     def _storage(self, dataset: h5py.h5d.DatasetID, key: str) -> h5py.h5p.PropDCID:
         """How a dataset is stored, having seen that it needs nothing outside the file."""
@@ -211,21 +247,6 @@ class ComputationalSequence:
         if set(filters) - _OWN_FILTERS or len(set(filters)) < len(filters):
             raise InputError(self.path, key, "gzip or no compression", f"HDF5 filters {filters}")
         return plan
-
-
-def _strings(path: Path, *names: str) -> list[str]:
-    """The strings in a dataset of any storage and shape, read by a process with limits."""
-    done = subprocess.run(
-        [sys.executable, "-P", str(_READ_STRINGS), str(path), *names],
-        capture_output=True,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        timeout=_SECONDS_FOR_STRINGS,
-        check=False,
-    )
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise OSError(reason[:200] or f"no text: reading it ended with {done.returncode}")
-    return json.loads(done.stdout)
 
 
 def write_csd(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# No official file has more than four, and each one costs a view of the array something.
+_MOST_DIMENSIONS = 8
 # Loops run over the extents of an array, so an array without elements may not be "long" either.
 _MOST_ROWS_WITHOUT_ELEMENTS = 1 << 16
 # Each dimension of text and objects makes lists, which take more than their elements in the file.
@@ -77,6 +79,8 @@ def check_shape(shape: object) -> tuple[int, ...]:
     """The shape as a tuple of extents that are safe to loop over."""
     if not isinstance(shape, tuple) or any(type(n) is not int or n < 0 for n in shape):
         raise MalformedPickle("an array whose shape is not a tuple of sizes")
+    if len(shape) > _MOST_DIMENSIONS:
+        raise MalformedPickle(f"an array of more than {_MOST_DIMENSIONS} dimensions")
     if 0 in shape and max(shape) > _MOST_ROWS_WITHOUT_ELEMENTS:
         raise MalformedPickle("an array of many rows and no elements")
     return shape

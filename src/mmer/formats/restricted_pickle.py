@@ -20,6 +20,7 @@ only keys of a fixed cost are hashed, and what stands in many places counts each
 
 from __future__ import annotations
 
+import codecs
 import mmap
 import pickle
 import struct
@@ -41,10 +42,13 @@ _EXPANSION = 64
 _EXPANSION_ALWAYS = 1 << 20
 # What handing an element to a builder costs of that: it takes longer than placing a byte.
 _COST_OF_ARGUMENTS = 8
+# What a list, a dict, an open one, or an object remembered takes, for a byte or two in the file.
+_COST_OF_CONTAINER = 100
 _MOST_INSTRUCTIONS = 30_000_000
 _LONGEST_NAME_SHOWN = 100
 # Longer byte strings are the content of arrays and stay in the mapped file.
 _LONGEST_BYTES_COPIED = 4096
+_BYTES_DECODED_AT_ONCE = 1 << 20
 # Integers as keys stay small enough that nobody can choose them to collide.
 _LARGEST_KEY = 1 << 31
 
@@ -85,6 +89,8 @@ def map_file(path: Path) -> mmap.mmap:
     Raises:
         InputError: The file is missing, unreadable or empty.
     """
+    if not path.is_file():  # to open a pipe would wait for somebody to write to it
+        raise InputError(path, "", "a file with content", "no such file")
     try:
         with path.open("rb") as handle:
             return mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
@@ -115,7 +121,7 @@ def unpickle(
     machine = _Unpickler(where, content, start, {**_BUILDERS, **(builders or {})}, persistent)
     try:
         return machine.load(), machine.position
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # a damaged program can trip the machine in any way there is
         raise InputError(
@@ -197,8 +203,14 @@ class _Unpickler(pickle._Unpickler):
         # Many tensors may share a storage: what they show of it counts, not the storage.
         return self.persistent(pid)
 
-    def _decode_string(self, value: bytes | memoryview) -> str:
-        return str(value, "latin-1")  # Python 2 wrote the bytes of arrays as such
+    def _decode_string(self, value: bytes | memoryview) -> str | memoryview:
+        """Python 2's only kind of string, as text; where it is the content of an array, as bytes.
+
+        That is the fifth part of a state, of which the third is the array's type.
+        """
+        if len(self.stack) == 4 and isinstance(self.stack[2], PickledType):
+            return memoryview(value)
+        return str(value, "latin-1")
 
     # Instructions in the place of Python's
 
@@ -222,9 +234,10 @@ class _Unpickler(pickle._Unpickler):
             if value.value is None:
                 raise MalformedPickle("an array inside itself")
             value = value.value
-        elif isinstance(value, _BytesAsText):
-            self.spend(len(value.content))
-            value = str(value.content, "utf-8")
+        elif isinstance(value, _BytesAsText | memoryview):
+            content = value.content if isinstance(value, _BytesAsText) else value
+            self.spend(len(content))
+            value = str(content, "utf-8" if content is not value else "latin-1")
         self.push(value)
 
     def push(self, value: object) -> None:
@@ -245,6 +258,7 @@ class _Unpickler(pickle._Unpickler):
         set.update(self.stack[-1], map(_key, items))
 
     def put(self) -> None:
+        self.spend(_COST_OF_CONTAINER)
         self.memo[_key(int(self.readline()))] = self.stack[-1]
 
     def call(self) -> None:
@@ -297,10 +311,9 @@ def _then(code: bytes, check: Callable[[Any], object]) -> Callable[[Any], object
 
 
 _AS_PYTHON_DOES = (
-    "PROTO MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT LONG BININT BININT1 BININT2 LONG1 LONG4 "
+    "PROTO POP POP_MARK NONE NEWTRUE NEWFALSE INT LONG BININT BININT1 BININT2 LONG1 LONG4 "
     "FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8 EMPTY_TUPLE "
-    "TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT BINPUT LONG_BINPUT "
-    "MEMOIZE GLOBAL STACK_GLOBAL BINPERSID"
+    "TUPLE LIST APPEND APPENDS GLOBAL STACK_GLOBAL BINPERSID"
 )
 _INSTRUCTIONS: dict[int, Callable[[Any], object]] = {
     **{
@@ -315,6 +328,13 @@ _INSTRUCTIONS: dict[int, Callable[[Any], object]] = {
     pickle.BINUNICODE8[0]: lambda m: m.text("<Q"),
     pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
     pickle.EMPTY_SET[0]: _then(pickle.EMPTY_SET, lambda m: m.spend(sys.getsizeof(set()))),
+    **{
+        code[0]: _then(code, lambda m: m.spend(_COST_OF_CONTAINER))
+        for code in (
+            *(pickle.MARK, pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.TUPLE1, pickle.TUPLE2),
+            *(pickle.TUPLE3, pickle.MEMOIZE, pickle.BINPUT, pickle.LONG_BINPUT),
+        )
+    },
     pickle.ADDITEMS[0]: lambda m: m.add(m.pop_mark()),
     pickle.DICT[0]: lambda m: m.push(_pairs(m.pop_mark())),
     pickle.SETITEM[0]: lambda m: m.update([m.stack.pop(-2), m.stack.pop()]),
@@ -340,11 +360,31 @@ class _BytesAsText:
     content: bytes | memoryview
 
 
-def _latin1_bytes(text: str | _BytesAsText, encoding: object) -> bytes:
+def _latin1_bytes(text: str | _BytesAsText, encoding: object) -> bytes | memoryview:
     """`_codecs.encode`, in which Python 3 wraps bytes for the old protocols."""
     if encoding not in ("latin1", "latin-1"):
         raise MalformedPickle("text in another encoding than Latin-1")
-    return (text if isinstance(text, str) else str(text.content, "utf-8")).encode("latin-1")
+    if isinstance(text, str):
+        return text.encode("latin-1")
+    if len(text.content) <= _LONGEST_BYTES_COPIED:
+        return str(text.content, "utf-8").encode("latin-1")
+    return _decoded(memoryview(text.content))
+
+
+def _decoded(content: memoryview) -> memoryview:
+    """Latin-1 from UTF-8, piece by piece: the text of an array's bytes is as large as the array."""
+    pieces = range(0, len(content), _BYTES_DECODED_AT_ONCE)
+    size = sum(
+        int((np.frombuffer(content[i : i + pieces.step], "i1") >= -64).sum()) for i in pieces
+    )  # as many as begin a character
+    found, end = np.empty(size, "u1"), 0
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for i in pieces:
+        piece = decoder.decode(content[i : i + pieces.step]).encode("latin-1")
+        found[end : end + len(piece)] = np.frombuffer(piece, "u1")
+        end += len(piece)
+    decoder.decode(b"", final=True)
+    return found.data.toreadonly()
 
 
 def _ordered_dict(pairs: object = ()) -> dict:

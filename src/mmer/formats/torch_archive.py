@@ -37,7 +37,7 @@ def read_torch(path: Path) -> object:
             return _read_legacy(path, content)
         with zipfile.ZipFile(path) as archive:
             return _read_zip(path, archive, content)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # a damaged archive can trip zipfile in any way there is
         raise InputError(path, "", "a whole file of torch.save", str(error)[:200]) from error
@@ -67,14 +67,21 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, content: mmap.mmap) -> objec
             raise InputError(path, name, "the bytes that were written", "another CRC")
         return found
 
+    made: dict[str, np.ndarray] = {}
+
     def numbers(key: str, dtype: np.dtype, count: int) -> np.ndarray:
-        stored = memoryview(content)[place(f"data/{key}")]
-        return np.frombuffer(stored, dtype) if stored else np.empty(0, dtype)
+        if key not in made:
+            stored = memoryview(content)[place(f"data/{key}")]
+            made[key] = np.frombuffer(stored, dtype) if stored else np.empty(0, dtype)
+        found = made[key]
+        if found.dtype != dtype or len(found) != count:
+            raise MalformedPickle(f"{len(found)} numbers ({found.dtype}) for {count} ({dtype})")
+        return found
 
     if "byteorder" in entries and content[place("byteorder")] != b"little":
         raise InputError(path, "byteorder", "little", "another")
     pickled = place("data.pkl")
-    value, end = unpickle(path, content, pickled.start, _BUILDERS, _storages({}, numbers))
+    value, end = unpickle(path, content, pickled.start, _BUILDERS, _storages(numbers))
     if end > pickled.stop:
         raise InputError(path, "data.pkl", f"its end at byte {pickled.stop}", f"byte {end}")
     return value
@@ -90,35 +97,45 @@ def _read_legacy(path: Path, content: mmap.mmap) -> object:
         raise InputError(path, "", "a file of torch.save", "a pickle of something else")
     if header[2].get("little_endian") is not True:
         raise InputError(path, "little_endian", "True", "another byte order")
-    room = len(content)
+    sizes: dict[str, tuple[np.dtype, int]] = {}
+
+    def note(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        if sizes.setdefault(key, (dtype, count)) != (dtype, count):
+            raise MalformedPickle("a storage of two types or sizes")
+        return np.empty(0, dtype)
+
+    # Where the numbers are is known behind the object: it is read a second time to view them.
+    without_tensors = {**_BUILDERS, "torch._utils._rebuild_tensor_v2": lambda *_: None}
+    behind = unpickle(path, content, end, without_tensors, _storages(note))[1]
+    places = _legacy_places(path, content, behind, sizes)
 
     def numbers(key: str, dtype: np.dtype, count: int) -> np.ndarray:
-        nonlocal room
-        room -= count * dtype.itemsize
-        if room < 0:
-            raise MalformedPickle("tensors larger than the file")
-        return np.empty(count, dtype)  # filled below: its content comes later
+        return np.frombuffer(content, dtype, count, places[key]) if count else np.empty(0, dtype)
 
-    storages: dict[str, np.ndarray] = {}
-    value, end = unpickle(path, content, end, _BUILDERS, _storages(storages, numbers))
+    return unpickle(path, content, end, _BUILDERS, _storages(numbers))[0]
+
+
+def _legacy_places(
+    path: Path, content: mmap.mmap, end: int, sizes: dict[str, tuple[np.dtype, int]]
+) -> dict[str, int]:
+    """Key -> where the numbers of a storage begin; behind the keys at `end` stands each in turn."""
     keys, end = unpickle(path, content, end)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise MalformedPickle("keys of storages that are not text")
-    if sorted(keys) != sorted(storages):
+    if sorted(keys) != sorted(sizes):
         raise MalformedPickle("storages other than those that its tensors name")
+    places = {}
     for key in keys:
-        storage, begin = storages[key], end + 8
-        end = begin + storage.nbytes
-        if end > len(content) or struct.unpack_from("<q", content, begin - 8)[0] != len(storage):
-            raise MalformedPickle(f"a storage that is cut off at byte {begin}")
-        storage[:] = np.frombuffer(content, storage.dtype, len(storage), begin)
-    return value
+        dtype, count = sizes[key]
+        places[key] = end + 8
+        end = places[key] + count * dtype.itemsize
+        if end > len(content) or struct.unpack_from("<q", content, places[key] - 8)[0] != count:
+            raise MalformedPickle(f"a storage that is cut off at byte {places[key]}")
+    return places
 
 
-def _storages(
-    made: dict[str, np.ndarray], make: Callable[[str, np.dtype, int], np.ndarray]
-) -> Callable[[object], np.ndarray]:
-    """Storages by persistent id, `("storage", type, key, device, count, ...)`, each made once."""
+def _storages(make: Callable[[str, np.dtype, int], np.ndarray]) -> Callable[[object], np.ndarray]:
+    """Storages by persistent id, `("storage", type, key, device, count, ...)`."""
 
     def storage(identity: object) -> np.ndarray:
         if not isinstance(identity, tuple) or len(identity) not in (5, 6):
@@ -128,12 +145,7 @@ def _storages(
             raise MalformedPickle("a storage without number type, or a view of another")
         if not isinstance(key, str) or type(count) is not int or count < 0:
             raise MalformedPickle("a storage without key or count")
-        if key not in made:
-            made[key] = make(key, dtype, count)
-        found = made[key]
-        if found.dtype != dtype or len(found) != count:
-            raise MalformedPickle(f"{len(found)} numbers ({found.dtype}) for {count} ({dtype})")
-        return found
+        return make(key, dtype, count)
 
     return storage
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mmer.errors import InputError
 from mmer.metrics.metrics import HEADLINE, number
-from mmer.metrics.resampled import LOWER_IS_BETTER, METRICS, Judged
+from mmer.metrics.resampled import LOWER_IS_BETTER, METRICS, DecisionFigures, Judged, Resampled
 from mmer.metrics.scores import Scores
 from mmer.schema import Record
 
@@ -146,6 +146,19 @@ def compare(
     )
 
 
+def headline_intervals(
+    draws: Sequence[Judged], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Interval]:
+    """Headline metric -> its mean over several scorings of the same samples, with an interval."""
+    drawn = [_Drawn.of(one, resamples, seed, [DecisionFigures(one)]) for one in draws]
+    values = np.mean([one.values for one in drawn], axis=0)
+    columns = np.mean([one.resampled for one in drawn], axis=0)
+    return {
+        name: _interval(value, column)
+        for name, value, column in zip(HEADLINE, values, columns, strict=False)
+    }
+
+
 class _Drawn(NamedTuple):
     """K figures of a system, and of each what it was in up to `resamples` resamples."""
 
@@ -154,8 +167,14 @@ class _Drawn(NamedTuple):
     resampled: list[np.ndarray]
 
     @classmethod
-    def of(cls, judged: Judged, resamples: int, seed: int) -> _Drawn:
-        groups, figures = _groups(judged.scores), judged.figures()
+    def of(
+        cls,
+        judged: Judged,
+        resamples: int,
+        seed: int,
+        figures: Sequence[Resampled] | None = None,
+    ) -> _Drawn:
+        groups, figures = _groups(judged.scores), figures or judged.figures()
         once = np.ones((1, groups))
         values = np.concatenate([one.values(once)[0] for one in figures])
         found: list[list[np.ndarray]] = [[] for _ in figures]
@@ -188,6 +207,18 @@ def _differences(first: Judged, ours: _Drawn, other: Judged, theirs: _Drawn) -> 
         metrics=metrics,
         label_f1=label_f1,
     )
+
+
+def mean_interval(
+    values: np.ndarray, groups: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Mean of values (N,) of samples in the groups numbered (N,), with its percentile interval."""
+    sums, sizes = np.bincount(groups, values), np.bincount(groups).astype(float)
+    drawn = [
+        sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
+        for chosen in draw_groups(len(sums), resamples, seed)
+    ]
+    return _interval(float(values.mean()), np.concatenate(drawn))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

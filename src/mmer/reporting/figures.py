@@ -6,7 +6,7 @@ JSON cannot read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle, islice
 from math import ceil
 from typing import Any, NamedTuple
@@ -18,14 +18,16 @@ from plotly.subplots import make_subplots
 from sklearn.metrics import precision_recall_curve
 
 from mmer.calibration.calibration import Calibration
-from mmer.corpora.data_report import DataReport
+from mmer.corpora.data_report import DataReport, Finding
+from mmer.corpora.split_report import SplitReport
 from mmer.evaluation.assessment import Assessment, Comparison, check_model
 from mmer.evaluation.failures import Bucket, CoOccurrence, Failures
-from mmer.evaluation.robustness import Robustness, SubsetFigures
+from mmer.evaluation.robustness import MissingRateFigures, Robustness, SubsetFigures
 from mmer.metrics.counts import ratio
 from mmer.metrics.intervals import Interval
 from mmer.metrics.metrics import HEADLINE, number
 from mmer.metrics.scores import Scores
+from mmer.reporting.summary import size_text
 from mmer.training.history import History
 
 # Okabe and Ito's palette, told apart with any kind of colour vision, then two more.
@@ -37,6 +39,7 @@ _GREY, _INK = "#9AA0A6", "#202124"
 _DOTTED = {"color": _GREY, "dash": "dot"}
 _COLOURS = dict(zip(HEADLINE, PALETTE[1:], strict=False))
 _MOST_POINTS = 200
+_ENDS = ("value", "low", "high")
 _BOX = {"lowerfence": "q5", "q1": "q25", "median": "median", "q3": "q75", "upperfence": "q95"}
 
 
@@ -77,7 +80,7 @@ def evaluation_figures(
         systems=_systems(comparison, synthetic),
         label_f1=label_f1(comparison, synthetic),
         reliability=reliability(calibration, synthetic),
-        robustness=modality_robustness(robustness, synthetic),
+        robustness=modality_robustness(robustness, comparison, synthetic),
         co_occurrence=co_occurrence_heatmaps(failures.co_occurrence, synthetic),
         failures=_failures(failures, synthetic),
     )
@@ -216,20 +219,44 @@ def co_occurrence_heatmaps(pairs: CoOccurrence, synthetic: bool) -> go.Figure:
     return figure.update_xaxes(title="… this share also has", showgrid=False)
 
 
-def modality_robustness(robustness: Robustness, synthetic: bool) -> go.Figure:
-    """Figures by the modalities shown, and by the share of modalities hidden at random."""
+def modality_robustness(
+    robustness: Robustness, comparison: Comparison, synthetic: bool
+) -> go.Figure:
+    """Figures by the modalities shown, and by the share of modalities hidden at random.
+
+    Lines show what the best system reaches that looks at no modality: below, nothing is gained.
+    """
     titles = ["modalities shown", "modalities hidden at random"]
-    heading = "Robustness to absent modalities"
-    figure, (left, right) = _panels(heading, synthetic, titles, 2, shared_yaxes=True)
+    heading = "Robustness to absent modalities, 95 % intervals"
+    figure, cells = _panels(heading, synthetic, titles, 2, shared_yaxes=True)
     names = ["<br>+ ".join(row.modalities) for row in robustness.by_subset]
-    _headline_bars(figure, names, robustness.by_subset, HEADLINE, left)
     hidden = [row.hidden for row in robustness.by_missing_rate]
+    panels: list[tuple[Callable, Sequence, Sequence[SubsetFigures | MissingRateFigures], dict]] = [
+        (figure.add_bar, names, robustness.by_subset, cells[0]),
+        (figure.add_scatter, hidden, robustness.by_missing_rate, cells[1]),
+    ]
     for metric, title in HEADLINE.items():
-        values = [getattr(row.figures, metric) for row in robustness.by_missing_rate]
-        look = {"line": {"color": _COLOURS[metric]}, "showlegend": False, **right}
-        figure.add_scatter(x=hidden, y=values, mode="lines+markers", name=title, **look)
-    figure.update_xaxes(title="share hidden", tickformat=".0%", **right)
+        colour = {"color": _COLOURS[metric]}
+        for add, x, rows, cell in panels:
+            intervals = [row.intervals[metric] for row in rows]
+            values, bars = [one.value for one in intervals], _error_bars(intervals)
+            look = {"name": title, "marker": colour, "showlegend": cell is cells[0], **cell}
+            add(x=x, y=values, error_y=bars, **look)
+        if (best := _best_constant(comparison, metric)) is not None:
+            line = {"color": _COLOURS[metric], "dash": "dot", "width": 1}
+            figure.add_hline(best, line=line, annotation_text=f"constant: {title}")
+    figure.update_xaxes(title="share hidden", tickformat=".0%", **cells[1])
     return figure.update_yaxes(rangemode="tozero")
+
+
+def _best_constant(comparison: Comparison, metric: str) -> float | None:
+    """What the best of the systems that have nothing to calibrate, the constants, reaches."""
+    values = [
+        one.intervals.metrics[metric].value
+        for one in comparison.assessments
+        if one.info.fixed_threshold is not None
+    ]
+    return max((value for value in values if value is not None), default=None)
 
 
 def label_f1(comparison: Comparison, synthetic: bool) -> go.Figure:
@@ -251,9 +278,10 @@ def label_f1(comparison: Comparison, synthetic: bool) -> go.Figure:
 
 def corpus_overview(report: DataReport) -> go.Figure:
     """A corpus: label rates and co-occurrence, lengths, missing modalities, counts and findings."""
-    sizes = [f"{split} {c.samples} in {c.groups} groups" for split, c in report.splits.items()]
+    known = report.info.groups_known
+    sizes = [f"{s}: {size_text(c.samples, c.groups, known)}" for s, c in report.splits.items()]
     figure, (rates, pairs, lengths, missing, published, findings) = _panels(
-        f"{report.info.corpus}: samples: {', '.join(sizes)}",
+        f"{report.info.corpus}: {'; '.join(sizes)}",
         report.info.synthetic,
         [
             "share of samples with each label",
@@ -266,22 +294,18 @@ def corpus_overview(report: DataReport) -> go.Figure:
         columns=2,
         specs=[[{"type": kind}] * 2 for kind in ("xy", "xy", "table")],
     )
-    for (split, counted), colour in zip(report.splits.items(), PALETTE, strict=False):
-        look: dict = {"name": split, "marker": {"color": colour}}
-        rated = counted.label_rates
-        figure.add_bar(x=list(rated), y=list(rated.values()), **look, **rates)
+    _rate_bars(figure, report, rates)
+    _pair_heatmap(figure, report, pairs)
+    _length_boxes(figure, report, lengths)
+    for (split, counted), colour in _coloured_splits(report):
         shares = {m: count / counted.samples for m, count in counted.missing.items()}
-        look["showlegend"] = False
+        look = {"name": split, "marker": {"color": colour}, "showlegend": False}
         figure.add_bar(x=list(shares), y=list(shares.values()), **look, **missing)
-        known = {modality: steps for modality, steps in counted.lengths.items() if steps}
-        box = {side: [getattr(steps, at) for steps in known.values()] for side, at in _BOX.items()}
-        figure.add_box(x=list(known), **box, **look, **lengths)
-    labels, together = report.info.labels, report.splits["train"].co_occurrence
-    look = {"texttemplate": "%{z}", "colorscale": "Blues", "showscale": False}
-    figure.add_heatmap(x=labels, y=labels, z=together, **look, **pairs)
     names = ("what", "split", "ours", "published", "difference")
     counts = {name: [getattr(row, name) for row in report.published] for name in names}
-    for table, cell in ((counts, published), ({"finding": report.findings}, findings)):
+    counts["accounted for by"] = ["; ".join(row.explanations) for row in report.published]
+    told = {name: [getattr(row, name) for row in report.findings] for name in Finding.model_fields}
+    for table, cell in ((counts, published), (told, findings)):
         figure.add_table(
             header={"values": list(table), "align": "left", "fill": {"color": "#F1F3F4"}},
             cells={"values": list(table.values()), "align": "left", "fill": {"color": "white"}},
@@ -289,6 +313,65 @@ def corpus_overview(report: DataReport) -> go.Figure:
         )
     figure.update_yaxes(rangemode="tozero").update_yaxes(autorange="reversed", **pairs)
     return figure.update_layout(boxmode="group")
+
+
+class DataFigures(NamedTuple):
+    """The figures of what a corpus holds, each small enough for a narrow page."""
+
+    label_rates: go.Figure
+    label_pairs: go.Figure
+    lengths: go.Figure
+
+
+def data_figures(report: DataReport) -> DataFigures:
+    """Label rates, co-occurrence and lengths of a corpus, of its frequent labels."""
+    titles = (
+        "Share of samples with each label",
+        "Training samples with both labels",
+        "Steps per sample (5, 25, 50, 75, 95 %)",
+    )
+    found = []
+    for title, draw in zip(titles, (_rate_bars, _pair_heatmap, _length_boxes), strict=True):
+        figure, (cell,) = _panels(title, report.info.synthetic, columns=1)
+        draw(figure, report, cell)
+        figure.update_layout(
+            height=380,
+            title_text=figure.layout.title.text.replace(" <", "<br><"),
+            title_font_size=14,
+            margin={"l": 10, "r": 10, "t": 60, "b": 10},
+            legend={"orientation": "h", "y": -0.22, "yanchor": "top"},
+            boxmode="group",
+        )
+        figure.update_xaxes(automargin=True).update_yaxes(automargin=True, rangemode="tozero")
+        found.append(figure)
+    found[1].update_yaxes(autorange="reversed", rangemode="normal")
+    return DataFigures(*found)
+
+
+def _coloured_splits(report: DataReport) -> Iterable[tuple[tuple[str, SplitReport], str]]:
+    return zip(report.splits.items(), PALETTE, strict=False)
+
+
+def _rate_bars(figure: go.Figure, report: DataReport, cell: dict[str, int]) -> None:
+    labels = report.frequent_labels
+    for (split, counted), colour in _coloured_splits(report):
+        rates = [counted.label_rates[label] for label in labels]
+        figure.add_bar(x=labels, y=rates, name=split, marker={"color": colour}, **cell)
+
+
+def _pair_heatmap(figure: go.Figure, report: DataReport, cell: dict[str, int]) -> None:
+    labels, together = report.frequent_labels, report.splits["train"].co_occurrence
+    look = {"texttemplate": "%{z}", "colorscale": "Blues", "showscale": False}
+    figure.add_heatmap(x=labels, y=labels, z=together, **look, **cell)
+
+
+def _length_boxes(figure: go.Figure, report: DataReport, cell: dict[str, int]) -> None:
+    alone = len(figure.data) == 0
+    for (split, counted), colour in _coloured_splits(report):
+        known = {modality: steps for modality, steps in counted.lengths.items() if steps}
+        box = {side: [getattr(steps, at) for steps in known.values()] for side, at in _BOX.items()}
+        look = {"name": split, "marker": {"color": colour}, "showlegend": alone}
+        figure.add_box(x=list(known), **box, **look, **cell)
 
 
 def _systems(comparison: Comparison, synthetic: bool) -> go.Figure:
@@ -348,7 +431,7 @@ def _panels(
 def _headline_bars(
     figure: go.Figure,
     names: list[str],
-    rows: Sequence[SubsetFigures | Bucket],
+    rows: Sequence[Bucket],
     metrics: Iterable[str],
     cell: dict[str, int],
 ) -> None:
@@ -359,7 +442,7 @@ def _headline_bars(
 
 
 def _error_bars(intervals: list[Interval]) -> dict:
-    found = pd.DataFrame([dict(one) for one in intervals], dtype=float)
+    found = pd.DataFrame([dict(one) for one in intervals], columns=_ENDS, dtype=float)
     above, below = (found.high - found.value).fillna(0), (found.value - found.low).fillna(0)
     arrays = {"array": above.tolist(), "arrayminus": below.tolist()}
     return {"type": "data", "symmetric": False, "thickness": 1.5, **arrays}

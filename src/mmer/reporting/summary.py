@@ -42,6 +42,7 @@ def summary_frame(comparison: Comparison) -> pd.DataFrame:
             "synthetic": info.synthetic,
             "samples": metrics.samples,
             "groups": metrics.groups,
+            "groups_known": info.groups_known,
             "kept_epoch": info.kept_epoch,
             "macro_average_precision": metrics.macro_average_precision,
             "labels_per_sample_predicted": metrics.labels_per_sample_predicted,
@@ -77,7 +78,7 @@ def summary_text(comparison: Comparison, width: int = 120) -> str:
     info, metrics = comparison.assessments[0].info, comparison.assessments[0].metrics
     title = (
         f"{info.corpus}, {'SYNTHETIC corpus, ' if info.synthetic else ''}{info.split} split: "
-        f"{metrics.samples} samples in {metrics.groups} groups"
+        f"{size_text(metrics.samples, metrics.groups, info.groups_known)}"
     )
     notes = notes_below(comparison)
     if any(column.title == "mAP" for column in shown):
@@ -101,7 +102,9 @@ def notes_below(comparison: Comparison) -> list[str]:
         "how far a figure depends on the recordings in the split, not on the training seed."
     ]
     if not first.info.groups_known:
-        notes.append(groups_unknown("intervals are narrower than they should be"))
+        notes.append(
+            groups_unknown("intervals are narrower than they should be and differences less sure")
+        )
     if comparison.differences:
         notes.append(
             f"Difference: {first.info.title} minus this system, on the same resamples. "
@@ -123,9 +126,15 @@ def notes_below(comparison: Comparison) -> list[str]:
 def groups_unknown(consequence: str) -> str:
     """What has to be said where the corpus's files do not tell which samples belong together."""
     return (
-        "The corpus does not say which samples belong together, so each counts as a group of its "
-        f"own; if samples of one recording are alike, {consequence}."
+        "Groups are unknown: the corpus does not say which samples belong together, so each counts "
+        "as a group of its own, as if samples were independent; if those of one recording are "
+        f"alike, {consequence}."
     )
+
+
+def size_text(samples: int, groups: int, groups_known: bool) -> str:
+    """How many samples there are, in how many groups."""
+    return f"{samples} samples" + (f" in {groups} groups" if groups_known else ", groups unknown")
 
 
 def value_text(value: float | None, digits: int = 3) -> str:

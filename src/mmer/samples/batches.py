@@ -189,7 +189,8 @@ def _moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor
 def pack(table: SampleTable) -> Samples:
     """A sample table as flat tensors on the host.
 
-    A table of one record batch is used where it lies, without a copy; several are joined.
+    A table of one record batch, as alignment makes them, is used where it lies, without a copy;
+    several are joined.
     """
     rows, info = table.arrow(), table.info
     flat = {m: _flat(rows[m]) for m in info.modalities}

@@ -5,10 +5,12 @@ Columns
     group_id      string, what must never stand in two splits and what a bootstrap resamples
     start, end    float64 seconds, null if unknown
     <modality>    for each modality list<fixed_size_list<float32, D>> of the true length; null if it
-                  is absent, and for no other reason
+                  is absent, and for no other reason (see `TableInfo.zeros_are_absent`)
     words         list<string>, what the steps of the first modality stand for; null if unknown
     labels        fixed_size_list<uint8, L>, 1 where the label is present
     cleaned       fixed_size_list<int32, M>, non-finite values replaced by 0 per modality
+    all_zero      fixed_size_list<bool, M>, the source has steps of this modality and all are zero
+                  (once cleaned); told also where they became null
 
 Corpora with several persons have more:
     person        int32, the person whose labels these are (a row of `TableInfo.persons`)
@@ -16,16 +18,18 @@ Corpora with several persons have more:
                   list<int32>, whose each step is and in which segment of the conversation
 
 Which modalities and labels there are, and what they mean, stands in the schema's metadata
-(`TableInfo`) and nowhere in the code.
+(`TableInfo`) and nowhere in the code. The file is sealed (`samples/seal.py`): whoever uses its rows
+has seen before that they are as they were written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,12 +37,18 @@ from pydantic import Field
 
 from mmer.errors import InputError
 from mmer.files import atomic_file
+from mmer.provenance import file_state
+from mmer.samples import seal
 from mmer.schema import Record
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 _METADATA_KEY = b"mmer"
 _ROWS_PER_BATCH = 128
+_REMEDY = "Run the alignment stage again."
+
+# Files of this process's tables that have been found whole, as they are by now.
+_found_whole: set[tuple[int, ...]] = set()
 
 
 class Features(Record):
@@ -85,11 +95,15 @@ class TableInfo(Origin):
         alignment: "word" (the modalities share their steps), "utterance" (likewise, one step per
             utterance) or "none" (each modality has its own steps).
         persons: Of corpora with several persons.
+        reading: The reader and its options, as JSON holds them.
+        zeros_are_absent: Whether a modality that was zero throughout a sample is null.
     """
 
     features: dict[str, Features]
     alignment: Literal["word", "utterance", "none"]
     persons: Persons | None = None
+    reading: dict[str, Any] = Field(default={})
+    zeros_are_absent: bool = True
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -133,17 +147,27 @@ class SampleTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.info = table_info(self.arrow().schema, path)
+        with self._reporting():
+            schema = self._open().schema
+        self.info = table_info(schema, path)
+        if not schema.equals(table_schema(self.info)):
+            expected = f"the columns {', '.join(table_schema(self.info).names)}"
+            raise InputError(path, "schema", expected, ", ".join(schema.names), _REMEDY)
 
     def arrow(self) -> pa.Table:
-        """All rows; nothing is read until it is used."""
-        try:
-            return pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
-        except (OSError, pa.ArrowInvalid) as error:
-            expected = "a sample table (Arrow IPC file)"
-            raise InputError(
-                self.path, "", expected, error, "Run the alignment stage again."
-            ) from error
+        """All rows, mapped; the first time that a process asks, they are read through and checked.
+
+        Raises:
+            InputError: The content is not what was written.
+        """
+        with self._reporting():
+            state, reader = file_state(self.path), self._open()
+            if state not in _found_whole:
+                seal.check(self.path, (reader.metadata or {}).get(seal.KEY, b""))
+                for number in range(reader.num_record_batches):
+                    reader.get_batch(number).validate(full=True)
+                _found_whole.add(state)
+            return reader.read_all()
 
     def __len__(self) -> int:
         return self.arrow().num_rows
@@ -159,6 +183,17 @@ class SampleTable:
             raise InputError(self.path, "split", split, self.info.split, remedy)
         if fingerprint is not None and self.info.fingerprint != fingerprint:
             raise InputError(self.path, "fingerprint", fingerprint, self.info.fingerprint, remedy)
+
+    def _open(self) -> pa.RecordBatchFileReader:
+        return pa.ipc.open_file(pa.memory_map(str(self.path)))
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            expected = "a sample table (Arrow IPC file)"
+            raise InputError(self.path, "", expected, error, _REMEDY) from error
 
 
 def table_schema(info: TableInfo) -> pa.Schema:
@@ -180,6 +215,7 @@ def table_schema(info: TableInfo) -> pa.Schema:
             pa.field("words", pa.list_(pa.string())),
             pa.field("labels", pa.list_(pa.uint8(), len(info.labels)), nullable=False),
             pa.field("cleaned", pa.list_(pa.int32(), len(features)), nullable=False),
+            pa.field("all_zero", pa.list_(pa.bool_(), len(features)), nullable=False),
             *(persons if info.persons else []),
         ],
         metadata={_METADATA_KEY: info.to_json().encode()},
@@ -208,46 +244,61 @@ def record_batches(info: TableInfo, samples: Iterable[Sample]) -> Iterator[pa.Re
     while rows := list(islice(samples, _ROWS_PER_BATCH)):
         for sample in rows:
             _check(info, sample)
-        columns = {
-            m: _feature_column([s.features[m] for s in rows], schema.field(m).type)
-            for m in info.modalities
-        }
-        cleaned = np.stack([columns[m][1] for m in info.modalities], axis=1)
+        columns = {m: _cleaned([s.features[m] for s in rows], info) for m in info.modalities}
+        cleaned, all_zero = (
+            np.stack([getattr(columns[m], what) for m in info.modalities], axis=1)
+            for what in ("cleaned", "all_zero")
+        )
         yield pa.RecordBatch.from_arrays(
             [
                 pa.array([s.sample_id for s in rows], pa.string()),
                 pa.array([s.group_id for s in rows], pa.string()),
                 pa.array([s.start for s in rows], pa.float64()),
                 pa.array([s.end for s in rows], pa.float64()),
-                *(columns[m][0] for m in info.modalities),
+                *(_feature_column(columns[m].kept, schema.field(m).type) for m in info.modalities),
                 pa.array([s.words for s in rows], pa.list_(pa.string())),
                 _fixed_row_column(np.stack([s.labels for s in rows]).astype(np.uint8)),
                 _fixed_row_column(cleaned.astype(np.int32)),
-                *(_person_columns(info, rows) if info.persons else []),
+                _fixed_row_column(all_zero),
+                *(_person_columns(columns, rows) if info.persons else []),
             ],
             schema=schema,
         )
 
 
-def write_table(path: Path, info: TableInfo, samples: Iterable[Sample]) -> SampleTable:
-    """Write a sample table as an Arrow IPC file, as a stream; it appears when it is whole.
+def write_table(
+    path: Path, info: TableInfo, samples: Iterable[Sample], *, may_be_empty: bool = False
+) -> SampleTable:
+    """Write a sample table as a stream of record batches; it appears when it is whole.
 
     Raises:
         InputError: No sample came, or one does not fit `info`.
+    """
+    return write_batches(path, info, record_batches(info, samples), may_be_empty=may_be_empty)
+
+
+def write_batches(
+    path: Path, info: TableInfo, batches: Iterable[pa.RecordBatch], *, may_be_empty: bool = False
+) -> SampleTable:
+    """Write a sample table of record batches that have its schema, and seal it.
+
+    Raises:
+        InputError: It has no rows.
     """
     count = 0
     with atomic_file(path) as partial:
         with (
             pa.OSFile(str(partial), "wb") as sink,
-            pa.ipc.new_file(sink, table_schema(info)) as writer,
+            pa.ipc.new_file(sink, table_schema(info), metadata={seal.KEY: seal.UNSEALED}) as writer,
         ):
-            for batch in record_batches(info, samples):
+            for batch in batches:
                 writer.write_batch(batch)
                 count += batch.num_rows
-        if count == 0:
+        if count == 0 and not may_be_empty:
             raise InputError(
                 f"{info.corpus} {info.split}", "", "at least one sample", "none: the split is empty"
             )
+        seal.put(partial)
     return SampleTable(path)
 
 
@@ -267,6 +318,12 @@ def flat_features(chunk: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
     rows = chunk.values.slice(offsets[0], offsets[-1] - offsets[0])
     width = chunk.type.value_type.list_size
     return rows.flatten().to_numpy().reshape(-1, width), offsets - offsets[0]
+
+
+def feature_array(rows: np.ndarray, lengths: np.ndarray, absent: np.ndarray) -> pa.ListArray:
+    """The inverse: steps (T, D), not copied, of N samples of these lengths, null where absent."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, _fixed_row_column(rows), mask=pa.array(absent))
 
 
 def _check(info: TableInfo, sample: Sample) -> None:
@@ -311,36 +368,59 @@ def _step_columns(info: TableInfo) -> list[str]:
     return [f"{m}_{what}" for m in info.modalities for what in ("person", "segment")]
 
 
-def _person_columns(info: TableInfo, rows: list[Sample]) -> list[pa.Array]:
+def _person_columns(columns: dict[str, _Cleaned], rows: list[Sample]) -> list[pa.Array]:
     steps = [
         pa.array(
-            [None if s.features[m] is None else kind(s)[m] for s in rows], pa.list_(pa.int32())
+            [
+                None if kept is None else told(s)[m]
+                for s, kept in zip(rows, column.kept, strict=True)
+            ],
+            pa.list_(pa.int32()),
         )
-        for m in info.modalities
-        for kind in (lambda s: s.step_persons, lambda s: s.step_segments)
+        for m, column in columns.items()
+        for told in (lambda s: s.step_persons, lambda s: s.step_segments)
     ]
     return [pa.array([s.person for s in rows], pa.int32()), *steps]
 
 
-def _feature_column(
-    rows: list[np.ndarray | None], kind: pa.DataType
-) -> tuple[pa.Array, np.ndarray]:
-    """Arrow column of ragged rows, and how many values of each sample were not finite."""
+class _Cleaned(NamedTuple):
+    """One modality of n samples.
+
+    Attributes:
+        kept: Finite rows (T, D) of each sample, None where the modality is absent.
+        cleaned: (n,) how many values were not finite.
+        all_zero: (n,) whether there were rows, and zero throughout.
+    """
+
+    kept: list[np.ndarray | None]
+    cleaned: np.ndarray
+    all_zero: np.ndarray
+
+
+def _cleaned(rows: list[np.ndarray | None], info: TableInfo) -> _Cleaned:
+    kept: list[np.ndarray | None] = []
+    cleaned, all_zero = np.zeros(len(rows), np.int64), np.zeros(len(rows), bool)
+    for i, given in enumerate(rows):
+        if given is None or not len(given):
+            kept.append(None)
+            continue
+        values = given.astype(np.float32, copy=False)
+        finite = np.isfinite(values)
+        if not finite.all():
+            cleaned[i] = finite.size - np.count_nonzero(finite)
+            values = np.where(finite, values, np.float32(0))
+        all_zero[i] = not values.any()
+        kept.append(None if all_zero[i] and info.zeros_are_absent else values)
+    return _Cleaned(kept, cleaned, all_zero)
+
+
+def _feature_column(rows: list[np.ndarray | None], kind: pa.DataType) -> pa.Array:
+    """Arrow column of ragged rows."""
     absent = np.array([r is None for r in rows])
-    lengths = np.array([0 if r is None else len(r) for r in rows])
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     if absent.all():
-        return pa.nulls(len(rows), kind), np.zeros(len(rows), np.int64)
-    flat = np.concatenate([r for r in rows if r is not None]).astype(np.float32, copy=False)
-    finite = np.isfinite(flat)
-    if finite.all():
-        cleaned = np.zeros(len(rows), np.int64)
-    else:
-        bad = np.concatenate([[0], np.cumsum((~finite).sum(axis=1))])
-        cleaned = bad[offsets[1:]] - bad[offsets[:-1]]
-        flat[~finite] = 0
-    column = pa.ListArray.from_arrays(offsets, _fixed_row_column(flat), mask=pa.array(absent))
-    return column, cleaned
+        return pa.nulls(len(rows), kind)
+    lengths = np.array([0 if r is None else len(r) for r in rows])
+    return feature_array(np.concatenate([r for r in rows if r is not None]), lengths, absent)
 
 
 def _fixed_row_column(values: np.ndarray) -> pa.Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 
+import look_alikes
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -34,14 +35,26 @@ def test_the_reader_finds_every_dialogue(folder) -> None:
     source = read_pkl(folder / FILE, M3edOptions())
     assert {m: f.width for m, f in source.features.items()} == WIDTHS
     assert source.labels == EMOTIONS
-    samples = {split: list(source.read(split)) for split in SPLITS}
+    samples = {split: look_alikes.samples(source, split) for split in SPLITS}
     assert {split: len(read) for split, read in samples.items()} == {
         "train": 12,
         "valid": 3,
         "test": 4,
     }
-    names = [sample.group_id for split in SPLITS for sample in samples[split]]
-    assert any(b.startswith(a) and a != b for a in names for b in names)
+    series = {split: {sample.group_id for sample in samples[split]} for split in SPLITS}
+    assert {split: len(names) for split, names in series.items()} == {
+        "train": 6,
+        "valid": 2,
+        "test": 2,
+    }
+
+
+def test_splits_are_as_many_series_as_the_official_ones() -> None:
+    sizes = SyntheticM3ed()
+    names = synthetic._names((sizes.train_dialogues, sizes.valid_dialogues, sizes.test_dialogues))
+    assert len(set(names)) == len(names)
+    assert len({name.split("_")[0] for name in names}) == 38 + 7 + 11
+    assert {"synthetic1_1", "synthetic1_11", "synthetic11_1"} <= set(names)  # prefixes of others
 
 
 def test_labels_are_the_classes_of_all_utterances_of_which_one_dialogue_has_over_sixty(
@@ -52,7 +65,7 @@ def test_labels_are_the_classes_of_all_utterances_of_which_one_dialogue_has_over
     assert max(map(len, objects[0].values())) > 60
     source = read_pkl(folder, M3edOptions())
     for split in SPLITS:
-        for sample in source.read(split):
+        for sample in look_alikes.samples(source, split):
             classes = set(objects[2][sample.sample_id])
             assert set(np.flatnonzero(sample.labels)) == classes
             assert len(sample.words) == min(60, len(objects[0][sample.sample_id]))
@@ -71,9 +84,9 @@ def test_a_seed_gives_the_same_bytes(folder, tmp_path) -> None:
 def test_a_seed_gives_what_it_always_gave(folder) -> None:
     objects, digest = pickle.loads((folder / FILE).read_bytes()), hashlib.sha256()
     for position in (2, 3, 4, 5):
-        for name, rows in objects[position].items():
-            digest.update(name.encode() + np.asarray(rows).tobytes())
-    assert digest.hexdigest() == "2209b72450ca4382a7d73f3f299b6cbdd57cb64512b7a76148cc2ef14c0fd83c"
+        for rows in objects[position].values():
+            digest.update(np.asarray(rows).tobytes())
+    assert digest.hexdigest() == "3931706a3c327d165ef2f2d84cbe7fbcd9e164bdb4b4598e9d60ef3a753144ed"
 
 
 def test_an_oracle_that_sees_what_is_shown_attains_the_bayes_optimal_score() -> None:

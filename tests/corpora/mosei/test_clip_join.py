@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmer.corpora.mosei.clip_join import Clips, Segments, join, only_layout
+from mmer.corpora.mosei.clip_join import Clips, Segments, _alike, join, only_layout
 
 MATRICES = hnp.arrays(bool, st.tuples(st.integers(1, 5), st.integers(0, 7)))
 
@@ -58,6 +59,20 @@ def test_words_join_clips_beside_one_that_fits_nothing() -> None:
     clips = Clips(np.array([1, 2]), np.array([0.0, 0.0]), ["said by nobody", "it is good"])
     segments = _segments([0.0, 10.0], [0.0, 0.0], ["it is good", "it is bad at times"])
     np.testing.assert_array_equal(join(clips, segments), [-1, 0])
+
+
+TEXTS = st.lists(
+    st.lists(st.sampled_from("abcd"), max_size=6).map(" ".join), min_size=1, max_size=4
+)
+
+
+@given(TEXTS, TEXTS)
+def test_words_in_common_are_counted_as_often_as_both_have_them(texts, others) -> None:
+    found = _alike(texts, others)
+    for i, ours in enumerate(Counter(text.split()) for text in texts):
+        for j, theirs in enumerate(Counter(text.split()) for text in others):
+            enough = 2 * (ours & theirs).total() >= max(ours.total(), theirs.total())
+            assert found[i, j] == (enough or not theirs)
 
 
 def test_a_clip_of_other_sentiment_or_words_is_not_joined() -> None:

@@ -9,16 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import h5py
-import joblib
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from mmer.corpora.corpus import Manifest, RawCorpus
-from mmer.corpora.ingestion import aligned_table, check_disjoint, open_corpus
+from mmer.corpora.ingestion import aligned_table, open_corpus
 from mmer.corpora.mosei import MoseiIngestion
 from mmer.corpora.mosei.csd import FILES, LABELS, WORDS, CsdOptions, read_csd
-from mmer.corpora.mosei.labels import EMOTIONS, LABEL_COLUMNS, read_segment_labels
+from mmer.corpora.mosei.labels import EMOTIONS, LABEL_COLUMNS, read_labels
 from mmer.errors import InputError
 from mmer.formats.csd import write_csd
 from mmer.samples.table import SPLITS
@@ -82,8 +81,15 @@ def _with(**changes: object) -> CsdOptions:
     return CsdOptions(**{**OPTIONS.model_dump(), **changes})
 
 
-def _samples(folder: Path, split: str = "train", options: CsdOptions = OPTIONS) -> dict:
-    return {s.sample_id: s for s in read_csd(folder, options).read(split)}
+def _samples(
+    folder: Path,
+    split: str = "train",
+    options: CsdOptions = OPTIONS,
+    groups: list[str] | None = None,
+) -> dict:
+    source = read_csd(folder, options)
+    chosen = source.groups[split] if groups is None else groups
+    return {s.sample_id: s for s in source.read(split, chosen)}
 
 
 def test_segments_become_samples(folder):
@@ -131,15 +137,110 @@ def test_values_that_are_not_finite_reach_the_table_as_zeros_that_were_counted(f
     assert table.info.labels == EMOTIONS
 
 
-def test_unaligned_samples_keep_their_frames(folder):
-    options = _with(alignment="none", max_words=3, max_frames=80)
-    source = read_csd(folder, options)
+def test_unaligned_frames_come_at_a_fixed_rate_averaged_over_their_time(folder):
+    source = read_csd(folder, _with(alignment="none"))
     assert source.alignment == "none"
-    sample = {s.sample_id: s for s in source.read("valid")}["v[1]"]
-    assert sample.words == ["b", "c", "d"]
-    assert sample.features["text"][:, 0].tolist() == [1, 2, 3]
-    np.testing.assert_allclose(sample.features["visual"][:, 0], np.arange(60) / 30, rtol=1e-6)
-    np.testing.assert_allclose(sample.features["audio"][1:, 0], np.arange(3, 200, 3) / 100)
+    assert {m: f.name for m, f in source.features.items()} == {
+        "text": "GloVe 300",
+        "visual": "FACET 4.2, 15 steps per second",
+        "audio": "COVAREP, 20 steps per second",
+    }
+    sample = _samples(folder, "valid", _with(alignment="none"))["v[2]"]
+    assert sample.words == ["e", "f", "g", "h"]
+    # A frame shows when it begins: two of FACET make a step, five of COVAREP.
+    expected = {"visual": 2 + np.arange(30) / 15 + 1 / 60, "audio": 2 + np.arange(40) / 20 + 0.02}
+    for modality, values in expected.items():
+        np.testing.assert_allclose(sample.features[modality][:, 0], values, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "begin"),
+    [
+        ({"max_frames": 20}, 1.0),  # 20 steps of COVAREP are a second, 20 of FACET a third more
+        ({"max_frames": 20, "frames_per_second": {"visual": 30}}, 4 / 3),
+        ({"max_words": 3}, 0.5),
+        ({"max_words": 3, "max_frames": 20}, 1.0),
+        ({"max_words": 1, "max_frames": 20}, 1.5),
+        ({}, 0.0),
+    ],
+)
+def test_a_segment_that_is_too_long_is_cut_at_one_time_for_all_modalities(folder, limits, begin):
+    options = _with(alignment="none", **limits)
+    sample = _samples(folder, "valid", options)["v[1]"]  # from 0 to 2 s, of four words
+    rates = {"visual": options.frames_per_second.visual, "audio": 20}
+    first_word = math.floor(2 * begin)
+    assert sample.words == ["a", "b", "c", "d"][first_word:]
+    for modality, rate in rates.items():
+        rows = sample.features[modality]
+        assert len(rows) == round((2 - begin) * rate) <= options.max_frames
+        assert rows[1, 0] == pytest.approx(begin + 1.5 / rate, abs=1 / 30)
+    assert (sample.start, sample.end) == (0, 2)
+
+
+def test_a_frame_more_does_not_halve_the_steps(folder):
+    lengths = []
+    for most in (40, 39):
+        sample = _samples(folder, "valid", _with(alignment="none", max_frames=most))["v[1]"]
+        lengths.append(len(sample.features["audio"]))
+    assert lengths == [40, 39]
+
+
+def _without(folder: Path, modality: str, seen: Callable[[np.ndarray], np.ndarray]) -> None:
+    """A modality's file again, with those of its frames alone that `seen` says by their start."""
+    file, width = FILES[modality], FILES[modality].width
+    rows, times = _frames(10, width)
+    kept = seen(times[:, 0])
+    videos = [(video, rows[kept] + 1, times[kept]) for video in VIDEOS]
+    write_csd(folder / file.name, file.root_name, videos, "gaps")
+
+
+@pytest.mark.parametrize("alignment", ["word", "none"])
+def test_a_modality_that_has_nothing_in_a_segment_is_absent_there(folder, alignment):
+    _without(folder, "visual", lambda start: start >= 2)
+    samples = _samples(folder, "valid", _with(alignment=alignment))
+    assert list(samples) == ["v[0]", "v[1]", "v[2]"]
+    assert {n: s.features["visual"] is None for n, s in samples.items()} == {
+        "v[0]": False,
+        "v[1]": True,
+        "v[2]": False,
+    }
+    assert all(s.features[m] is not None for s in samples.values() for m in ("text", "audio"))
+
+
+def test_a_face_that_was_never_tracked_is_handed_on_as_the_zeros_it_is(folder):
+    file = FILES["visual"]
+    rows, times = _frames(30, 35)
+    entries = [(video, 0 * rows, times) for video in VIDEOS]
+    write_csd(folder / file.name, file.root_name, entries, "no face")
+    for alignment in ("word", "none"):
+        for sample in _samples(folder, "valid", _with(alignment=alignment)).values():
+            assert not sample.features["visual"].any()
+
+
+def test_unaligned_segments_without_words_are_kept_where_frames_are(folder):
+    entries = [(video, INTENSITIES, [*SEGMENTS[:3], (4.1, 4.9)]) for video in VIDEOS]
+    write_csd(folder / LABELS.name, LABELS.root_name, entries, "", list(LABEL_COLUMNS))
+    pause = _samples(folder, "valid", _with(alignment="none"))["v[3]"]
+    assert pause.features["text"] is None
+    assert pause.words == []
+    assert len(pause.features["visual"]) == 12
+    assert "v[3]" not in _samples(folder, "valid", _with(alignment="word"))
+    assert "v[3]" not in _samples(folder, "valid", _with(alignment="none", incomplete="drop"))
+
+
+def test_incomplete_segments_can_be_dropped_as_the_tool_does(folder):
+    # Of the fourth segment's one word frames show the part before it alone.
+    entries = [(video, INTENSITIES, [*SEGMENTS[:3], (6.0, 7.0)]) for video in VIDEOS]
+    write_csd(folder / LABELS.name, LABELS.root_name, entries, "", list(LABEL_COLUMNS))
+    _without(folder, "visual", lambda start: start < 5.5)
+    kept = _samples(folder, "valid", _with(incomplete="keep"))
+    dropped = _samples(folder, "valid", _with(incomplete="drop"))
+    assert set(kept) - set(dropped) == {"v[3]"}
+    by_tool = _samples(folder, "valid", _with(arithmetic="sdk"))
+    assert list(by_tool) == list(dropped)
+    # What the tool fills with zeros, it keeps.
+    _without(folder, "visual", lambda start: start >= 2)
+    assert "v[1]" in _samples(folder, "valid", _with(incomplete="drop"))
 
 
 def test_long_segments_keep_their_last_words(folder):
@@ -162,36 +263,23 @@ def _same(first: dict, second: dict) -> bool:
     )
 
 
-def test_the_number_of_processes_changes_nothing(folder):
-    one, two = _samples(folder), _samples(folder, options=_with(n_jobs=2))
-    assert _same(one, two)
-    assert len({_opened(folder, n_jobs=n).fingerprint for n in (1, 2, -1)}) == 1
+def test_groups_are_read_alone_as_they_are_read_together(folder):
+    source = read_csd(folder, OPTIONS)
+    assert source.groups_per_task
+    groups = source.groups["train"]
+    alone = [_samples(folder, groups=[group]) for group in reversed(groups)]
+    together = {k: s for samples in reversed(alone) for k, s in samples.items()}
+    assert _same(together, _samples(folder))
+    # Asked for in any order, they come in the split's.
+    assert _same(_samples(folder, groups=list(reversed(groups))), _samples(folder))
+    assert _samples(folder, groups=["v", "no video"]) == {}
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_damage_that_is_met_on_the_way_is_named(folder, n_jobs):
+def test_damage_that_is_met_on_the_way_is_named(folder):
     with h5py.File(folder / FILES["audio"].name, "r+") as file:
         del file["COVAREP/data/late/intervals"]
-    samples = read_csd(folder, _with(n_jobs=n_jobs)).read("train")
     with pytest.raises(InputError, match=r"COVAREP\.csd \[late/intervals\]"):
-        list(samples)
-
-
-@pytest.mark.slow
-def test_a_dask_cluster_of_two_workers_gives_the_same(folder):
-    distributed = pytest.importorskip("distributed")
-    options = _with(n_jobs=2)
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster),
-        joblib.parallel_config(backend="dask"),
-    ):
-        before = cluster.scheduler.transition_counter
-        on_cluster = _samples(folder, options=options)
-        assert cluster.scheduler.transition_counter > before
-    assert _same(_samples(folder), on_cluster)
+        _samples(folder)
 
 
 def test_the_fingerprint_follows_files_options_and_folds(folder):
@@ -211,52 +299,136 @@ def test_other_folds_than_when_it_was_opened_stop_the_alignment(folder, tmp_path
         aligned_table(manifest, "test", tmp_path)
 
 
-def test_label_columns_are_those_that_the_file_states(folder):
-    order = [3, 1, 0, 2, 6, 5, 4]
-    shuffled, names = INTENSITIES[:, order], [LABEL_COLUMNS[i] for i in order]
-    expected = read_segment_labels(folder / LABELS.name)["2869"]
-    for stated in (names, [name.title() for name in names], str(names)):
-        _write_labels(folder, shuffled, stated)
-        found = read_segment_labels(folder / LABELS.name)["2869"]
-        np.testing.assert_array_equal(found.emotions, expected.emotions)
-        np.testing.assert_array_equal(found.sentiment, expected.sentiment)
-    _write_labels(folder, shuffled, None)
-    found = read_segment_labels(folder / LABELS.name, tuple(names))["2869"]
-    np.testing.assert_array_equal(found.emotions, expected.emotions)
-    # Settings speak for the file only where it does not speak itself.
-    _write_labels(folder, INTENSITIES, list(LABEL_COLUMNS))
-    found = read_segment_labels(folder / LABELS.name, tuple(names))["2869"]
-    np.testing.assert_array_equal(found.emotions, expected.emotions)
+OTHER_ORDER = ["surprise", "happy", "sentiment", "sad", "fear", "disgust", "anger"]
+OTHER_WORDS = "surprised, Happiness, sentiment, sadness, fearful, disgusted, angry"
 
 
-def test_a_remark_in_the_place_of_column_names_is_none(folder):
-    _write_labels(folder, INTENSITIES, "sentiment and six emotions")
-    assert read_segment_labels(folder / LABELS.name)["2869"].emotions[2].tolist() == [0] * 5 + [1]
+def _write_in_order(folder: Path, order: list[str], names: object) -> None:
+    shuffled = INTENSITIES[:, [LABEL_COLUMNS.index(name) for name in order]]
+    _write_labels(folder, shuffled, names)
+
+
+def _state(folder: Path, names: object, **storage: object) -> None:
+    """Put the names of the label file's columns into it, stored as h5py stores `names`."""
+    key = f"{LABELS.root_name}/metadata/dimension names"
+    with h5py.File(folder / LABELS.name, "r+") as file:
+        del file[key]
+        if names is not None:
+            file.create_dataset(key, data=names, **storage)
+
+
+TEXT = h5py.string_dtype()
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    ("names", "storage"),
     [
-        ([*LABEL_COLUMNS[:6], "contempt"], "contempt"),
-        (list(LABEL_COLUMNS[:6]), "in any order"),
-        ([*LABEL_COLUMNS[:6], "happy"], "in any order"),
-        ({"happy": 1}, "in any order.*happy"),
-        ("['sentiment', 'happiness', 'sadness', 'anger', 'surprise', 'disgust', 'fear']", "anger"),
+        ([json.dumps(OTHER_ORDER)], {"dtype": TEXT}),
+        (OTHER_ORDER, {"dtype": TEXT}),
+        (np.array(OTHER_ORDER, "S"), {}),
+        (np.array(OTHER_ORDER, "S"), {"chunks": (3,), "maxshape": (None,)}),
+        ([str(OTHER_ORDER)], {"dtype": TEXT}),
+        ([str([name.encode() for name in OTHER_ORDER])], {"dtype": TEXT}),
+        ([str(np.array(OTHER_ORDER))], {"dtype": TEXT}),
+        ([" ".join(OTHER_ORDER)], {"dtype": TEXT}),
+        ([", ".join(OTHER_ORDER).upper()], {"dtype": TEXT}),
+        ([OTHER_WORDS], {"dtype": TEXT}),
+        (OTHER_WORDS.split(", "), {"dtype": TEXT}),
+        ([str(OTHER_WORDS.split(", "))], {"dtype": TEXT}),
     ],
 )
-def test_unknown_label_names_are_refused(folder, names, message):
+def test_label_columns_are_those_that_the_file_states_however_it_does(folder, names, storage):
+    expected = read_labels(folder / LABELS.name).videos["2869"]
+    _write_in_order(folder, OTHER_ORDER, None)
+    _state(folder, names, **storage)
+    found = read_labels(folder / LABELS.name)
+    np.testing.assert_array_equal(found.videos["2869"].emotions, expected.emotions)
+    np.testing.assert_array_equal(found.videos["2869"].sentiment, expected.sentiment)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    "remark", [None, "", "synthetic test vector", "sentiment and six emotions"]
+)
+def test_a_label_file_that_names_no_columns_has_those_that_the_settings_say(folder, remark):
+    expected = read_labels(folder / LABELS.name).videos["2869"].emotions
+    _write_labels(folder, INTENSITIES, None)
+    _state(folder, remark and [remark], **({"dtype": TEXT} if remark else {}))
+    usual = read_labels(folder / LABELS.name)
+    np.testing.assert_array_equal(usual.videos["2869"].emotions, expected)
+    assert "as is usual: sentiment, happy, sad" in usual.notes[0]
+    _write_in_order(folder, OTHER_ORDER, None)
+    _state(folder, remark and [remark], **({"dtype": TEXT} if remark else {}))
+    given = read_labels(folder / LABELS.name, tuple(OTHER_ORDER))
+    np.testing.assert_array_equal(given.videos["2869"].emotions, expected)
+    assert "as label_columns says: surprise, happy" in given.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ([*LABEL_COLUMNS[:6], "contempt"], "contempt"),
+        (list(LABEL_COLUMNS[:6]), "disgust"),
+        ([*LABEL_COLUMNS[:6], "happy"], "disgust', 'happy"),
+        (["a", "b", "c", "d", "e", "f", "g"], "'a', 'b'"),
+        ({"happy": 1}, "happy"),
+        ("anger first", "anger first"),
+        ("sentiment and the six emotions of Ekman", "of Ekman"),
+        (str(["sentiment", "joy", *LABEL_COLUMNS[2:]]), "joy"),
+    ],
+)
+def test_label_names_that_are_not_understood_are_shown_and_refused(folder, names, shown):
     _write_labels(folder, INTENSITIES, names)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=r"dimension names.*in any order.*label_columns") as caught:
         read_csd(folder, OPTIONS)
+    assert shown in caught.value.found
+    # Whoever knows the order says it.
+    found = read_labels(folder / LABELS.name, LABEL_COLUMNS)
+    assert found.videos["2869"].emotions[1].tolist() == [1, 0, 0, 0, 1, 0]
+
+
+def test_a_file_that_names_its_columns_is_not_read_in_another_order(folder):
+    with pytest.raises(InputError, match=r"surprise, happy.*label_columns.*sentiment.*happy"):
+        read_csd(folder, _with(label_columns=tuple(OTHER_ORDER)))
+    assert read_csd(folder, _with(label_columns=LABEL_COLUMNS)).labels == EMOTIONS
+
+
+def test_the_label_order_of_the_first_releases(folder):
+    expected = {k: s.labels.tolist() for k, s in _samples(folder).items()}
+    old = ("sentiment", "anger", "disgust", "fear", "happy", "sad", "surprise")
+    _write_in_order(folder, list(old), None)
+    _state(folder, None)
+    found = _samples(folder, options=_with(label_columns=old))
+    assert {k: s.labels.tolist() for k, s in found.items()} == expected
+    _write_in_order(folder, list(old), list(old))
+    assert {k: s.labels.tolist() for k, s in _samples(folder).items()} == expected
 
 
 @pytest.mark.parametrize("value", [math.nan, -0.5, 3.5])
 def test_intensities_out_of_range_are_refused(folder, value):
     values = INTENSITIES.copy()
     values[2, 4] = value
-    _write_labels(folder, values, None)
-    with pytest.raises(InputError, match=r"segment 2.*label_columns"):
+    _write_labels(folder, values, list(LABEL_COLUMNS))
+    expected = rf"segment 2869\[2\]\]: expected surprise from 0 to 3, found {value:g}\..*tolerance"
+    with pytest.raises(InputError, match=expected) as caught:
         read_csd(folder, OPTIONS)
+    assert "label_columns" not in str(caught.value)
+
+
+def test_values_a_little_out_of_range_are_clamped_and_counted_if_that_is_asked_for(folder):
+    values = INTENSITIES.copy()
+    values[0, 1], values[1, 0], values[3, 2] = 10 / 3, -10 / 3, -0.25
+    _write_labels(folder, values, list(LABEL_COLUMNS))
+    with pytest.raises(InputError, match=r"sentiment from -3 to 3|happy from 0 to 3"):
+        read_csd(folder, OPTIONS)
+    manifest = _opened(folder, label_tolerance=0.34)
+    [note] = [note for note in manifest.notes if "clamped" in note]
+    assert f"{3 * len(VIDEOS)} values out of range by at most 0.34" in note
+    labels = read_labels(folder / LABELS.name, tolerance=0.34).videos["2869"]
+    assert labels.emotions[[0, 3]].tolist() == [[1, 0, 0, 0, 0, 0], [1, 0, 1, 1, 1, 1]]
+    assert labels.sentiment[1] == -3
+    with pytest.raises(InputError, match=r"-3 to 3, or up to 0.33 beyond \(label_tolerance\)|0.33"):
+        read_csd(folder, _with(label_tolerance=0.33))
 
 
 def test_all_missing_files_are_listed_at_once(folder):
@@ -319,8 +491,8 @@ def test_the_published_folds_are_whole_and_disjoint(folder):
         read_csd(folder, CsdOptions())
     published = Path(read_csd.__code__.co_filename).with_name("standard_folds.json")
     folds = {key: set(videos) for key, videos in json.loads(published.read_text()).items()}
-    check_disjoint("folds", folds)
     counts = {key: len(videos) for key, videos in folds.items()}
+    assert len(set().union(*folds.values())) == sum(counts.values())
     assert counts == {
         "standard_train_fold": 2249,
         "standard_valid_fold": 300,
@@ -337,7 +509,9 @@ def test_the_published_folds_are_whole_and_disjoint(folder):
         ({"emotion_threshold": math.nan}, "emotion_threshold"),
         ({"max_words": 0}, "max_words"),
         ({"max_frames": 0}, "max_frames"),
-        ({"n_jobs": 0}, "n_jobs"),
+        ({"frames_per_second": {"visual": 0}}, "visual"),
+        ({"label_tolerance": -0.1}, "label_tolerance"),
+        ({"arithmetic": "sdk", "alignment": "none"}, "alignment word"),
     ],
 )
 def test_settings_out_of_range_are_refused(values, message):
@@ -348,4 +522,14 @@ def test_settings_out_of_range_are_refused(values, message):
 def test_every_split_can_be_read_more_than_once(folder):
     source = read_csd(folder, OPTIONS)
     for split in SPLITS:
-        assert len(list(source.read(split))) == len(list(source.read(split))) > 0
+        first, second = (list(source.read(split, source.groups[split])) for _ in range(2))
+        assert len(first) == len(second) > 0
+
+
+def test_rows_that_all_overlap_each_other_are_refused(folder):
+    whole = np.tile([0.0, 7.0], (3000, 1))
+    for file in (FILES["text"], FILES["visual"]):
+        rows = [(video, np.zeros((3000, file.width), np.float32), whole) for video in VIDEOS]
+        write_csd(folder / file.name, file.root_name, rows, "the same time, over and over")
+    with pytest.raises(InputError, match=r"\[2869\]: expected intervals of a recording"):
+        _samples(folder)

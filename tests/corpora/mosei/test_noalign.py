@@ -6,12 +6,11 @@ import look_alikes
 import numpy as np
 import pytest
 
-from mmer.corpora.mosei.noalign import read_noalign
-from mmer.corpora.mosei.padded import PaddedOptions
+from mmer.corpora.mosei.noalign import NoalignOptions, read_noalign
 from mmer.errors import InputError
 from mmer.samples.table import SPLITS
 
-OPTIONS = PaddedOptions(widths=look_alikes.WIDTHS)
+OPTIONS = NoalignOptions(widths=look_alikes.WIDTHS)
 LENGTHS = {"visual": 5, "audio": 7}
 
 
@@ -30,10 +29,10 @@ def content(words) -> dict:
     return look_alikes.noalign_content(np.random.default_rng(3), words)
 
 
-def _read(tmp_path, content, emotions):
+def _read(tmp_path, content, emotions, options=OPTIONS):
     look_alikes.write_pickle(tmp_path / "mosei_senti_data_noalign.pkl", content)
     look_alikes.write_torch(tmp_path / "train_valid_test.pt", emotions)
-    return read_noalign(tmp_path, OPTIONS)
+    return read_noalign(tmp_path, options)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -44,7 +43,7 @@ def test_features_of_one_file_and_emotions_of_the_other(tmp_path, words, emotion
     names = {"mosei_senti_data_noalign.pkl", "train_valid_test.pt"}
     assert {path.name for path in source.files} == names
     for split in SPLITS:
-        for i, sample in enumerate(source.read(split)):
+        for i, sample in enumerate(look_alikes.samples(source, split)):
             np.testing.assert_array_equal(sample.features["text"], words[split][i])
             assert {m: len(sample.features[m]) for m in LENGTHS} == LENGTHS
             columns = [emotion - 4 for emotion in emotions[split]["tgt"][i][1:-1]]
@@ -71,7 +70,7 @@ def test_ids_in_any_form(tmp_path, content, emotions, form) -> None:
             del content[split]["id"]
     source = _read(tmp_path, content, emotions)
     assert source.groups_known is (form != "none")
-    sample = next(source.read("test"))
+    sample = look_alikes.samples(source, "test")[0]
     expected = {
         "names": ("test_video_0[0]", "test_video_0", None),
         "none": ("test[0]", "test[0]", None),
@@ -121,10 +120,67 @@ def test_files_that_do_not_fit_are_refused(tmp_path, content, emotions, fault, m
         _read(tmp_path, content, emotions)
 
 
-def test_other_word_vectors_cannot_be_compared_and_it_is_said(tmp_path, content, emotions) -> None:
-    assert _read(tmp_path, content, emotions).notes == ()
+def _last_rows_shifted(text):
+    text[-4:] = np.roll(text[-4:], 1, axis=0)
+    return 4
+
+
+def _rounded_and_rolled(text):
+    text[:] = np.roll(text + np.where(text != 0, 1e-3, 0), 1, axis=0)
+    return 40
+
+
+def _one_pair_swapped(text):
+    text[[20, 21]] = text[[21, 20]]
+    return 2
+
+
+def _other_vectors(text):
+    text *= 2
+    return 40
+
+
+@pytest.fixture
+def forty(monkeypatch):
+    """Forty samples for training, of the same words in both files."""
+    monkeypatch.setitem(look_alikes.COUNTS, "train", 40)
+    words = look_alikes.word_vectors(np.random.default_rng(1))
+    content = look_alikes.noalign_content(np.random.default_rng(3), words)
+    return content, look_alikes.tailor_content(np.random.default_rng(2), words)
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [
+        (_last_rows_shifted, 36),
+        (_rounded_and_rolled, 0),
+        (_one_pair_swapped, 20),
+        (_other_vectors, 0),
+    ],
+)
+def test_rows_that_do_not_belong_together_are_refused(tmp_path, forty, fault, first) -> None:
+    """Joined, the samples would have each other's emotions."""
+    content, emotions = forty
+    count = fault(content["train"]["text"])
+    expected = rf"\[train/text\[{first}\]\].* other words in {count} of 40 rows.*trust_row_order"
+    with pytest.raises(InputError, match=expected):
+        _read(tmp_path, content, emotions)
+
+
+def test_rounded_vectors_in_the_right_order_are_joined(tmp_path, forty) -> None:
+    content, emotions = forty
     for split in SPLITS:
-        content[split]["text"] = content[split]["text"] * 2
-    notes = _read(tmp_path, content, emotions).notes
-    for split, note in zip(SPLITS, notes, strict=True):
-        assert note.startswith(f"{split}: no word vector in common")
+        content[split]["text"] = content[split]["text"].astype(np.float16).astype(np.float64)
+    assert _read(tmp_path, content, emotions).notes == ()
+
+
+def test_files_that_cannot_be_compared_are_joined_if_the_user_says_so(tmp_path, forty) -> None:
+    content, emotions = forty
+    _other_vectors(content["train"]["text"])
+    options = NoalignOptions(widths=look_alikes.WIDTHS, trust_row_order=True)
+    source = _read(tmp_path, content, emotions, options)
+    (note,) = source.notes
+    assert "joined by their number and not compared (trust_row_order)" in note
+    for i, sample in enumerate(look_alikes.samples(source, "train")):
+        columns = [emotion - 4 for emotion in emotions["train"]["tgt"][i][1:-1]]
+        np.testing.assert_array_equal(np.flatnonzero(sample.labels), sorted(columns))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,7 +40,7 @@ def _split(names: list[str] | None = None, groups: list[str] | None = None, **mo
 
 
 def _lengths(split: PaddedSplit, aligned: bool, keep_padding: bool = False) -> list[int | None]:
-    [sample] = padded_samples("test", split, aligned, keep_padding)
+    [sample] = padded_samples(split, split.groups, aligned, keep_padding)
     return [None if r is None else len(r) for r in sample.features.values()]
 
 
@@ -76,9 +74,24 @@ def test_a_step_of_an_aligned_sample_is_padding_where_all_are_zero(side) -> None
     assert _lengths(split, aligned=True) == [4, 4, 4]
 
 
+@pytest.mark.parametrize(("aligned", "kept"), [(True, 2), (False, 4)])
+def test_a_modality_that_is_zero_throughout_is_handed_on(aligned, kept) -> None:
+    """With the steps that it shares, or all: the sample table decides whether it is absent."""
+    split = _split(visual=_column(0, 0, 0, 0))
+    [sample] = padded_samples(split, split.groups, aligned, False)
+    assert not sample.features["visual"].any()
+    assert _lengths(split, aligned) == [2, kept, 2]
+
+
 @pytest.mark.parametrize("aligned", [True, False])
-def test_a_modality_that_is_zero_throughout_is_absent(aligned) -> None:
-    assert _lengths(_split(visual=_column(0, 0, 0, 0)), aligned) == [2, None, 2]
+def test_a_sample_that_is_zero_throughout_is_handed_on(aligned) -> None:
+    zero = _column(0, 0)
+    assert _lengths(_split(text=zero, visual=zero, audio=zero), aligned) == [2, 2, 2]
+
+
+def test_a_text_without_tokens_is_absent() -> None:
+    split = _split(spans={"text": np.array([[0, 0]])})
+    assert _lengths(split, aligned=False) == [None, 2, 2]
 
 
 def test_padding_can_be_kept() -> None:
@@ -86,12 +99,10 @@ def test_padding_can_be_kept() -> None:
     assert _lengths(split, aligned=True, keep_padding=True) == [4, 4, 4]
 
 
-def test_a_sample_without_anything_is_left_out_and_counted(caplog) -> None:
-    zero = _column(0, 0)
-    split = _split(text=zero, visual=zero, audio=zero)
-    with caplog.at_level(logging.WARNING):
-        assert list(padded_samples("test", split, True, False)) == []
-    assert "test: 1 samples are zero throughout" in caplog.text
+def test_only_samples_of_the_groups_that_are_asked_for() -> None:
+    split = _split(["a", "b", "c"], ["one", "two", "one"])
+    names = [sample.sample_id for sample in padded_samples(split, {"one"}, True, False)]
+    assert names == ["a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +132,7 @@ def test_stated_lengths_and_spans_are_used() -> None:
 
 def test_double_precision_becomes_single_and_overflow_infinite() -> None:
     split = _split(audio=np.array([[1e300], [0.5]]))
-    [sample] = padded_samples("test", split, False, False)
+    [sample] = padded_samples(split, split.groups, False, False)
     assert sample.features["audio"].dtype == np.float32
     np.testing.assert_array_equal(sample.features["audio"], _column(np.inf, 0.5))
 
@@ -146,7 +157,9 @@ def test_samples_without_a_known_video_are_groups_of_their_own(tmp_path, known) 
     source = padded_source((tmp_path,), PaddedOptions(), splits, EXTRACTORS, aligned=True)
     assert source.groups_known is known
     assert source.groups["train"] == (("video", "video") if known else ("a", "b"))
-    assert [sample.group_id for sample in source.read("train")] == list(source.groups["train"])
+    assert [sample.group_id for sample in source.read("train", source.groups["train"])] == list(
+        source.groups["train"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_samples_are_what_was_written_without_padding(tmp_path, words, side, leg
     assert source.alignment == "word"
     assert {m: f.width for m, f in source.features.items()} == look_alikes.WIDTHS
     for split in SPLITS:
-        for i, sample in enumerate(source.read(split)):
+        for i, sample in enumerate(look_alikes.samples(source, split)):
             true = (
                 slice(0, len(words[split][i]))
                 if side == "right"
@@ -64,17 +64,19 @@ def test_samples_are_what_was_written_without_padding(tmp_path, words, side, leg
     ids=["stacked", "tensor", "tensors"],
 )
 def test_any_container_gives_the_same_samples(tmp_path, content, container) -> None:
-    expected = [s.features for s in _read(tmp_path, content).read("train")]
+    expected = [s.features for s in look_alikes.samples(_read(tmp_path, content), "train")]
     for split in SPLITS:
         for m in MODALITIES:
             content[split][f"src-{m}"] = container(content[split][f"src-{m}"])
-    for sample, features in zip(_read(tmp_path, content).read("train"), expected, strict=True):
+    for sample, features in zip(
+        look_alikes.samples(_read(tmp_path, content), "train"), expected, strict=True
+    ):
         for m in MODALITIES:
             np.testing.assert_array_equal(sample.features[m], features[m])
 
 
 def test_emotions_in_the_files_order_are_mapped_to_the_requested_one(tmp_path, content) -> None:
-    expected = [s.labels for s in _read(tmp_path, content).read("train")]
+    expected = [s.labels for s in look_alikes.samples(_read(tmp_path, content), "train")]
     vocabulary = content["dict"]["tgt"]
     for i, name in enumerate(reversed(look_alikes.EMOTIONS)):
         vocabulary[name] = 4 + i
@@ -82,22 +84,22 @@ def test_emotions_in_the_files_order_are_mapped_to_the_requested_one(tmp_path, c
         content[split]["tgt"] = [
             [2, *(13 - emotion for emotion in ids[1:-1]), 3] for ids in content[split]["tgt"]
         ]
-    found = [s.labels for s in _read(tmp_path, content).read("train")]
+    found = [s.labels for s in look_alikes.samples(_read(tmp_path, content), "train")]
     np.testing.assert_array_equal(found, expected)
 
 
 def test_another_order_may_be_requested(tmp_path, content) -> None:
     labels = tuple(sorted(look_alikes.EMOTIONS))
-    expected = [s.labels for s in _read(tmp_path, content).read("train")]
+    expected = [s.labels for s in look_alikes.samples(_read(tmp_path, content), "train")]
     source = _read(tmp_path, content, PaddedOptions(labels=labels, widths=look_alikes.WIDTHS))
     columns = [look_alikes.EMOTIONS.index(label) for label in labels]
-    found = [s.labels for s in source.read("train")]
+    found = [s.labels for s in look_alikes.samples(source, "train")]
     np.testing.assert_array_equal(found, np.array(expected)[:, columns])
 
 
 def test_padding_can_be_kept(tmp_path, content) -> None:
     options = PaddedOptions(widths=look_alikes.WIDTHS, keep_padding=True)
-    for sample in _read(tmp_path, content, options).read("train"):
+    for sample in look_alikes.samples(_read(tmp_path, content, options), "train"):
         assert {len(rows) for rows in sample.features.values()} == {6}
 
 

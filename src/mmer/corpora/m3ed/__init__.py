@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmer.corpora.corpus import Corpus, Ingestion, Published
-from mmer.corpora.m3ed.reader import M3edOptions, read_pkl
+from mmer.corpora.m3ed.reader import FILES, M3edOptions, read_pkl
 from mmer.corpora.m3ed.synthetic import SyntheticM3ed, write_synthetic
 
 
@@ -27,9 +27,8 @@ CORPUS = Corpus(
     synthetic=SyntheticM3ed,
     write_synthetic=write_synthetic,
     download_instructions=(
-        "Put M3ED's feature pickle (ten objects, named A<audio>-V<visual>-L<text>.pkl) there. "
+        f"Put one of M3ED's feature pickles (such as {FILES[-1]}) there. "
         "M3ED's authors give access to it (AIM3-RUC/RUCM3ED on GitHub)."
     ),
-    code=("corpora/m3ed", "corpora/bayes_optimal.py"),
     published=Published.read(Path(__file__).with_name("published.json")),
 )

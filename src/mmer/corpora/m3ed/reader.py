@@ -28,29 +28,49 @@ from mmer.schema import Settings
 EMOTIONS = ("Happy", "Neutral", "Sad", "Disgust", "Anger", "Fear", "Surprise")
 _OBJECTS = 10
 _UTTERANCES, _CLASSES, _SENTENCES, _FIRST_SPLIT = 0, 2, 6, 7
-# A<audio>-V<visual>-L<text>.pkl, mostly with a "_" after each letter
+# A<audio>-V<visual>-L<text>.pkl; others put a "_" after each letter
 _FILE_NAME = re.compile(r"A_?(?P<p4>.+)-V_?(?P<p5>.+)-L_?(?P<p3>.+)")
+FILES = (
+    "AIS10_norm-Vsent_avg_affectdenseface-Lsent_cls_robert_wwm_base_chinese4chmed.pkl",
+    "Asent_avg_wav2vec_zh-Vsent_avg_affectdenseface-Lsent_avg_robert_base_wwm_chinese.pkl",
+    "Asent_wav2vec_zh2chmed2e5last-Vsent_avg_affectdenseface-Lsent_avg_robert_base_wwm_chinese.pkl",
+    "Asent_wav2vec_zh2chmed2e5last-Vsent_avg_affectdenseface-"
+    "Lsent_cls_robert_wwm_base_chinese4chmed.pkl",
+)
+"""The published files. The published conversion reads the last."""
+# Extractors of the published files
+_WIDTHS = {
+    "IS10_norm": 1582,
+    "sent_avg_wav2vec_zh": 1024,
+    "sent_wav2vec_zh2chmed2e5last": 1024,
+    "sent_avg_affectdenseface": 342,
+    "sent_avg_robert_base_wwm_chinese": 768,
+    "sent_cls_robert_wwm_base_chinese4chmed": 768,
+}
 
 
 class M3edOptions(Settings):
     """How the ten-object pickles are read.
 
     Attributes:
+        file: Name of the file, in a folder that has several.
         labels: Names of classes 0, 1, ... and of the table's columns.
         max_length: Utterances kept of each dialogue, from its start.
         labels_of_whole_dialogue: Whether emotions of utterances behind `max_length` count, as
             published, or only those of utterances that are kept.
         published_swap: Take position 4 for visual and 5 for audio, as the published conversion.
         group_pattern: What a whole dialogue id matches; its group 1, or the match if it has no
-            groups, is what must not stand in two splits. "(.*)_w[0-9]+" makes one group of all
-            windows `<video>_w<number>` of a video.
+            groups, is what must not stand in two splits. By default that is the series where ids
+            are `<series>_<number>`, as in the published files, and else the whole id.
+            "(.*)_w[0-9]+" makes one group of all windows `<video>_w<number>` of a video.
     """
 
+    file: str | None = None
     labels: LabelNames[str] = EMOTIONS
     max_length: PositiveInt = 60
     labels_of_whole_dialogue: bool = True
     published_swap: bool = False
-    group_pattern: re.Pattern[str] = re.compile(".+")
+    group_pattern: re.Pattern[str] = re.compile("(.+?)(?:_[0-9]+)?")
 
     @property
     def positions(self) -> dict[str, int]:
@@ -68,32 +88,43 @@ class _Dialogue(NamedTuple):
 
 
 def read_pkl(path: Path, options: M3edOptions) -> CorpusSource:
-    """Open the ten objects of a pickle, or of the one in a folder; offer a sample per dialogue.
+    """Open the ten objects of a pickle, or of one in a folder; offer a sample per dialogue.
 
     Raises:
         InputError: The file is missing, damaged or not of this layout, a dialogue's parts differ
-            in length, or a class is unknown.
+            in length, a class is unknown, features are not as wide as those of the extractor that
+            the file's name names, or splits share a group.
         UntrustedDataError: The file asks for code to be run.
     """
-    if path.is_dir():
-        found = sorted(path.glob("*.pkl"))
-        if len(found) != 1:
-            names = ", ".join(file.name for file in found) or "none"
-            raise InputError(path, "", "one .pkl file, or its own path", names)
-        path = found[0]
+    path = _in_folder(path, options.file) if path.is_dir() else path
     objects = _ten_objects(path)
     splits: dict[Split, list[_Dialogue]] = {
         split: [_dialogue(path, objects, options, i) for i in _ids(path, objects, position)]
         for position, split in enumerate(SPLITS, start=_FIRST_SPLIT)
     }
+    _check_groups(path, options, splits)
     return CorpusSource(
         labels=options.labels,
         features=_features(path, options, [d for split in SPLITS for d in splits[split]]),
         alignment="utterance",
         files=(path,),
         groups={split: tuple(d.group_id for d in ds) for split, ds in splits.items()},
-        read=lambda split: (_sample(d, options) for d in splits[split]),
+        read=lambda split, groups: (
+            _sample(d, options) for d in splits[split] if d.group_id in groups
+        ),
     )
+
+
+def _in_folder(folder: Path, name: str | None) -> Path:
+    """The folder's pickle of this name, or its only one."""
+    found = sorted(file.name for file in folder.glob("*.pkl"))
+    if name is None and len(found) == 1:
+        [name] = found
+    if name is None or name not in found:
+        expected = f"the file {name}" if name else "one .pkl file, or the name of one"
+        remedy = "Choose one by its name: --params=m3ed.ingestion.pkl.file=NAME"
+        raise InputError(folder, "", expected, ", ".join(found) or "none", remedy if found else "")
+    return folder / name
 
 
 def _ten_objects(path: Path) -> list:
@@ -176,6 +207,22 @@ def _group(path: Path, pattern: re.Pattern[str], name: str) -> str:
     return group
 
 
+def _check_groups(path: Path, options: M3edOptions, splits: dict[Split, list[_Dialogue]]) -> None:
+    split_of: dict[str, str] = {}
+    for split, dialogues in splits.items():
+        for dialogue in dialogues:
+            other = split_of.setdefault(dialogue.group_id, split)
+            if other != split:
+                raise InputError(
+                    path,
+                    f"splits {other} and {split}",
+                    "no series in both",
+                    describe(dialogue.group_id),
+                    f"Is that no series? group_pattern, now {options.group_pattern.pattern}, says "
+                    "which part of a dialogue's id must not stand in two splits.",
+                )
+
+
 def _features(path: Path, options: M3edOptions, dialogues: list[_Dialogue]) -> dict[str, Features]:
     """Widths, which all dialogues share, and the extractors as the file's name has them."""
     named, features = _FILE_NAME.fullmatch(path.stem), {}
@@ -186,6 +233,9 @@ def _features(path: Path, options: M3edOptions, dialogues: list[_Dialogue]) -> d
                 key = f"dialogue {dialogue.dialogue_id}, {modality}"
                 raise InputError(path, key, f"rows of width {width}, as before", found)
         extractor = named[f"p{position}"] if named else "unnamed"
+        if (expected := _WIDTHS.get(extractor, width)) != width:
+            key = f"position {position}"
+            raise InputError(path, key, f"rows of width {expected}, of {extractor}", width)
         features[modality] = Features(name=extractor, width=width)
     return features
 
@@ -195,11 +245,10 @@ def _sample(dialogue: _Dialogue, options: M3edOptions) -> Sample:
     classes = dialogue.classes[slice(None) if options.labels_of_whole_dialogue else kept]
     labels = np.zeros(len(options.labels), np.uint8)
     labels[classes] = 1
-    features = {m: as_float32(rows[kept]) for m, rows in dialogue.features.items()}
     return Sample(
         sample_id=dialogue.dialogue_id,
         group_id=dialogue.group_id,
-        features={m: rows if rows.any() else None for m, rows in features.items()},
+        features={m: as_float32(rows[kept]) for m, rows in dialogue.features.items()},
         labels=labels,
         words=dialogue.sentences[kept],
     )

@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from mmer.corpora.bayes_optimal import bayes_optimal_scores
-from mmer.corpora.m3ed.reader import EMOTIONS
+from mmer.corpora.m3ed.reader import EMOTIONS, FILES
 from mmer.schema import Settings
 
-FILE = "A_wav2vec_zh-V_denseface-L_bert_base_zh.pkl"
+FILE = FILES[-1]
 WIDTHS = {"text": 768, "audio": 1024, "visual": 342}
 _RATES = np.array([0.14, 0.42, 0.14, 0.07, 0.15, 0.03, 0.05])
 _SHOWN_IN = {
@@ -29,6 +29,8 @@ _SHOWN_IN = {
 }
 _STRENGTH = 6.0
 _LONGEST = 70
+_SERIES = (38, 7, 11)  # of the official splits
+_DIALOGUES_OF_SERIES = 2  # at least, where that leaves two series in a split
 _DIALOGUES_DRAWN = 5_000
 
 
@@ -93,7 +95,7 @@ def _ten_objects(settings: SyntheticM3ed) -> list:
     sizes = (settings.train_dialogues, settings.valid_dialogues, settings.test_dialogues)
     lengths = _lengths(rng, settings.utterances, sum(sizes))
     lengths[0] = _LONGEST
-    names = [f"synthetic_{number}" for number in range(len(lengths))]
+    names = _names(sizes)
     looks = {m: _looks(rng, m) for m in WIDTHS}
     records = []
     for name, length in zip(names, lengths.tolist(), strict=True):
@@ -114,6 +116,18 @@ def _ten_objects(settings: SyntheticM3ed) -> list:
     objects = (dict(zip(names, column, strict=True)) for column in zip(*records, strict=True))
     edges = np.cumsum((0, *sizes)).tolist()
     return [*objects, *(names[a:b] for a, b in pairwise(edges))]
+
+
+def _names(sizes: tuple[int, ...]) -> list[str]:
+    """`<series>_<number>` of each dialogue; no series is in two splits."""
+    names: list[str] = []
+    first = 1
+    for size, most in zip(sizes, _SERIES, strict=True):
+        count = min(size, max(2, min(most, size // _DIALOGUES_OF_SERIES)))
+        for series, dialogues in enumerate(np.array_split(np.arange(size), count), start=first):
+            names += [f"synthetic{series}_{number + 1}" for number in range(len(dialogues))]
+        first += count
+    return names
 
 
 def _looks(rng: np.random.Generator, modality: str) -> np.ndarray:

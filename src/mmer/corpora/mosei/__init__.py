@@ -13,10 +13,11 @@ from typing import Literal
 from mmer.corpora.corpus import Corpus, Ingestion, Published
 from mmer.corpora.mosei.csd import FILES, LABELS, WORDS, CsdOptions, read_csd
 from mmer.corpora.mosei.mmsa import MmsaOptions, read_mmsa
-from mmer.corpora.mosei.noalign import read_noalign
+from mmer.corpora.mosei.noalign import NoalignOptions, read_noalign
 from mmer.corpora.mosei.padded import PaddedOptions
 from mmer.corpora.mosei.synthetic.corpus import SyntheticMosei, write_synthetic
 from mmer.corpora.mosei.tailor import read_tailor
+from mmer.corpora.mosei.tensors import TensorsOptions, read_tensors
 
 
 class MoseiIngestion(Ingestion):
@@ -26,10 +27,13 @@ class MoseiIngestion(Ingestion):
     already cut into samples.
     """
 
-    reader: Literal["csd", "tailor_pt", "noalign_pkl", "mmsa_aligned", "mmsa_unaligned"] = "csd"
+    reader: Literal[
+        "csd", "tensors_pkl", "tailor_pt", "noalign_pkl", "mmsa_aligned", "mmsa_unaligned"
+    ] = "csd"
     csd: CsdOptions = CsdOptions()
+    tensors_pkl: TensorsOptions = TensorsOptions()
     tailor_pt: PaddedOptions = PaddedOptions()
-    noalign_pkl: PaddedOptions = PaddedOptions()
+    noalign_pkl: NoalignOptions = NoalignOptions()
     mmsa_aligned: MmsaOptions = MmsaOptions()
     mmsa_unaligned: MmsaOptions = MmsaOptions()
 
@@ -39,6 +43,7 @@ CORPUS = Corpus(
     ingestion=MoseiIngestion,
     readers={
         "csd": read_csd,
+        "tensors_pkl": read_tensors,
         "tailor_pt": read_tailor,
         "noalign_pkl": read_noalign,
         "mmsa_aligned": partial(read_mmsa, "aligned_50.pkl"),
@@ -52,6 +57,5 @@ CORPUS = Corpus(
         f"explanations, {WORDS.name}) there; the CMU-MultimodalSDK (CMU-MultiComp-Lab on GitHub) "
         "downloads them. For files already cut into samples, choose another reader."
     ),
-    code=("corpora/mosei", "corpora/bayes_optimal.py"),
     published=Published.read(Path(__file__).with_name("published.json")),
 )

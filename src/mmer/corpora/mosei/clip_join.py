@@ -9,15 +9,16 @@ every such layout gives it the same segment; or if words are known and the two f
 from __future__ import annotations
 
 import re
-from collections import Counter
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 # Sentiments are means of a few votes: different ones are further apart than any rounding.
 _SENTIMENT_TOLERANCE = 0.01
 _LEAST_COMMON_WORDS = 0.5
+MOST_IN_A_VIDEO = 500
+"""Clips or segments: every clip is held against every segment, and videos have some dozens."""
 
 
 class Clips(NamedTuple):
@@ -85,13 +86,28 @@ def _alike(texts: list[str], others: list[str]) -> np.ndarray:
 
     A segment without words tells nothing and is like every clip.
     """
-    first, second = ([_words(text) for text in side] for side in (texts, others))
-    alike = np.zeros((len(first), len(second)), bool)
-    for (i, ours), (j, theirs) in product(enumerate(first), enumerate(second)):
-        least = _LEAST_COMMON_WORDS * max(ours.total(), theirs.total())
-        alike[i, j] = not theirs or (ours & theirs).total() >= least
-    return alike
+    columns: dict[tuple[str, int], int] = {}
+    ours, theirs = _words(texts, columns), _words(others, columns)
+    ours.resize(len(texts), len(columns))
+    common = (ours @ theirs.T).toarray()
+    lengths, other_lengths = (np.asarray(rows.sum(axis=1)).ravel() for rows in (ours, theirs))
+    least = _LEAST_COMMON_WORDS * np.maximum.outer(lengths, other_lengths)
+    return (common >= least) | (other_lengths == 0)
 
 
-def _words(text: str) -> Counter[str]:
-    return Counter(re.findall(r"\w+", text.lower().replace("'", "")))
+def _words(texts: list[str], columns: dict[tuple[str, int], int]) -> sparse.csr_array:
+    """A row of 0 and 1 a text: its words, of which the second "very" is another than the first.
+
+    Args:
+        texts: To be taken apart.
+        columns: Word and which of its kind -> column; what is missing is added.
+    """
+    rows, ones = [], []
+    for row, text in enumerate(texts):
+        seen: dict[str, int] = {}
+        for word in re.findall(r"\w+", text.lower().replace("'", "")):
+            seen[word] = seen.get(word, -1) + 1
+            rows.append(row)
+            ones.append(columns.setdefault((word, seen[word]), len(columns)))
+    values = np.ones(len(rows), np.int32)
+    return sparse.csr_array((values, (rows, ones)), shape=(len(texts), len(columns)))

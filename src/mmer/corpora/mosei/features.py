@@ -6,5 +6,5 @@ from typing import Literal, get_args
 
 Modality = Literal["text", "visual", "audio"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
-EXTRACTORS: dict[str, str] = {"text": "GloVe 300", "visual": "FACET 4.2", "audio": "COVAREP"}
+EXTRACTORS: dict[Modality, str] = {"text": "GloVe 300", "visual": "FACET 4.2", "audio": "COVAREP"}
 WIDTHS: dict[Modality, int] = {"text": 300, "visual": 35, "audio": 74}

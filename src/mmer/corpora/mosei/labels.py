@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 import numpy as np
 from pydantic import AfterValidator
 
+from mmer.corpora.mosei.entries import VideoEntries
 from mmer.errors import InputError
 from mmer.formats.csd import ComputationalSequence
 
@@ -16,7 +17,16 @@ Emotion = Literal["happy", "sad", "anger", "surprise", "disgust", "fear"]
 EMOTIONS: tuple[Emotion, ...] = get_args(Emotion)
 LABEL_COLUMNS = ("sentiment", *EMOTIONS)
 HIGHEST_INTENSITY = 3.0
-_COLUMNS_IN_ANY_ORDER = f"these, in any order: {', '.join(LABEL_COLUMNS)}"
+_KNOWN = {name: name for name in LABEL_COLUMNS} | {
+    "happiness": "happy",
+    "sadness": "sad",
+    "angry": "anger",
+    "surprised": "surprise",
+    "disgusted": "disgust",
+    "fearful": "fear",
+}
+_LOWEST = np.array([-HIGHEST_INTENSITY] + [0.0] * len(EMOTIONS))
+_IN_ANY_ORDER = f"these, in any order: {', '.join(LABEL_COLUMNS)}"
 
 
 class SegmentLabels(NamedTuple):
@@ -33,57 +43,153 @@ class SegmentLabels(NamedTuple):
     emotions: np.ndarray
 
 
-def read_segment_labels(
-    path: Path, columns: tuple[str, ...] = LABEL_COLUMNS, threshold: float = 0.0
-) -> dict[str, SegmentLabels]:
+class LabelFile(NamedTuple):
+    """What the label file holds.
+
+    Attributes:
+        videos: Video -> its segments.
+        names: Video -> the name of each of its segments, `video[3]`.
+        numbered: Whether every segment is an entry of its own, as the corpus's tool leaves them.
+        notes: What a user should know of it; see `CorpusSource`.
+    """
+
+    videos: dict[str, SegmentLabels]
+    names: dict[str, list[str]]
+    numbered: bool
+    notes: tuple[str, ...] = ()
+
+
+def read_labels(
+    path: Path,
+    columns: tuple[str, ...] | None = None,
+    threshold: float = 0.0,
+    tolerance: float = 0.0,
+) -> LabelFile:
     """Labelled segments of each video, from the corpus's label file; see `CsdOptions`.
+
+    Args:
+        path: The file.
+        columns: What its columns are, for a file that does not say so in words that are understood.
+        threshold: An emotion is present if its intensity is above this.
+        tolerance: Values that are out of range by no more than this count as the nearest in range.
 
     Raises:
         InputError: The file is damaged, names other labels, or holds intensities out of range.
     """
     with ComputationalSequence(path, len(LABEL_COLUMNS)) as file:
-        columns = _stated_columns(file) or columns
-        emotions = [columns.index(emotion) for emotion in EMOTIONS]
-        labels = {}
-        for video in file.ids:
-            values, intervals = file.read(video)
-            intensities, sentiment = values[:, emotions], values[:, columns.index("sentiment")]
-            # A comparison with NaN is false, so NaN is refused with the rest.
-            valid = (intensities >= 0) & (intensities <= HIGHEST_INTENSITY)
-            valid &= np.abs(sentiment)[:, None] <= HIGHEST_INTENSITY
-            if not valid.all():
-                row = int(np.argmin(valid.all(axis=1)))
-                raise InputError(
-                    path,
-                    f"{video}, segment {row}",
-                    f"sentiment from -3 to 3 and emotions from 0 to 3 in the columns {columns}",
-                    values[row],
-                    "If the columns stand in another order, say so in label_columns.",
-                )
-            present = (intensities > threshold).astype(np.uint8)
-            labels[video] = SegmentLabels(intervals, sentiment, present)
-    return labels
+        order, notes = _column_order(file, columns)
+        entries, clamped = VideoEntries(file), 0
+        videos, names = {}, {}
+        for video, keys in entries.of_video.items():
+            values, intervals, names[video] = _segments(file, video, keys)
+            values = values[:, order]
+            inside = in_range(path, names[video], values, tolerance)
+            clamped += int((values != inside).sum())
+            present = (inside[:, 1:] > threshold).astype(np.uint8)
+            videos[video] = SegmentLabels(intervals, inside[:, 0], present)
+        if clamped:
+            how = f"out of range by at most {tolerance:g} (label_tolerance) were clamped to it"
+            notes.append(f"{path.name}: {clamped} values {how}")
+        return LabelFile(videos, names, entries.numbered, tuple(notes))
+
+
+def _segments(
+    file: ComputationalSequence, video: str, keys: list[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Values (S, 7), intervals (S, 2) and names of a video's segments, in the file's order."""
+    parts = [file.read(key) for key in keys]
+    names = keys
+    if keys == [video]:
+        names = [f"{video}[{number}]" for number in range(len(parts[0].intervals))]
+    for key, part in zip(names, parts, strict=False):
+        if keys != [video] and len(part.intervals) != 1:
+            raise InputError(file.path, key, "one row, the segment's", len(part.intervals))
+    values, intervals = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return values, intervals, names
+
+
+def in_range(path: Path, names: list[str], values: np.ndarray, tolerance: float) -> np.ndarray:
+    """Labels (S, 7) in the order of LABEL_COLUMNS, clamped to what they can be.
+
+    Args:
+        path: Their file, for messages.
+        names: Of the segments.
+        values: (S, 7) as they stand in the file.
+        tolerance: How far out of range a value may be.
+
+    Raises:
+        InputError: One is further out of range, or no number.
+    """
+    inside = values.clip(_LOWEST, HIGHEST_INTENSITY).astype(values.dtype)
+    # A comparison with NaN is false, so NaN is refused with the rest.
+    valid = np.abs(values - inside) <= tolerance
+    if not valid.all():
+        row, column = np.argwhere(~valid)[0].tolist()
+        low = f"{_LOWEST[column]:g} to {HIGHEST_INTENSITY:g}"
+        beyond = f", or up to {tolerance:g} beyond (label_tolerance)" if tolerance else ""
+        raise InputError(
+            path,
+            f"segment {names[row]}",
+            f"{LABEL_COLUMNS[column]} from {low}{beyond}",
+            f"{values[row, column]:g}",
+            "label_tolerance says how far out of range a value may be to be clamped to it.",
+        )
+    return inside
 
 
 def _known_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     if sorted(columns) != sorted(LABEL_COLUMNS):
-        raise ValueError(f"expected {_COLUMNS_IN_ANY_ORDER}")
+        raise ValueError(f"expected {_IN_ANY_ORDER}")
     return columns
 
 
 LabelColumns = Annotated[tuple[str, ...], AfterValidator(_known_columns)]
-"""What the columns of the label file are, where it does not name them."""
+"""What the columns of the label file are."""
 
 
-def _stated_columns(file: ComputationalSequence) -> tuple[str, ...] | None:
-    """The label file's own names for its columns; None if it has none."""
+def _column_order(
+    file: ComputationalSequence, given: tuple[str, ...] | None
+) -> tuple[list[int], list[str]]:
+    """Where each of LABEL_COLUMNS stands in the file; notes on how that was found out.
+
+    What the file states in words that are understood holds, and must not contradict what is
+    given. What is not understood is refused, unless the order is given.
+    """
+    key = "metadata/dimension names"
     stated = file.metadata("dimension names")
-    if isinstance(stated, str):  # older files hold the list as it was printed, or a mere remark
-        found = re.findall("|".join(LABEL_COLUMNS), stated.lower())
-        stated = found if set(found) & set(EMOTIONS) else []
-    if not stated:
-        return None
-    columns = tuple(name.strip().lower() for name in stated)
-    if sorted(columns) != sorted(LABEL_COLUMNS):
-        raise InputError(file.path, "metadata/dimension names", _COLUMNS_IN_ANY_ORDER, columns)
-    return columns
+    found = _names(stated)
+    understood = sorted(found) == sorted(LABEL_COLUMNS)
+    if understood and given not in (None, tuple(found)):
+        remedy = "Without label_columns the file's own names hold."
+        raise InputError(
+            file.path, key, f"{', '.join(given or ())} (label_columns)", stated, remedy
+        )
+    if not understood and given is None and found:
+        remedy = "If you know what the columns are, say so in label_columns."
+        raise InputError(file.path, key, f"names of the columns: {_IN_ANY_ORDER}", stated, remedy)
+    columns = tuple(found) if understood else given or LABEL_COLUMNS
+    notes = []
+    if not understood:
+        how = "as label_columns says" if given else "as is usual"
+        notes.append(f"{file.path.name} does not name its columns; {how}: {', '.join(columns)}")
+    return [columns.index(name) for name in LABEL_COLUMNS], notes
+
+
+def _names(stated: str | list[str] | None) -> list[str]:
+    """The columns' names as far as they are understood, in lower case, in the file's order.
+
+    A list of texts is one of names. A text is taken apart into words: a list as some program
+    printed it, or names between commas or spaces. None are in what cannot name seven columns: fewer
+    words, none of them an emotion, as in the remarks of older files.
+    """
+    if stated is None:
+        return []
+    if isinstance(stated, list) and len(stated) > 1:
+        words = [name.strip().lower() for name in stated]
+    else:
+        text = stated if isinstance(stated, str) else "".join(stated)
+        words = re.findall(r"[^\W\d_]+", re.sub(r"\b[bu](?=['\"])", "", text.lower()))
+        emotions = [word for word in words if _KNOWN.get(word) in EMOTIONS]
+        if len(words) < len(LABEL_COLUMNS) and not emotions:
+            return []
+    return [_KNOWN.get(word, word) for word in words]

@@ -21,15 +21,14 @@ from pydantic import Field
 
 from mmer.corpora.corpus import CorpusSource, LabelNames
 from mmer.corpora.mosei import csd
-from mmer.corpora.mosei.clip_join import Clips, Segments, join
+from mmer.corpora.mosei.clip_join import MOST_IN_A_VIDEO, Clips, Segments, join
 from mmer.corpora.mosei.features import EXTRACTORS, WIDTHS, Modality
 from mmer.corpora.mosei.labels import (
     EMOTIONS,
-    LABEL_COLUMNS,
     Emotion,
     LabelColumns,
     SegmentLabels,
-    read_segment_labels,
+    read_labels,
 )
 from mmer.corpora.mosei.noalign import FIELDS
 from mmer.corpora.mosei.padded import (
@@ -59,13 +58,15 @@ class MmsaOptions(PaddedOptions):
 
     Attributes:
         labels: Some or all of the label file's emotions, in the order of the table's columns.
+        label_columns: As of `CsdOptions`, and so is `label_tolerance`.
         most_unjoined: Share of a split's clips that may be left out because no segment of the
             label file, or no single one, can be theirs.
     """
 
     labels: LabelNames[Emotion] = EMOTIONS
     widths: Widths = _WIDTHS
-    label_columns: LabelColumns = LABEL_COLUMNS
+    label_columns: LabelColumns | None = None
+    label_tolerance: float = Field(default=0.0, ge=0, le=1)
     most_unjoined: float = Field(default=0.05, ge=0, le=1)
 
 
@@ -86,15 +87,24 @@ def read_mmsa(name: str, folder: Path, options: MmsaOptions) -> CorpusSource:
     content = read_pickle(features)
     with ComputationalSequence(words, None) if words in files else nullcontext() as word_file:
         columns = [EMOTIONS.index(label) for label in options.labels]
-        known = read_segment_labels(labels, options.label_columns)
-        segments = partial(_segments, known, word_file, columns)
+        known = read_labels(labels, options.label_columns, tolerance=options.label_tolerance)
+        for video, found in known.videos.items():
+            _check_count(labels, "", video, len(found.intervals))
+        segments = partial(_segments, known.videos, word_file, columns)
         splits = {s: _split(features, content, s, options, segments) for s in SPLITS}
     aligned = all(
         len({len(rows) for rows in sample}) == 1
         for split in splits.values()
         for sample in zip(*split.features.values(), strict=True)
     )
-    return padded_source(files, options, splits, EXTRACTORS | {"text": "BERT"}, aligned=aligned)
+    extractors: dict[Modality, str] = {**EXTRACTORS, "text": "BERT"}
+    return padded_source(files, options, splits, extractors, aligned=aligned, notes=known.notes)
+
+
+def _check_count(where: Path, key: str, video: str, count: int) -> None:
+    if count > MOST_IN_A_VIDEO:
+        found = f"{count} of {plain.describe(video)}"
+        raise InputError(where, key, f"at most {MOST_IN_A_VIDEO} samples of one video", found)
 
 
 def _segments(
@@ -174,6 +184,7 @@ def _matches(
         rows_of[video].append(row)
     matches: dict[int, tuple[np.ndarray, Times]] = {}
     for video, rows in rows_of.items():
+        _check_count(where, f"{split}/id", video, len(rows))
         if (found := segments(video)) is None:
             continue
         numbers = np.array([ids[row][1] for row in rows])

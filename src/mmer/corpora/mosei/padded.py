@@ -3,14 +3,14 @@
 A step is padding where it stands before or after everything that is not zero. In aligned corpora
 the modalities share their steps, so that a step is padding only where all three are zero: one
 modality alone is zero wherever nothing was measured during a word. In unaligned corpora each
-modality is judged by itself. Zeros inside a sequence are kept, whichever side is padded.
+modality is judged by itself. Zeros inside a sequence are kept, whichever side is padded, and so is
+a sequence that is zero throughout: nobody can tell its padding from what was not measured.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -30,8 +30,6 @@ Span = tuple[int, int]
 Times = tuple[float | None, float | None]
 Widths = Annotated[dict[Modality, PositiveInt], Field(min_length=len(MODALITIES))]
 """Modality -> width D of its features; of every modality."""
-
-_log = logging.getLogger(__name__)
 
 
 class PaddedOptions(Settings):
@@ -92,9 +90,10 @@ def padded_source(
     files: tuple[Path, ...],
     options: PaddedOptions,
     splits: dict[Split, PaddedSplit],
-    extractors: dict[str, str],
+    extractors: dict[Modality, str],
     *,
     aligned: bool,
+    notes: tuple[str, ...] = (),
 ) -> CorpusSource:
     """A corpus of padded splits, checked and ready to be streamed.
 
@@ -104,6 +103,7 @@ def padded_source(
         splits: Of the corpus.
         extractors: Modality -> name of what made its features.
         aligned: Whether the modalities share their steps.
+        notes: On the files; see `CorpusSource`.
 
     Raises:
         InputError: The parts of a split differ in number, or a sample's name stands twice.
@@ -116,9 +116,11 @@ def padded_source(
         alignment="word" if aligned else "none",
         files=files,
         groups={name: tuple(split.groups) for name, split in splits.items()},
-        read=lambda name: padded_samples(name, splits[name], aligned, options.keep_padding),
+        read=lambda name, groups: padded_samples(
+            splits[name], groups, aligned, options.keep_padding
+        ),
         groups_known=all(split.group_ids is not None for split in splits.values()),
-        notes=tuple(f"{name}: {split.note}" for name, split in splits.items() if split.note),
+        notes=(*notes, *(f"{name}: {split.note}" for name, split in splits.items() if split.note)),
     )
 
 
@@ -136,22 +138,13 @@ def _check_split(where: Path, name: str, split: PaddedSplit, aligned: bool) -> N
 
 
 def padded_samples(
-    name: Split, split: PaddedSplit, aligned: bool, keep_padding: bool
+    split: PaddedSplit, groups: Collection[str], aligned: bool, keep_padding: bool
 ) -> Iterator[Sample]:
-    """The samples of a split without their padding.
-
-    A modality that is zero throughout is absent; a sample without any modality is left out.
-    """
-    empty = 0
-    for i, sample_id in enumerate(split.sample_ids):
-        features = _features(split, i, aligned, keep_padding)
-        if all(rows is None for rows in features.values()):
-            empty += 1
-            continue
-        start, end = split.times[i]
-        yield Sample(sample_id, split.groups[i], features, split.labels[i], start, end)
-    if empty:
-        _log.warning("CMU-MOSEI %s: %d samples are zero throughout: left out", name, empty)
+    """The samples of some of a split's groups, in the split's order, without their padding."""
+    for i, (sample_id, group) in enumerate(zip(split.sample_ids, split.groups, strict=True)):
+        if group in groups:
+            features = _features(split, i, aligned, keep_padding)
+            yield Sample(sample_id, group, features, split.labels[i], *split.times[i])
 
 
 def _features(
@@ -161,12 +154,18 @@ def _features(
     if keep_padding:
         return {**padded}
     spans = {m: _true_span(split, i, m, rows) for m, rows in padded.items()}
-    if aligned:
-        used = [span for span in spans.values() if span[0] < span[1]] or [(0, 0)]
-        shared = min(begin for begin, _ in used), max(end for _, end in used)
-        spans = dict.fromkeys(spans, shared)
-    kept = {m: rows[slice(*spans[m])] for m, rows in padded.items()}
-    return {m: rows if rows.any() else None for m, rows in kept.items()}
+    filled = [(begin, end) for begin, end in spans.values() if begin < end]
+    if aligned and filled:
+        shared = min(begin for begin, _ in filled), max(end for _, end in filled)
+        return {m: rows[slice(*shared)] for m, rows in padded.items()}
+    return {m: _cut(rows, spans[m]) for m, rows in padded.items()}
+
+
+def _cut(rows: np.ndarray, span: Span) -> np.ndarray | None:
+    """The rows of a span; all of them if they are zero throughout, None if the file has none."""
+    if rows.any():
+        return rows[slice(*span)] if span[0] < span[1] else None
+    return rows
 
 
 def _true_span(split: PaddedSplit, i: int, modality: str, rows: np.ndarray) -> Span:

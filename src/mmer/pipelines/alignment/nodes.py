@@ -24,5 +24,7 @@ def report_data(
 ) -> tuple[DataReport, go.Figure]:
     """What the three tables hold, beside the published counts."""
     tables: dict[Split, SampleTable] = {"train": train, "valid": valid, "test": test}
-    report = data_report(tables, CORPORA[manifest.corpus])
+    corpus = CORPORA[manifest.corpus]
+    settings = corpus.ingestion.model_validate(manifest.settings)
+    report = data_report(tables, corpus, manifest.notes, settings.constant_labels)
     return report, corpus_overview(report)

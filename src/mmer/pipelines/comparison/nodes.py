@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from mmer.calibration.calibration import Calibration
 from mmer.corpora import CORPORA
 from mmer.corpora.corpus import Manifest
+from mmer.corpora.data_report import DataReport
 from mmer.evaluation.assessment import Comparison, EvaluationSettings, compare_systems
 from mmer.evaluation.attention import Explanations
 from mmer.evaluation.failures import Failures
@@ -57,6 +58,7 @@ def plot_evaluation(
 def write_report(
     manifest: Manifest,
     test: SampleTable,
+    data: DataReport,
     fitted: FittedSystem,
     comparison: Comparison,
     calibration: Calibration,
@@ -74,7 +76,7 @@ def write_report(
     return render_report(
         ReportInput(
             corpus=corpus.title,
-            alignment=test.info.alignment,
+            data=data,
             comparison=comparison,
             calibration=calibration,
             failures=failures,

@@ -22,7 +22,7 @@ def create_pipeline(corpus: str, system: str, beside: Sequence[str]) -> Pipeline
     figures = [f"{own}.{name}_figure" for name in EvaluationFigures._fields]
     curves = f"{own}.learning_curves_figure"
     plotted = [scores[0], calibration[0], comparison, failures, f"{own}.robustness"]
-    corpus_parts = [f"{corpus}.manifest", f"{corpus}.test_samples"]
+    corpus_parts = [f"{corpus}.{name}" for name in ("manifest", "test_samples", "data_report")]
     told = [model, comparison, calibration[0], failures, f"{own}.explanations", curves, *figures]
     return Pipeline(
         [

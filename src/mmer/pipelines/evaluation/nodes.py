@@ -48,5 +48,5 @@ def examine_system(
     return (
         find_failures(scores, calibration, samples),
         measure_robustness(score_shown, scores, calibration, settings, samples.modalities),
-        explain(scorer.attention, samples, words, scores, calibration),
+        explain(scorer, samples, words, scores, calibration, settings),
     )

@@ -49,7 +49,7 @@ def content(folder: Path) -> Content:
 @pytest.fixture(scope="module")
 def samples(folder: Path) -> dict[str, list[Sample]]:
     source = read_csd(folder, CsdOptions(folds="folds.json"))
-    return {split: list(source.read(split)) for split in SPLITS}
+    return {split: list(source.read(split, source.groups[split])) for split in SPLITS}
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -129,7 +129,7 @@ def test_the_reader_finds_every_segment_with_its_labels_and_words(content, sampl
 
 def test_frames_can_be_read_unaligned(folder) -> None:
     source = read_csd(folder, CsdOptions(folds="folds.json", alignment="none"))
-    sample = next(iter(source.read("valid")))
+    sample = next(source.read("valid", source.groups["valid"]))
     assert len(sample.features["audio"]) > len(sample.features["visual"]) > len(sample.words)
 
 
@@ -173,7 +173,7 @@ def test_means_over_words_fall_short_of_the_best_but_not_of_chance(tmp_path, see
     source = read_csd(tmp_path, CsdOptions(folds="folds.json"))
     inputs, truth = {}, {}
     for split in ("train", "test"):
-        read = list(source.read(split))
+        read = list(source.read(split, source.groups[split]))
         truth[split] = np.stack([sample.labels for sample in read])
         inputs[split] = np.nan_to_num(
             [np.concatenate([sample.features[m].mean(axis=0) for m in FILES]) for sample in read],

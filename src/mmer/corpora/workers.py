@@ -1,0 +1,140 @@
+"""Who aligns: this machine, one task after the other or several at once, or Dask's workers.
+
+Every task runs in a process of its own, with limits (`mmer.confined`), wherever it is. It is told
+the names of files and tells the names of those that it made; nothing else passes through here.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import joblib
+
+from mmer.confined import Limits, confined
+from mmer.corpora.corpus import Ingestion
+from mmer.corpora.tasks import AlignTask, Made, make_shards
+from mmer.errors import InputError
+from mmer.schema import Record
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_TASKS_PER_WORKER = 4
+_SECONDS_TO_CONNECT = 10
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class Job(Record):
+    """A task, what it may cost, and the files that are at fault if it costs more."""
+
+    task: AlignTask
+    limits: Limits
+    where: Path
+
+
+class Workers(NamedTuple):
+    """Those who align.
+
+    Attributes:
+        tasks: Into how many tasks to put a split's shards: one, or a few for every worker.
+        run: Runs jobs, in any order; the first error ends them.
+    """
+
+    tasks: int
+    run: Callable[[Sequence[Job]], None]
+
+
+@contextmanager
+def workers(settings: Ingestion) -> Iterator[Workers]:
+    """Whom the settings name.
+
+    Raises:
+        InputError: Dask's scheduler or workers are not there, or are lost on the way.
+    """
+    if settings.dask:
+        with _dask(settings.dask) as client:
+            tasks = _TASKS_PER_WORKER * sum(client.nthreads().values())
+            yield Workers(tasks, partial(_on_dask, client))
+        return
+    count = joblib.effective_n_jobs(settings.processes)
+    # Threads only wait: each has a process of its own.
+    threads = joblib.Parallel(n_jobs=count, backend="threading")
+    yield Workers(
+        1 if count == 1 else _TASKS_PER_WORKER * count,
+        lambda jobs: threads(joblib.delayed(_run)(job) for job in jobs),
+    )
+
+
+@contextmanager
+def progress(what: str, folder: Path, total: int) -> Iterator[None]:
+    """A bar of how many of `total` shards are in `folder`, on a terminal, whoever makes them."""
+    if not sys.stdout.isatty():
+        yield
+        return
+    from rich.progress import Progress
+
+    over = threading.Event()
+
+    def watch(bar: Progress) -> None:
+        task = bar.add_task(what, total=total)
+        while not over.wait(_SECONDS_BETWEEN_LOOKS):
+            bar.update(task, completed=len(list(folder.glob("[0-9]*.arrow"))))
+        bar.update(task, completed=total)
+
+    with Progress() as bar:
+        watcher = threading.Thread(target=watch, args=(bar,), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
+
+def _run(job: Job) -> Made:
+    return confined(make_shards, job.task, job.limits, job.where)
+
+
+def _run_json(job: str) -> str:
+    """On a worker: what travels is text."""
+    return _run(Job.from_json(job, "job")).to_json()
+
+
+def _on_dask(client: Client, jobs: Sequence[Job]) -> None:
+    from distributed import KilledWorker
+
+    futures = client.map(_run_json, [job.to_json() for job in jobs], pure=False)
+    try:
+        client.gather(futures)
+    except (KilledWorker, CancelledError, OSError) as error:
+        expected, address = "workers that stay until the work is done", client.scheduler.address
+        raise InputError("ingestion.dask", address, expected, error) from error
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[Client]:
+    """A connection to a running scheduler that has workers."""
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        remedy = "Install it: pip install 'mmer[dask]'."
+        raise InputError("ingestion.dask", "", "Dask", "none installed", remedy) from error
+    remedy = "Start both: `dask scheduler`, and `dask worker ADDRESS` on every machine."
+    try:
+        client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        expected = "the address of a running Dask scheduler"
+        raise InputError("ingestion.dask", address, expected, error, remedy) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)
+        except TimeoutError as error:
+            raise InputError("ingestion.dask", address, "workers", "none", remedy) from error
+        yield client
