@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -49,10 +50,15 @@ def test_dasks_workers_make_the_same_table(open_toy, folder, alone, tmp_path, sc
 
 @pytest.mark.slow
 def test_what_a_lost_worker_had_to_do_another_does(open_toy, folder, alone, tmp_path, scheduler):
+    from distributed import Client
+
     manifest = open_toy(folder, dask=scheduler)
-    (folder / "kill worker once").touch()
-    assert table(manifest, tmp_path) == alone
-    assert not (folder / "kill worker once").exists()
+    with Client(scheduler, set_as_default=False) as client:
+        lost, _ = client.run(os.getpid).values()
+        (folder / "kill this worker").write_text(str(lost))
+        assert table(manifest, tmp_path) == alone
+        client.wait_for_workers(2, timeout=60)
+        assert lost not in client.run(os.getpid).values()
 
 
 @pytest.mark.slow

@@ -84,8 +84,9 @@ def go_wrong(path: Path) -> None:
     if (path / "rewrite").is_file():
         (path / "more" / "a.txt").write_text("train x\n")
     with suppress(FileNotFoundError):
-        (path / "kill worker once").unlink()
-        os.kill(os.getppid(), signal.SIGKILL)
+        worker = int((path / "kill this worker").read_text())
+        (path / "kill this worker").unlink()
+        os.kill(worker, signal.SIGKILL)
     if (path / "cut what is mapped").is_file():
         with (path / "more" / "a.txt").open("rb+") as file:
             mapped = mmap.mmap(file.fileno(), 0)

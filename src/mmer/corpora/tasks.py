@@ -123,18 +123,24 @@ def make_shards(task: AlignTask) -> Made:
         InputError: A file or the code has changed since the corpus was opened, even while it was
             read; or a sample is not what the corpus's samples are.
     """
+    paths = [task.folder / shard.file_name for shard in task.shards]
+    info = SampleTable(paths[0]).info if task.made else _write_shards(task, paths)
+    if task.table:
+        join_tables(task.table, info, paths)
+    return Made(names=tuple(path.name for path in paths))
+
+
+def _write_shards(task: AlignTask, paths: list[Path]) -> TableInfo:
+    """Write the shards, and return what they say of themselves."""
     manifest, corpus = Manifest.read(task.folder / MANIFEST), Corpus.at(task.place)
     settings = corpus.ingestion.model_validate(manifest.settings)
     source = _open_again(manifest, corpus, settings)
     info = _table_info(manifest, source, settings, task.split)
-    paths = [task.folder / shard.file_name for shard in task.shards]
     for shard, path in zip(task.shards, paths, strict=True):
-        if not task.made and not _is_whole(path, info):
+        if not _is_whole(path, info):
             samples = _samples(manifest, source, task.split, shard)
             write_table(path, info, samples, may_be_empty=True)
-    if task.table:
-        join_tables(task.table, info, paths)
-    return Made(names=tuple(path.name for path in paths))
+    return info
 
 
 def _fingerprint(
