@@ -15,7 +15,7 @@ import pytest
 from kedro.io import DatasetError
 from mlflow import MlflowClient
 
-from mmer.calibration.calibration import Calibration
+from mmer.calibration.calibration import Calibration, probabilities
 from mmer.cli import explain
 from mmer.errors import InputError
 from mmer.evaluation.assessment import Assessment
@@ -113,9 +113,11 @@ def test_the_registered_candidate_decides_like_the_run(project, monkeypatch):
     frame = samples.arrow().select(list(samples.info.modalities)).slice(0, 5).to_pandas()
     frame = frame.map(lambda rows: [list(map(float, row)) for row in rows])
     served = mlflow.pyfunc.load_model(f"models:/{name}@candidate").predict(frame)
-    expected = Scores.from_arrow(pq.read_table(versions(project, SCORES)[-1]))
+    scores = Scores.from_arrow(pq.read_table(versions(project, SCORES)[-1]))
+    calibration = Calibration.read(versions(project, CALIBRATION)[-1])
+    expected = probabilities(scores.scores[:5], calibration)
     np.testing.assert_allclose(
-        served[list(expected.labels)].to_numpy(), expected.scores[:5], rtol=1e-4, atol=1e-5
+        served[list(scores.labels)].to_numpy(), expected, rtol=1e-4, atol=1e-5
     )
 
 

@@ -19,7 +19,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.scoring_server import invocations
 
-from mmer.calibration.calibration import calibrate
+from mmer.calibration.calibration import calibrate, probabilities
+from mmer.calibration.probabilities import Calibrator
 from mmer.calibration.settings import CalibrationSettings
 from mmer.errors import InputError
 from mmer.evaluation.assessment import EvaluationSettings, assess
@@ -95,6 +96,11 @@ def scorer_of(fitted: FittedSystem):
     return SYSTEMS[fitted.info.system].scorer(fitted, torch.device("cpu"))
 
 
+def direct(made: ServableModel, table: pd.DataFrame) -> np.ndarray:
+    """The probabilities that the server must give."""
+    return probabilities(direct_scores(made.fitted, table), made.calibration)
+
+
 def direct_scores(fitted: FittedSystem, table: pd.DataFrame) -> np.ndarray:
     """The system's scores, one sample at a time."""
     scorer = scorer_of(fitted)
@@ -119,11 +125,12 @@ def test_predictions_are_the_systems_scores_and_the_thresholds_decisions(saved, 
     made, _ = saved
     table = make_requests(40)
     answer = loaded.predict(table)
-    expected = direct_scores(made.fitted, table)
+    expected = direct(made, table)
     assert list(answer.columns) == [*LABELS, "emotions"]
     assert list(answer.index) == list(table.index)
     np.testing.assert_allclose(answer[list(LABELS)], expected, rtol=0, atol=1e-6)
-    decided = decide(answer[list(LABELS)].to_numpy(), np.array(made.calibration.thresholds))
+    scores = direct_scores(made.fitted, table)
+    decided = decide(scores, np.array(made.calibration.thresholds))
     assert answer["emotions"].tolist() == [
         [label for label, yes in zip(LABELS, row, strict=True) if yes] for row in decided
     ]
@@ -143,7 +150,7 @@ def test_every_simple_system_is_served_like_any_other(system, tmp_path):
     servable.save(made, tmp_path / "model")
     answer = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(table)
     scores = direct_scores(made.fitted, table)
-    np.testing.assert_allclose(answer[list(LABELS)], scores, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(answer[list(LABELS)], direct(made, table), rtol=0, atol=1e-6)
     decided = decide(scores, np.array(made.calibration.thresholds))
     assert [len(names) for names in answer["emotions"]] == decided.sum(axis=1).tolist()
 
@@ -207,6 +214,18 @@ def test_a_modality_that_training_never_lacked_must_be_there(loaded, tmp_path):
     assert len(mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(table)) == 4
 
 
+def test_what_is_served_are_calibrated_probabilities(tmp_path):
+    made, table = make_servable(), make_requests(6)
+    platt = Calibrator(method="platt", temperature=2.0, shift=-1.0)
+    told = [one.model_copy(update={"calibrator": platt}) for one in made.calibration.probabilities]
+    calibration = made.calibration.model_copy(update={"probabilities": tuple(told)})
+    servable.save(replace(made, calibration=calibration), tmp_path / "model")
+    answer = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(table)[list(LABELS)]
+    scores = direct_scores(made.fitted, table)
+    np.testing.assert_allclose(answer, platt(scores), rtol=0, atol=1e-6)
+    assert np.abs(answer.to_numpy() - scores).max() > 0.05
+
+
 def test_no_rows_give_no_rows(loaded):
     answer = loaded.predict(make_requests(3).iloc[:0])
     assert answer.shape == (0, 4)
@@ -267,7 +286,7 @@ def test_register_numbers_versions_moves_the_alias_and_notes_whose_they_are(proj
     assert servable.exists("toy_registered")
 
     table = make_requests(5)
-    expected = direct_scores(second.fitted, table)
+    expected = direct(second, table)
     loaded = servable.load("toy_registered")
     np.testing.assert_allclose(loaded.predict(table)[list(LABELS)], expected, rtol=0, atol=1e-6)
     client, registered = run.client, "toy_registered-synthetic"
@@ -324,7 +343,7 @@ def test_register_at_a_server_and_load_from_it(mlflow_server, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     made, table = make_servable(3), make_requests(5)
     assert servable.register(made, "toy_served") == "1"
-    expected = direct_scores(made.fitted, table)
+    expected = direct(made, table)
     answer = servable.load("toy_served").predict(table)
     np.testing.assert_allclose(answer[list(LABELS)], expected, rtol=0, atol=1e-6)
     mlflow_server.kill()
@@ -359,6 +378,6 @@ print(json.dumps({"scores": scores, "code": mmer.__file__}))
         check=True,
     )
     answer = json.loads(done.stdout.splitlines()[-1])
-    expected = direct_scores(made.fitted, table)
+    expected = direct(made, table)
     np.testing.assert_allclose(answer["scores"], expected, rtol=0, atol=1e-6)
     assert "mlartifacts" in answer["code"]

@@ -155,6 +155,19 @@ def test_robustness_shows_every_subset_and_rate(pair):
     assert traces(shown, "micro-F1")[1].x == ()
 
 
+def test_robustness_is_shown_against_what_is_possible_where_that_is_known(pair):
+    source = pair()
+    first = source.comparison.assessments[0]
+    best = {"micro_f1": 0.9, "macro_f1": 0.8, "micro_f1 of words": 0.7, "micro_f1 of face": 0.6}
+    told = first.model_copy(update={"info": first.info.model_copy(update={"bayes_optimal": best})})
+    comparison = source.comparison.model_copy(update={"assessments": (told,)})
+    figure = figures.modality_robustness(source.robustness, comparison, True)
+    (marks,) = traces(figure, "Bayes-optimal micro-F1")
+    assert marks.y == (0.9, 0.7, 0.6)
+    unknown = figures.modality_robustness(source.robustness, source.comparison, True)
+    assert traces(unknown, "Bayes-optimal micro-F1") == []
+
+
 def test_robustness_is_shown_against_the_best_constant(pair):
     source = pair()
     second = source.comparison.assessments[1]
@@ -199,7 +212,7 @@ def test_a_label_keeps_its_colour(pair):
     shown = evaluation_figures(source)
     for label, colour in colours.items():
         assert traces(shown.precision_recall, label)[0].line.color == colour
-    after = traces(shown.reliability, "after")
+    after = traces(shown.reliability, "test")
     assert [trace.line.color for trace in after] == list(colours.values())
     assert len(set(figures.label_colours([str(i) for i in range(9)]).values())) == 9
 
@@ -209,14 +222,17 @@ def test_reliability_shows_both_curves_and_both_errors(pair):
     before = Reliability(
         probability=(0.1, 0.8), frequency=(0.2, 0.7), count=(30, 10), expected_calibration_error=0.1
     )
-    after = before.model_copy(update={"expected_calibration_error": 0.02, "frequency": (0.1, 0.8)})
-    happy = source.calibration.probabilities[0].model_copy(
-        update={"before": before, "after": after}
+    after = before.model_copy(
+        update={"expected_calibration_error": 0.02, "frequency": (0.1, 0.8), "count": (36, 4)}
     )
+    happy = source.calibration.probabilities[0].model_copy(update={"before": before})
     others = source.calibration.probabilities[1:]
     calibration = source.calibration.model_copy(update={"probabilities": (happy, *others)})
-    figure = figures.reliability(calibration, synthetic=False)
+    first = source.comparison.assessments[0]
+    seen = first.model_copy(update={"reliability": (after, *first.reliability[1:])})
+    figure = figures.reliability(calibration, seen)
     assert figure.layout.annotations[0].text == "happy: ECE 0.100 to 0.020"
-    assert traces(figure, "before")[0].y == (0.2, 0.7)
-    assert traces(figure, "after")[0].y == (0.1, 0.8)
-    assert traces(figure, "after")[0].customdata == (30, 10)
+    assert traces(figure, "scores")[0].y == (0.2, 0.7)
+    assert traces(figure, "test")[0].y == (0.1, 0.8)
+    assert traces(figure, "test")[0].customdata == (36, 4)
+    assert traces(figure, "test")[0].marker.symbol == ("circle", "circle-open")

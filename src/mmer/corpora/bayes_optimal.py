@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import combinations
+
 import numpy as np
 
 from mmer.metrics.counts import f1
@@ -26,6 +29,23 @@ def bayes_optimal_scores(
         "micro_f1": best_f1(probability.ravel(), weights.ravel()),
         "macro_f1": float(np.mean(per_label)),
     }
+
+
+def with_subsets(
+    modalities: tuple[str, ...], best: Callable[[tuple[str, ...]], dict[str, float]]
+) -> dict[str, float]:
+    """Bayes-optimal scores of all modalities, and micro-F1 of every smaller set of them.
+
+    The latter under `name_of_subset`.
+    """
+    smaller = (s for n in range(1, len(modalities)) for s in combinations(modalities, n))
+    alone = {name_of_subset(subset): best(subset)["micro_f1"] for subset in smaller}
+    return {**best(modalities), **alone}
+
+
+def name_of_subset(modalities: tuple[str, ...]) -> str:
+    """Under which the best micro-F1 stands of systems that are shown these modalities alone."""
+    return f"micro_f1 of {' + '.join(sorted(modalities))}"
 
 
 def best_f1(probability: np.ndarray, weight: np.ndarray) -> float:

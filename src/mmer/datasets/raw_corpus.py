@@ -12,6 +12,7 @@ from mmer.corpora import CORPORA
 from mmer.corpora.corpus import RawCorpus
 from mmer.errors import InputError
 from mmer.files import atomic_folder
+from mmer.metrics.metrics import HEADLINE
 from mmer.provenance import fingerprint
 from mmer.schema import Record
 
@@ -69,7 +70,11 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
         logger.warning(
             "SYNTHETIC corpus in %s: no score on it is a result. Bayes-optimal: %s",
             path,
-            ", ".join(f"{name} {value:.3f}" for name, value in known.bayes_optimal.items()),
+            ", ".join(
+                f"{HEADLINE[name]} {value:.3f}"
+                for name, value in known.bayes_optimal.items()
+                if name in HEADLINE
+            ),
         )
         return RawCorpus(path=path, synthetic=True, bayes_optimal=known.bayes_optimal)
 

@@ -15,7 +15,7 @@ import torch
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from mmer.calibration.calibration import Calibration
+from mmer.calibration.calibration import Calibration, probabilities
 from mmer.errors import InputError
 from mmer.metrics.decisions import decide
 from mmer.registry.servable import DECISIONS
@@ -31,7 +31,7 @@ _NOT_WITHOUT = (
 
 
 class EmotionModel(PythonModel):
-    """Scores per label, and the labels whose score passes the threshold made for this model."""
+    """Calibrated probabilities, and the labels whose score passes the threshold made for it."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Make the system ready to score.
@@ -43,6 +43,7 @@ class EmotionModel(PythonModel):
         info = fitted.info
         calibration = Calibration.read(Path(context.artifacts["calibration"]))
         calibration.check(fitted.digest, info.fingerprint)
+        self._calibration = calibration
         self._thresholds = np.array(calibration.thresholds)  # (L,)
         self._info = TableInfo(
             corpus=info.corpus,
@@ -59,7 +60,7 @@ class EmotionModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
-        """One row of scores and decisions for each row of sequences.
+        """One row of probabilities and decisions for each row of sequences.
 
         Raises:
             InputError: The columns are not the modalities; a sequence's width, shape or values
@@ -69,7 +70,8 @@ class EmotionModel(PythonModel):
         empty = np.zeros((0, len(labels)))
         scores = self._scorer.scores(samples) if len(samples) else empty  # (N, L)
         decided = decide(scores, self._thresholds)  # (N, L)
-        answer = pd.DataFrame(scores, columns=list(labels), index=model_input.index)
+        given = probabilities(scores, self._calibration) if len(scores) else scores
+        answer = pd.DataFrame(given, columns=list(labels), index=model_input.index)
         answer[DECISIONS] = [
             [label for label, yes in zip(labels, row, strict=True) if yes] for row in decided
         ]

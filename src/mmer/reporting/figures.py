@@ -18,6 +18,7 @@ from plotly.subplots import make_subplots
 from sklearn.metrics import precision_recall_curve
 
 from mmer.calibration.calibration import Calibration
+from mmer.corpora.bayes_optimal import name_of_subset
 from mmer.corpora.data_report import DataReport, Finding
 from mmer.corpora.split_report import SplitReport
 from mmer.evaluation.assessment import Assessment, Comparison, check_model
@@ -39,6 +40,7 @@ _GREY, _INK = "#9AA0A6", "#202124"
 _DOTTED = {"color": _GREY, "dash": "dot"}
 _COLOURS = dict(zip(HEADLINE, PALETTE[1:], strict=False))
 _MOST_POINTS = 200
+_FEW = 10
 _ENDS = ("value", "low", "high")
 _BOX = {"lowerfence": "q5", "q1": "q25", "median": "median", "q3": "q75", "upperfence": "q95"}
 
@@ -79,7 +81,7 @@ def evaluation_figures(
         precision_recall=precision_recall(scores, comparison.assessments[0]),
         systems=_systems(comparison, synthetic),
         label_f1=label_f1(comparison, synthetic),
-        reliability=reliability(calibration, synthetic),
+        reliability=reliability(calibration, comparison.assessments[0]),
         robustness=modality_robustness(robustness, comparison, synthetic),
         co_occurrence=co_occurrence_heatmaps(failures.co_occurrence, synthetic),
         failures=_failures(failures, synthetic),
@@ -163,19 +165,25 @@ def precision_recall(scores: Scores, assessment: Assessment) -> go.Figure:
     return figure.update_layout(showlegend=False)
 
 
-def reliability(calibration: Calibration, synthetic: bool) -> go.Figure:
-    """Observed share of positives against the probability given, before and after calibration."""
+def reliability(calibration: Calibration, assessment: Assessment) -> go.Figure:
+    """Observed share of positives against the probability given: scores, and what they became.
+
+    A point's area grows with the samples that it stands for; below ten it is hollow.
+    """
+    split = assessment.info.split
+    stages = zip(calibration.probabilities, assessment.reliability, strict=True)
+    pairs = [(one.before, seen) for one, seen in stages]
     titles = [
-        f"{label}: ECE {one.before.expected_calibration_error:.3f} to "
-        f"{one.after.expected_calibration_error:.3f}"
-        for label, one in zip(calibration.labels, calibration.probabilities, strict=True)
+        f"{label}: ECE {before.expected_calibration_error:.3f} to "
+        f"{after.expected_calibration_error:.3f}"
+        for label, (before, after) in zip(calibration.labels, pairs, strict=True)
     ]
-    heading = "Reliability on validation, before (grey) and after calibration (coloured)"
-    figure, cells = _panels(heading, synthetic, titles)
+    heading = f"Reliability: scores on validation (grey), probabilities on {split} (coloured)"
+    figure, cells = _panels(heading, assessment.info.synthetic, titles)
     colours = label_colours(calibration.labels).values()
-    for one, colour, cell in zip(calibration.probabilities, colours, cells, strict=True):
+    for pair, colour, cell in zip(pairs, colours, cells, strict=True):
         figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=_DOTTED, **cell)
-        for stage, curve, line in (("before", one.before, _GREY), ("after", one.after, colour)):
+        for curve, name, line in zip(pair, ("scores", split), (_GREY, colour), strict=True):
             figure.add_scatter(
                 x=curve.probability,
                 y=curve.frequency,
@@ -183,7 +191,13 @@ def reliability(calibration: Calibration, synthetic: bool) -> go.Figure:
                 hovertemplate="given %{x:.2f}, observed %{y:.2f}, %{customdata} samples",
                 mode="lines+markers",
                 line={"color": line},
-                name=stage,
+                marker={
+                    "size": [4 + 2 * np.log10(count) for count in curve.count],
+                    "symbol": [
+                        "circle" if count >= _FEW else "circle-open" for count in curve.count
+                    ],
+                },
+                name=name,
                 **cell,
             )
     figure.update_xaxes(range=[0, 1], title="probability given", title_standoff=4)
@@ -225,6 +239,7 @@ def modality_robustness(
     """Figures by the modalities shown, and by the share of modalities hidden at random.
 
     Lines show what the best system reaches that looks at no modality: below, nothing is gained.
+    Where it is known, the best micro-F1 of any system that is shown these modalities stands above.
     """
     titles = ["modalities shown", "modalities hidden at random"]
     heading = "Robustness to absent modalities, 95 % intervals"
@@ -245,6 +260,11 @@ def modality_robustness(
         if (best := _best_constant(comparison, metric)) is not None:
             line = {"color": _COLOURS[metric], "dash": "dot", "width": 1}
             figure.add_hline(best, line=line, annotation_text=f"constant: {title}")
+    if best := comparison.assessments[0].info.bayes_optimal:
+        known = [best.get(name_of_subset(row.modalities)) for row in robustness.by_subset[1:]]
+        marker = {"symbol": "line-ew-open", "size": 18, "color": _INK}
+        look = {"mode": "markers", "marker": marker, "name": "Bayes-optimal micro-F1"}
+        figure.add_scatter(x=names, y=[best.get("micro_f1"), *known], **look, **cells[0])
     figure.update_xaxes(title="share hidden", tickformat=".0%", **cells[1])
     return figure.update_yaxes(rangemode="tozero")
 

@@ -16,7 +16,7 @@ from mmer.corpora.corpus import PublishedScore
 from mmer.corpora.data_report import DataReport
 from mmer.corpora.split_report import Quantiles
 from mmer.errors import InputError
-from mmer.evaluation.assessment import Comparison, check_model
+from mmer.evaluation.assessment import Assessment, Comparison, check_model
 from mmer.evaluation.attention import Explanations, ModalityAttention
 from mmer.evaluation.failures import Failures
 from mmer.metrics.intervals import Differences
@@ -115,6 +115,7 @@ def render_report(source: ReportInput) -> str:
         labels=list(
             zip(first.metrics.per_label, first.thresholds, calibration.positives, strict=True)
         ),
+        optimism=_optimism(calibration, first),
         target=HEADLINE.get(calibration.target, calibration.target.replace("_", " ")),
         probabilities=list(zip(calibration.labels, calibration.probabilities, strict=True)),
         conformal=list(zip(calibration.conformal, first.coverage, strict=True)),
@@ -189,6 +190,20 @@ def _spread(found: Quantiles | None, digits: int = 0) -> str:
         return "unknown"
     low, median, high = (f"{x:.{digits}f}" for x in (found.q5, found.median, found.q95))
     return f"{median} ({low} to {high})".replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}")
+
+
+def _optimism(calibration: Calibration, first: Assessment) -> str:
+    """How much less the test split gives than validation promised, where the same was measured."""
+    chosen = next((c for c in calibration.candidates if c.difference == 0), None)
+    reached = first.intervals.metrics.get(calibration.target)
+    if chosen is None or reached is None or reached.value is None:
+        return ""
+    chosen_on = ", on which the epoch was chosen," if first.info.kept_epoch is not None else ""
+    return (
+        f"{HEADLINE[calibration.target]} is {chosen.value:.3f} on validation groups that the "
+        f"thresholds were not fitted on, and {interval_text(reached)} on {first.info.split}: the "
+        f"validation groups{chosen_on} promise {chosen.value - reached.value:+.3f}."
+    )
 
 
 def _range(bounds: tuple[float, float] | None) -> str:

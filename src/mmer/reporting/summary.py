@@ -111,7 +111,9 @@ def notes_below(comparison: Comparison) -> list[str]:
             "Where its interval covers 0 it is not significant."
         )
     if best := first.info.bayes_optimal:
-        scores = (f"{HEADLINE.get(name, name)} {value:.3f}" for name, value in best.items())
+        scores = (
+            f"{HEADLINE[name]} {value:.3f}" for name, value in best.items() if name in HEADLINE
+        )
         notes.append(
             f"Bayes-optimal score, which no system can exceed on average: {', '.join(scores)}."
         )

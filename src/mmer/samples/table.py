@@ -75,7 +75,8 @@ class Origin(Record):
             fingerprint and split, equal table.
         groups_known: False if the source does not say which samples belong together, so that each
             is a group of its own.
-        bayes_optimal: Metric -> the best expected value of any system, where that is known.
+        bayes_optimal: Metric -> the best expected value of any system, where that is known; and
+            perhaps that of micro-F1 with some modalities alone (`corpora.bayes_optimal`).
     """
 
     corpus: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import PolynomialFeatures
 
+from mmer.corpora.bayes_optimal import bayes_optimal_scores
+from mmer.corpora.mosei.features import MODALITIES
 from mmer.corpora.mosei.labels import EMOTIONS
 from mmer.corpora.mosei.synthetic.evidence import (
     CUES,
@@ -138,3 +140,16 @@ def test_what_is_learned_from_the_cues_does_not_exceed_it(drawn) -> None:
 def test_the_bayes_optimal_score_is_neither_all_nor_nothing() -> None:
     for value in bayes_optimal().values():
         assert 0.7 < value < 0.85
+
+
+def test_fewer_modalities_allow_less() -> None:
+    best = {m: bayes_optimal(m)["micro_f1"] for n in (1, 2, 3) for m in combinations(MODALITIES, n)}
+    for fewer, more in product(best, best):
+        if set(fewer) < set(more):
+            assert best[fewer] < best[more]
+    labels, cues = draw(np.random.default_rng(0), 40_000)
+    shown = np.where([m == "text" for _, m in CUES], cues, -1)
+    patterns, case = np.unique(shown, axis=0, return_inverse=True)
+    rates = np.stack([labels[case == one].mean(axis=0) for one in range(len(patterns))])
+    found = bayes_optimal_scores(rates, np.bincount(case).astype(float))
+    assert best[("text",)] == pytest.approx(found["micro_f1"], abs=0.01)

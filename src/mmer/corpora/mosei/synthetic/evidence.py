@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmer.corpora.bayes_optimal import bayes_optimal_scores
+from mmer.corpora.mosei.features import MODALITIES
 from mmer.corpora.mosei.labels import EMOTIONS, Emotion
 
 _RATES = np.array([0.53, 0.24, 0.23, 0.09, 0.17, 0.08])
@@ -56,9 +57,15 @@ CUES = tuple((emotion, m) for emotion in EMOTIONS for m in EVIDENCE[emotion].mod
 _TABLES = [np.array([EVIDENCE[e].absent, EVIDENCE[e].present]) for e in EMOTIONS]  # (2, 2^bits)
 
 
-def draw(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (count, L) and cue bits (count, len(CUES)), both 0 or 1."""
-    labels = _LABEL_SETS[rng.choice(len(_LABEL_SETS), count, p=_label_set_probabilities())]
+def draw(rng: np.random.Generator, count: int, alike: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (count, L) and cue bits (count, len(CUES)), both 0 or 1, of one video's segments.
+
+    Each segment but the first has the first one's labels with probability `alike`, else labels of
+    its own. So segments of a video resemble each other, while what one segment's cues tell of its
+    own labels is the same as without.
+    """
+    sets = rng.choice(len(_LABEL_SETS), count, p=_label_set_probabilities())
+    labels = _LABEL_SETS[np.where(rng.random(count) < alike, sets[0], sets)]
     bits = []
     for index, table in enumerate(_TABLES):
         edges = np.cumsum(table, axis=1)[labels[:, index]]  # (count, 2^bits)
@@ -74,10 +81,19 @@ def label_probabilities(cues: np.ndarray) -> np.ndarray:
     return joint @ _LABEL_SETS / joint.sum(axis=1, keepdims=True)
 
 
-def bayes_optimal() -> dict[str, float]:
-    """Micro- and macro-F1 of the best decisions on these probabilities, over many segments."""
+def bayes_optimal(modalities: tuple[str, ...] = MODALITIES) -> dict[str, float]:
+    """Micro- and macro-F1 of the best decisions on what the cues of these modalities tell.
+
+    Of a segment by itself: what other segments of its video tell does not count.
+    """
     cues = np.array(list(product((0, 1), repeat=len(CUES))))
-    return bayes_optimal_scores(label_probabilities(cues), _joint(cues).sum(axis=1))
+    shown = cues[:, [m in modalities for _, m in CUES]]
+    # Patterns that look alike with the others hidden are one case.
+    _, case = np.unique(shown, axis=0, return_inverse=True)
+    joint = np.zeros((case.max() + 1, len(_LABEL_SETS)))
+    np.add.at(joint, case, _joint(cues))
+    weight = joint.sum(axis=1)
+    return bayes_optimal_scores(joint @ _LABEL_SETS / weight[:, None], weight)
 
 
 def _joint(cues: np.ndarray) -> np.ndarray:

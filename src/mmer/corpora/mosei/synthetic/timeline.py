@@ -43,9 +43,11 @@ class Timeline:
         return np.where((word >= 0) & (times < self.ends[word]), word, -1)
 
 
-def draw_timeline(rng: np.random.Generator, segment_count: int, words_per_segment: int) -> Timeline:
+def draw_timeline(
+    rng: np.random.Generator, segment_count: int, words_per_segment: int, alike: float = 0.0
+) -> Timeline:
     """Draw a video; see `Timeline`. Its labels meet the rest only in the cue bits."""
-    labels, cues = draw(rng, segment_count)
+    labels, cues = draw(rng, segment_count, alike)
     low, high = 2 * words_per_segment // 3, 4 * words_per_segment // 3
     counts = np.concatenate(
         [rng.integers(2, 6, size=1), rng.integers(low, high, size=segment_count, endpoint=True)]
