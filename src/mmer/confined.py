@@ -34,7 +34,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar, get_type_hints
 
-from mmer.errors import InputError, UntrustedDataError
+from mmer.errors import InputError, UntrustedDataError, printable
 from mmer.schema import Record
 
 _MB = 1_000_000
@@ -269,6 +269,10 @@ def _ended(code: int, printed: IO[bytes], limits: Limits, where: Path) -> Except
         expected = f"files that are read within {limits.seconds} s of processor time {_RULE}"
         return InputError(where, "", expected, "no end by then", fetch)
     if code == -signal.SIGXFSZ:
+        outer = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if 0 <= outer < limits.file_size:
+            expected = f"tables of which no file is above this system's limit, {outer} bytes"
+            return InputError(where, "", expected, "a larger one", "Raise it (ulimit -f).")
         expected = f"files of which at most {limits.file_size // _MB} MB are made at once"
         return InputError(where, "", expected, "more was written", fetch)
     if code == -signal.SIGBUS:
@@ -362,9 +366,9 @@ def _limit(limits: Limits) -> None:
         ("RLIMIT_DATA", _data_in_use() + limits.memory),
     ):
         if hasattr(resource, name):
-            _, hard = resource.getrlimit(getattr(resource, name))
-            soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(getattr(resource, name), (soft, hard))
+            before, hard = resource.getrlimit(getattr(resource, name))
+            known = [limit for limit in (most, before, hard) if limit != resource.RLIM_INFINITY]
+            resource.setrlimit(getattr(resource, name), (min(known), hard))
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
 
@@ -406,7 +410,7 @@ class _Teller(logging.Handler):
         self._told = told
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = _text(self.format(record))
+        text = printable(_text(self.format(record)))
         _tell(self._told, _Message(log=_Log(name=record.name, level=record.levelno, text=text)))
 
 

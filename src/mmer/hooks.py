@@ -23,6 +23,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from mmer import provenance
+from mmer.corpora.corpus import Ingestion
 from mmer.errors import InputError
 from mmer.registry import tracking
 from mmer.schema import Settings
@@ -55,6 +56,41 @@ class DefaultParameters:
             for key, kind in {"ingestion": known.ingestion, **kinds}.items():
                 if (name := f"{_PARAMS}{corpus}.{key}") not in catalog:
                     catalog[name] = kind()
+
+
+class SameTables:
+    """Stops a run that would work on tables other than those that its parameters ask for."""
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Look at the corpora whose tables or manifest are read and not made in this run.
+
+        Raises:
+            InputError: They were made from other files, or with other settings of ingestion.
+        """
+        from mmer.corpora import CORPORA
+
+        for corpus in CORPORA:
+            read = [name for name in pipeline.inputs() if name.startswith(f"{corpus}.")]
+            manifest = f"{corpus}.manifest"
+            if any(n == manifest or n.endswith("_samples") for n in read) and manifest in catalog:
+                self._check(corpus, CORPORA[corpus].ingestion, catalog)
+
+    def _check(self, corpus: str, kind: type[Ingestion], catalog: CatalogProtocol) -> None:
+        if not catalog[f"{corpus}.manifest"].exists():
+            return  # what is missing is the runner's to report
+        manifest = catalog[f"{corpus}.manifest"].load()
+        asked = kind.model_validate(catalog[f"{_PARAMS}{corpus}.ingestion"].load())
+        made = kind.model_validate(manifest.settings)
+        remedy = "Run without --tags, so that the tables are made anew, or without that parameter."
+        where = f"tables of {corpus}"
+        for name, value in {**asked.decisive, "validation": asked.validation}.items():
+            found = {**made.decisive, "validation": made.validation}.get(name)
+            if found != value:
+                raise InputError(where, f"ingestion.{name}", f"made with {value}", found, remedy)
+        place = catalog[f"{corpus}.raw"].place
+        if place.resolve() != manifest.raw.path.resolve():
+            raise InputError(where, "files", f"made from {place}", manifest.raw.path, remedy)
 
 
 class MlflowTracking:

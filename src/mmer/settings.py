@@ -1,8 +1,9 @@
 """What Kedro needs to know of this project."""
 
-from mmer.hooks import DefaultParameters, MlflowTracking
+from mmer.hooks import DefaultParameters, MlflowTracking, SameTables
 
-HOOKS = (MlflowTracking(), DefaultParameters())
+# The last is called first.
+HOOKS = (MlflowTracking(), SameTables(), DefaultParameters())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -514,7 +514,7 @@ def test_options_other_than_the_default_are_named(report):
     assert explained(report(corpus, synthetic=False, reading=reading))["samples", "train"] == ()
     found = report(corpus, synthetic=False, reading={**reading, "emotion_threshold": 1.5})
     assert explained(found)["samples", "train"] == (
-        "it was read with emotion_threshold 1.5 (by default 0.0)",
+        "perhaps because it was read with emotion_threshold 1.5 (by default 0.0)",
     )
 
 

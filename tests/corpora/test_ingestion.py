@@ -359,9 +359,30 @@ def test_a_file_with_other_times_and_the_same_content_is_the_same(
 def test_a_file_that_changes_while_it_is_read_leaves_no_table(open_toy, folder, tmp_path) -> None:
     manifest = open_toy(folder)
     (folder / "rewrite").touch()
-    with pytest.raises(InputError, match=r"more/a\.txt: expected the file as it was"):
+    with pytest.raises(InputError, match="files that stay as they are while they are read"):
         aligned_table(manifest, "train", tmp_path / "tables")
     assert not list((tmp_path / "tables").rglob("*.arrow"))
+
+
+def test_a_file_that_another_one_stood_in_for_while_it_was_read_leaves_no_table(
+    open_toy, folder, tmp_path
+) -> None:
+    manifest = open_toy(folder)
+    (folder / "swap and swap back").touch()
+    with pytest.raises(InputError, match="files that stay as they are while they are read"):
+        aligned_table(manifest, "train", tmp_path / "tables")
+    manifest.check_files()  # in the end all have the content that they had
+    assert not list((tmp_path / "tables").rglob("*.arrow"))
+
+
+def test_limits_follow_the_corpus_and_not_what_else_lies_in_its_folder(tmp_path) -> None:
+    (tmp_path / "a.csd").write_bytes(b"x" * 10_000)
+    with (tmp_path / "holes.csd").open("wb") as file:
+        file.truncate(1 << 40)
+    (tmp_path / "video.mp4").write_bytes(b"x" * 100_000)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "b.csd").write_bytes(b"x" * 100_000)
+    assert RawCorpus(path=tmp_path).size < 20_000
 
 
 def test_a_mapped_file_that_is_cut_while_it_is_read_is_an_error_and_no_crash(

@@ -83,6 +83,12 @@ def go_wrong(path: Path) -> None:
     """As a file in the folder says, once, by its name."""
     if (path / "rewrite").is_file():
         (path / "more" / "a.txt").write_text("train x\n")
+    if (path / "swap and swap back").is_file():
+        real, other = path / "more" / "a.txt", path / "more" / "other"
+        real.rename(path / "more" / "aside")
+        other.write_text("train x\n")
+        other.rename(real)
+        (path / "more" / "aside").rename(real)
     with suppress(FileNotFoundError):
         worker = int((path / "kill this worker").read_text())
         (path / "kill this worker").unlink()

@@ -35,7 +35,7 @@ def test_synthetic_files_are_written_once_and_called_so(tmp_path, caplog):
     assert first.synthetic
     assert files_in(tmp_path) == written
     assert "SYNTHETIC" in caplog.text
-    assert f"micro_f1 {first.bayes_optimal['micro_f1']:.3f}" in caplog.text
+    assert f"micro-F1 {first.bayes_optimal['micro_f1']:.3f}" in caplog.text
 
 
 def test_other_settings_have_another_folder(tmp_path):

@@ -123,6 +123,7 @@ def kill_often(kills: int, seed: int) -> dict[str, object]:
                 left_alone(folder)
                 assert wholes(folder) == expected, "other tables than undisturbed"
                 found["runs left alone that made the undisturbed tables"] += 1
+                print(f"{number + 1} kills: {dict(found)}", file=sys.stderr)
             if (folder / "tables" / f"{SPLITS[-1]}.arrow").exists():
                 for made in ("aligned", "tables"):
                     shutil.rmtree(folder / made)

@@ -143,6 +143,23 @@ def test_a_stage_alone_works_from_what_the_stage_before_has_stored(project, run,
     assert load_fitted(versions(project, MODEL)[-1]).digest == first.digest
 
 
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"mosei.ingestion.csd.max_words": 1}, "csd.max_words|max_words"),
+        ({"mosei.ingestion.validation.seed": 9}, "validation"),
+        ({"corpus_seed": 9}, "files"),
+    ],
+)
+def test_a_stage_alone_does_not_take_tables_that_its_parameters_do_not_ask_for(
+    project, run, changed, named
+):
+    before = everything(project)
+    with pytest.raises(InputError, match=rf"tables of mosei.*({named}).*without --tags"):
+        run(tags=["training"], params=changed)
+    assert everything(project) == before
+
+
 def test_thresholds_of_another_model_are_refused(project, run):
     path = versions(project, CALIBRATION)[-1]
     record = json.loads(path.read_text())

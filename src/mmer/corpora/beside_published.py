@@ -24,6 +24,7 @@ class CountBesidePublished(Record):
 
     Attributes:
         explanations: What may account for the difference, in words; empty if nothing does.
+        accounted: Whether numbers bear one of them out.
     """
 
     what: str
@@ -31,6 +32,7 @@ class CountBesidePublished(Record):
     ours: int
     published: int
     explanations: tuple[str, ...] = ()
+    accounted: bool = False
 
     @property
     def difference(self) -> int:
@@ -70,9 +72,10 @@ def beside_published(
                     *_divided_otherwise(found, ours, published),
                     *_repeated(found, repeating),
                     *_of_other_samples(found, ours, corpus),
-                    *options,
                 ]
-                found = found.model_copy(update={"explanations": tuple(reasons)})
+                # Options may have to do with it, but no number tells.
+                told = {"explanations": (*reasons, *options), "accounted": bool(reasons)}
+                found = found.model_copy(update=told)
             yield found
 
 
@@ -145,7 +148,7 @@ def _unusual_options(info: TableInfo, corpus: Corpus) -> list[str]:
         return []
     usual = corpus.ingestion.model_validate({"reader": reader}).decisive
     return [
-        f"it was read with {name} {chosen} (by default {usual[name]})"
+        f"perhaps because it was read with {name} {chosen} (by default {usual[name]})"
         for name, chosen in info.reading.items()
         if name in usual and chosen != usual[name]
     ]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
-from mmer.provenance import SourceFile
+from mmer.provenance import SourceFile, file_state
 from mmer.samples.table import Features, Persons, Sample, Split
 from mmer.schema import Record, Settings
 
@@ -71,6 +71,9 @@ class Ingestion(Settings):
         }
 
 
+_SUFFIXES = {".csd", ".pkl", ".pt", ".json", ".csv", ".txt"}
+
+
 class RawCorpus(Record):
     """Where a corpus's files lie, before anything is opened.
 
@@ -91,9 +94,14 @@ class RawCorpus(Record):
 
     @property
     def size(self) -> int:
-        """Bytes of all files at the path."""
-        files = [self.path, *self.path.rglob("*")]
-        return sum(file.stat().st_size for file in files if file.is_file())
+        """Bytes on the disk of the file, or of those in the folder that may be the corpus's."""
+        if not self.path.is_dir():
+            files = [self.path]
+        else:
+            files = [file for file in self.path.iterdir() if file.suffix in _SUFFIXES]
+        stats = [file.stat() for file in files if file.is_file()]
+        # A file with holes is as large as what it holds.
+        return sum(min(stat.st_size, 512 * stat.st_blocks) for stat in stats)
 
 
 @dataclass(frozen=True)
@@ -224,3 +232,7 @@ class Manifest(Record):
         """Refuse files that have changed since, by an InputError."""
         for file in self.files:
             file.check(self.raw.folder)
+
+    def states(self) -> tuple[tuple[int, ...], ...]:
+        """`file_state` of every file: equal before and after reading, the same bytes were read."""
+        return tuple(file_state(self.raw.folder / file.name) for file in self.files)

@@ -292,6 +292,8 @@ def _of_split(info: TableInfo, counted: SplitReport) -> Iterator[tuple[Severity,
         yield "warning", f"{counted.without_features} samples have no feature at all"
     for text in _absences(info, counted):
         yield "note", text
+    if nowhere := [m for m, missing in counted.missing.items() if missing == counted.samples]:
+        yield "warning", f"no sample has {', '.join(nowhere)}"
     for modality, width in info.widths.items():
         if cleaned := counted.cleaned_values[modality]:
             touched = counted.cleaned_samples[modality]
@@ -324,7 +326,7 @@ def _of_published(published: Iterable[CountBesidePublished]) -> Iterator[Finding
                 f"{row.what}: {row.ours}, {abs(row.difference)} {kind} than the published "
                 f"{row.published}: {why}"
             )
-            severity: Severity = "note" if row.explanations else "warning"
+            severity: Severity = "note" if row.accounted else "warning"
             yield Finding(severity=severity, split=row.split, text=text)
 
 

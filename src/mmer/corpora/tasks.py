@@ -134,13 +134,21 @@ def _write_shards(task: AlignTask, paths: list[Path]) -> TableInfo:
     """Write the shards, and return what they say of themselves."""
     manifest, corpus = Manifest.read(task.folder / MANIFEST), Corpus.at(task.place)
     settings = corpus.ingestion.model_validate(manifest.settings)
+    before = _states(manifest)
     source = _open_again(manifest, corpus, settings)
     info = _table_info(manifest, source, settings, task.split)
     for shard, path in zip(task.shards, paths, strict=True):
         if not _is_whole(path, info):
-            samples = _samples(manifest, source, task.split, shard)
+            samples = _samples(manifest, source, task.split, shard, before)
             write_table(path, info, samples, may_be_empty=True)
     return info
+
+
+def _states(manifest: Manifest) -> tuple[tuple[int, ...], ...] | None:
+    """States of all files; None if one is gone."""
+    with suppress(OSError):
+        return manifest.states()
+    return None
 
 
 def _fingerprint(
@@ -193,9 +201,17 @@ def _table_info(
 
 
 def _samples(
-    manifest: Manifest, source: CorpusSource, split: Split, shard: Shard
+    manifest: Manifest,
+    source: CorpusSource,
+    split: Split,
+    shard: Shard,
+    before: tuple[tuple[int, ...], ...] | None,
 ) -> Iterator[Sample]:
-    """The samples of a shard, to the end of which the files must not have changed."""
+    """The samples of a shard; to its end the files must stay in the state that they had `before`.
+
+    Not only their content must be the same in the end: another file could have stood there while
+    they were read.
+    """
     groups = manifest.splits[split][shard.begin : shard.end]
     read_from: Split = split if split in source.groups else "train"
     wanted = set(groups)
@@ -204,7 +220,9 @@ def _samples(
             expected = f"samples of the {len(wanted)} groups asked for"
             raise ValueError(f"the reader: expected {expected}, found one of {sample.group_id}")
         yield sample
-    manifest.check_files()
+    if before is None or _states(manifest) != before:
+        expected = "files that stay as they are while they are read"
+        raise InputError(manifest.raw.path, "", expected, "one that was changed or replaced")
 
 
 def _is_whole(path: Path, info: TableInfo) -> bool:

@@ -6,8 +6,10 @@ the names of files and tells the names of those that it made; nothing else passe
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -111,10 +113,19 @@ def _on_dask(client: Client, jobs: Sequence[Job]) -> None:
     from distributed import KilledWorker
 
     futures = client.map(_run_json, [job.to_json() for job in jobs], pure=False)
+    expected, address = "workers that stay until the work is done", client.scheduler.address
+    alone_since = None
     try:
+        while any(future.status == "pending" for future in futures):
+            # The scheduler waits for new workers for ever; a person would like to know.
+            there = client.scheduler_info(n_workers=-1)["workers"]
+            alone_since = None if there else alone_since or time.monotonic()
+            if alone_since and time.monotonic() - alone_since > _SECONDS_TO_CONNECT:
+                client.cancel(futures)
+                raise InputError("ingestion.dask", address, expected, "none left")
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         client.gather(futures)
     except (KilledWorker, CancelledError, OSError) as error:
-        expected, address = "workers that stay until the work is done", client.scheduler.address
         raise InputError("ingestion.dask", address, expected, error) from error
 
 
@@ -127,11 +138,16 @@ def _dask(address: str) -> Iterator[Client]:
         remedy = "Install it: pip install 'mmer[dask]'."
         raise InputError("ingestion.dask", "", "Dask", "none installed", remedy) from error
     remedy = "Start both: `dask scheduler`, and `dask worker ADDRESS` on every machine."
+    client, found = None, ""
     try:
         client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
+        found = str(error)
+    if client is None:
+        # What is left of it ends now: if it did so while another starts, both would wait for ever.
+        gc.collect()
         expected = "the address of a running Dask scheduler"
-        raise InputError("ingestion.dask", address, expected, error, remedy) from error
+        raise InputError("ingestion.dask", address, expected, found, remedy)
     with client:
         try:
             client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)

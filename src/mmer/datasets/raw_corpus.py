@@ -14,9 +14,10 @@ from mmer.errors import InputError
 from mmer.files import atomic_folder
 from mmer.metrics.metrics import HEADLINE
 from mmer.provenance import fingerprint
-from mmer.schema import Record
+from mmer.schema import Record, Settings
 
 _MARK = "synthetic.json"
+_LARGEST_MARK = 100_000
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +60,17 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
         self._synthetic = synthetic or {}
 
     def load(self) -> RawCorpus:
-        path = self._path or self._write_synthetic()
+        path = self.place
+        if self._path is None and not path.exists():
+            self._write_synthetic(path)
         if not path.exists():
             expected = f"the official files of {self._corpus.title}"
             raise InputError(path, "", expected, "nothing", self._corpus.download_instructions)
         mark = (path if path.is_dir() else path.parent) / _MARK
         if not mark.is_file():
             return RawCorpus(path=path)
+        if mark.stat().st_size > _LARGEST_MARK:
+            raise InputError(mark, "", f"at most {_LARGEST_MARK} bytes", mark.stat().st_size)
         known = SyntheticMark.read(mark)
         logger.warning(
             "SYNTHETIC corpus in %s: no score on it is a result. Bayes-optimal: %s",
@@ -81,18 +86,26 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
     def save(self, data: NoReturn) -> None:
         raise DatasetError("Raw files are only read.")
 
-    def _write_synthetic(self) -> Path:
-        settings = self._corpus.synthetic.model_validate(self._synthetic.get("settings", {}))
-        record = settings.model_dump(mode="json")
+    @property
+    def place(self) -> Path:
+        """Where the files are; synthetic ones, once they have been written."""
+        if self._path:
+            return self._path
+        record = self._settings.model_dump(mode="json")
         name = fingerprint((), record, [self._corpus.write_synthetic])[:12]
-        folder = Path(self._synthetic["path"]) / name
-        if not folder.exists():
-            logger.info("Writing a SYNTHETIC %s to %s", self._corpus.title, folder)
-            with atomic_folder(folder) as partial:
-                best = self._corpus.write_synthetic(partial, settings)
-                mark = SyntheticMark(settings=record, bayes_optimal=best)
-                (partial / _MARK).write_text(mark.to_json() + "\n", encoding="utf-8")
-        return folder
+        return Path(self._synthetic["path"]) / name
+
+    @property
+    def _settings(self) -> Settings:
+        return self._corpus.synthetic.model_validate(self._synthetic.get("settings", {}))
+
+    def _write_synthetic(self, folder: Path) -> None:
+        logger.info("Writing a SYNTHETIC %s to %s", self._corpus.title, folder)
+        with atomic_folder(folder) as partial:
+            best = self._corpus.write_synthetic(partial, self._settings)
+            record = self._settings.model_dump(mode="json")
+            mark = SyntheticMark(settings=record, bayes_optimal=best)
+            (partial / _MARK).write_text(mark.to_json() + "\n", encoding="utf-8")
 
     def _exists(self) -> bool:
         return self._path is None or self._path.exists()

@@ -257,9 +257,9 @@ def modality_robustness(
             values, bars = [one.value for one in intervals], _error_bars(intervals)
             look = {"name": title, "marker": colour, "showlegend": cell is cells[0], **cell}
             add(x=x, y=values, error_y=bars, **look)
-        if (best := _best_constant(comparison, metric)) is not None:
+        if (constant := _best_constant(comparison, metric)) is not None:
             line = {"color": _COLOURS[metric], "dash": "dot", "width": 1}
-            figure.add_hline(best, line=line, annotation_text=f"constant: {title}")
+            figure.add_hline(constant, line=line, annotation_text=f"constant: {title}")
     if best := comparison.assessments[0].info.bayes_optimal:
         known = [best.get(name_of_subset(row.modalities)) for row in robustness.by_subset[1:]]
         marker = {"symbol": "line-ew-open", "size": 18, "color": _INK}

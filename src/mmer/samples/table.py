@@ -35,7 +35,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from mmer.errors import InputError
+from mmer.errors import InputError, printable
 from mmer.files import atomic_file
 from mmer.provenance import file_state
 from mmer.samples import seal
@@ -328,6 +328,10 @@ def feature_array(rows: np.ndarray, lengths: np.ndarray, absent: np.ndarray) -> 
 
 
 def _check(info: TableInfo, sample: Sample) -> None:
+    for name, text in (("sample_id", sample.sample_id), ("group_id", sample.group_id)):
+        if printable(text) != text or text.strip() != text or not text:
+            expected = "a name of visible characters, without spaces around it"
+            raise InputError(f"{info.corpus} sample {sample.sample_id}", name, expected, repr(text))
     for modality in info.modalities:
         rows = sample.features[modality]
         if rows is not None and (rows.ndim != 2 or rows.shape[1] != info.features[modality].width):

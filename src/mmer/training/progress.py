@@ -42,11 +42,12 @@ class EpochProgress:
     def epoch(self, epoch: Epoch) -> None:
         """An epoch is done."""
         logger.info(
-            "epoch %d/%d: loss %.4f, validation micro-F1 %.4f, %.1f s",
+            "epoch %d/%d: loss %.4f, validation mAP %.4f and micro-F1 %.4f, %.1f s",
             epoch.epoch,
             self._epochs,
             epoch.losses["total"],
-            epoch.selection,
+            epoch.validation["mean_average_precision"],
+            epoch.validation["micro_f1"],
             epoch.seconds,
             extra={"metrics": epoch.metrics, "step": epoch.epoch},
         )

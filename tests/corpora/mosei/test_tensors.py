@@ -73,7 +73,13 @@ def test_labels_out_of_range(tmp_path, content) -> None:
     with pytest.raises(InputError, match=message):
         _read(tmp_path, content)
     source = _read(tmp_path, content, _options(label_tolerance=0.5))
-    assert source.notes == ("train: 1 labels out of range were clamped (label_tolerance)",)
+    assert source.notes[1:] == ("train: 1 labels out of range were clamped (label_tolerance)",)
+
+
+def test_the_order_that_the_label_columns_are_taken_in_is_said(tmp_path, content) -> None:
+    (note,) = _read(tmp_path, content).notes
+    assert "does not name its label columns" in note
+    assert "sentiment, happy, sad, anger, surprise, disgust, fear" in note
 
 
 @pytest.mark.parametrize("form", ["bytes", "names", "times", "none"])

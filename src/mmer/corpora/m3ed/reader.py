@@ -150,8 +150,8 @@ def _ids(path: Path, objects: list, position: int) -> list[str | int]:
     for dialogue in ids:
         if not isinstance(dialogue, str | int) or dialogue not in objects[_UTTERANCES]:
             raise InputError(path, key, "dialogues of position 0", describe(dialogue))
-    if len(set(ids)) < len(ids):
-        raise InputError(path, key, "each dialogue once", f"{len(ids) - len(set(ids))} repeated")
+    if repeated := len(ids) - len(set(map(str, ids))):
+        raise InputError(path, key, "each dialogue once", f"{repeated} repeated")
     return list(ids)
 
 

@@ -207,6 +207,8 @@ def _check_present(folder: Path) -> tuple[Path, ...]:
 def _read_folds(folder: Path, folds: str) -> dict[Split, list[str]]:
     path = _STANDARD_FOLDS if folds == "standard" else folder / folds
     expected = "a JSON object of three lists of video ids: train, valid, test"
+    if path.exists() and not path.is_file():
+        raise InputError(path, "", expected, "no file")
     try:
         content = TypeAdapter(dict[str, list[str]]).validate_json(path.read_bytes())
     except OSError as error:
@@ -217,8 +219,8 @@ def _read_folds(folder: Path, folds: str) -> dict[Split, list[str]]:
         raise InputError(path, place, expected, first["msg"]) from error
     # The SDK calls them standard_train_fold and so on.
     named = {re.sub("^standard_|_fold$", "", key): videos for key, videos in content.items()}
-    if set(named) != set(SPLITS):
-        raise InputError(path, "", expected, f"the keys {', '.join(named)}")
+    if set(named) != set(SPLITS) or len(content) != len(SPLITS):
+        raise InputError(path, "", expected, f"the keys {', '.join(content)}")
     return {split: named[split] for split in SPLITS}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,9 @@ def without_identities(split: str, count: int) -> Identities:
 
 
 def read_identities(where: Path, field: str, rows: object, count: int) -> Identities:
-    """Those that a field has as `count` rows: a name like `video[3]`, or video, start and end.
+    """Those that a field has as `count` rows: a name, or video, start and end.
+
+    A name is like `video[3]` or `video$_$3`; others tell no video unless several samples share one.
 
     Raises:
         InputError: It has other rows.
@@ -48,7 +51,10 @@ def read_identities(where: Path, field: str, rows: object, count: int) -> Identi
         name, *ends = text(where, key, parts[0]), *(_seconds(where, key, p) for p in parts[1:])
         names.append(f"{name}[{ends[0]:.3f}-{ends[1]:.3f}]" if ends else name)
         times.append((ends[0], ends[1]) if ends else (None, None))
-    return Identities(names, [name.partition("[")[0] for name in names], times)
+    videos = [re.split(r"\[|\$_\$", name)[0] for name in names]
+    # Names that are not taken apart, and none of them twice, may be those of samples.
+    told = videos != names or len(set(videos)) < len(videos)
+    return Identities(names, videos if told else None, times)
 
 
 def _seconds(where: Path, key: str, value: object) -> float:

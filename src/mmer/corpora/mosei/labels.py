@@ -137,6 +137,10 @@ def in_range(path: Path, names: list[str], values: np.ndarray, tolerance: float)
     return inside
 
 
+# Letters, and what stands between them and around them in a list.
+_LIST_OF_NAMES = re.compile(r"""(?:[^\W\d_]|[\s,;'"()\[\]])*""")
+
+
 def _known_columns(columns: tuple[str, ...]) -> tuple[str, ...]:
     if sorted(columns) != sorted(LABEL_COLUMNS):
         raise ValueError(f"expected {_IN_ANY_ORDER}")
@@ -164,7 +168,7 @@ def _column_order(
         raise InputError(
             file.path, key, f"{', '.join(given or ())} (label_columns)", stated, remedy
         )
-    if not understood and given is None and found:
+    if not understood and given is None and stated:
         remedy = "If you know what the columns are, say so in label_columns."
         raise InputError(file.path, key, f"names of the columns: {_IN_ANY_ORDER}", stated, remedy)
     columns = tuple(found) if understood else given or LABEL_COLUMNS
@@ -179,8 +183,8 @@ def _names(stated: str | list[str] | None) -> list[str]:
     """The columns' names as far as they are understood, in lower case, in the file's order.
 
     A list of texts is one of names. A text is taken apart into words: a list as some program
-    printed it, or names between commas or spaces. None are in what cannot name seven columns: fewer
-    words, none of them an emotion, as in the remarks of older files.
+    printed it, or names between commas or spaces. Where there is anything else (numbers, colons, a
+    mapping), words in the order of the text need not be columns in their order: none is understood.
     """
     if stated is None:
         return []
@@ -188,8 +192,8 @@ def _names(stated: str | list[str] | None) -> list[str]:
         words = [name.strip().lower() for name in stated]
     else:
         text = stated if isinstance(stated, str) else "".join(stated)
-        words = re.findall(r"[^\W\d_]+", re.sub(r"\b[bu](?=['\"])", "", text.lower()))
-        emotions = [word for word in words if _KNOWN.get(word) in EMOTIONS]
-        if len(words) < len(LABEL_COLUMNS) and not emotions:
+        text = re.sub(r"\b[bu](?=['\"])", "", text.lower())
+        if not _LIST_OF_NAMES.fullmatch(text):
             return []
+        words = re.findall(r"[^\W\d_]+", text)
     return [_KNOWN.get(word, word) for word in words]

@@ -3,11 +3,12 @@
 A row agrees with its partner if the vectors of both are the same words in the same order, without
 what is zero in either (padding, pauses, words that have no vector). One of the two may be shorter
 only as far as its file cuts samples off: at one end, and where it is full. Words that differ are
-units apart in some number, and whatever rounding there is between two files is far below
-`_TOLERANCE`.
+far apart in some number, and whatever rounding there is between two files is far below `_TOLERANCE`
+of the largest.
 
-What this cannot tell: samples of the very same words ("thank you") that changed places, samples
-without any word that has a vector, and what stands beyond the end of a sample that was cut off.
+What this cannot tell: samples of the very same words ("thank you") that changed places, and what
+stands beyond the end of a sample that was cut off. A row without any vector has nothing to compare:
+where there are more than a few, nothing vouches for the files' order, and they are refused.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import numpy as np
 from mmer.errors import InputError
 from mmer.formats.plain import as_float32
 
-# Half precision keeps the largest numbers of word vectors, about 5, to 0.002.
-_TOLERANCE = 0.005
+# Of the largest number of a row: half precision keeps it to 0.0005.
+_TOLERANCE = 0.001
+_MOST_WITHOUT_WORDS = 0.01
 # Where two files keep different ends of a long sample, so many words must be in both at least.
 _LEAST_SHARED = 5
 # Words without a vector at the end of a sequence look like padding; seldom are there more.
@@ -39,8 +41,19 @@ def check_same_words(
         theirs: n such sequences of another file.
 
     Raises:
-        InputError: Some are not; it names the first and how many.
+        InputError: Some are not; it names the first and how many. Or too many have no words.
     """
+    empty = [
+        i for i, pair in enumerate(zip(ours, theirs, strict=True)) if not any(map(_some, pair))
+    ]
+    if len(empty) > _MOST_WITHOUT_WORDS * len(ours):
+        raise InputError(
+            where,
+            f"{key}[{empty[0]}]",
+            "rows with word vectors, by which to see that the two files are in the same order",
+            f"{len(empty)} of {len(ours)} rows without any in both, of which this is the first",
+            "trust_row_order joins the files without a comparison.",
+        )
     apart = [i for i, pair in enumerate(zip(ours, theirs, strict=True)) if not same_words(*pair)]
     if apart:
         raise InputError(
@@ -80,4 +93,12 @@ def _is_full(rows: np.ndarray) -> bool:
 
 
 def _near(first: np.ndarray, second: np.ndarray) -> bool:
-    return bool((np.abs(first - second) <= _TOLERANCE).all())
+    if not first.size:
+        return True
+    largest = max(np.abs(first).max(), np.abs(second).max())
+    return bool((np.abs(first - second) <= _TOLERANCE * largest).all())
+
+
+def _some(rows: np.ndarray) -> bool:
+    """Whether there is any word vector."""
+    return bool(np.nan_to_num(as_float32(rows), posinf=0, neginf=0).any())

@@ -86,7 +86,9 @@ def read_tensors(path: Path, options: TensorsOptions) -> CorpusSource:
     names = _sequence_names(path, content, options)
     splits = {split: _split(path, content, split, names, options) for split in SPLITS}
     aligned = options.alignment == "word"
-    source = padded_source((path,), options, splits, names, aligned=aligned)
+    order = ", ".join(options.label_columns)
+    note = f"{FILE} does not name its label columns; as label_columns says: {order}"
+    source = padded_source((path,), options, splits, names, aligned=aligned, notes=(note,))
     if aligned:
         for name, split in splits.items():
             _check_shared_steps(path, name, split)
