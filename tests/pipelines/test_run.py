@@ -146,8 +146,8 @@ def test_a_stage_alone_works_from_what_the_stage_before_has_stored(project, run,
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"mosei.ingestion.csd.max_words": 1}, "csd.max_words|max_words"),
-        ({"mosei.ingestion.validation.seed": 9}, "validation"),
+        ({"mosei": {"ingestion": {"csd": {"max_words": 1}}}}, "max_words"),
+        ({"mosei": {"ingestion": {"validation": {"seed": 9}}}}, "validation"),
         ({"corpus_seed": 9}, "files"),
     ],
 )
@@ -185,7 +185,7 @@ def test_a_model_is_not_evaluated_on_tables_that_it_was_not_made_for(project, ru
         run(params={"mosei_files": str(files)}, tags=["ingestion", "alignment"])
         for stage in ("calibration", "evaluation", "comparison"):
             with pytest.raises(InputError, match="fingerprint"):
-                run(tags=[stage])
+                run(params={"mosei_files": str(files)}, tags=[stage])
     finally:
         run(tags=["ingestion", "alignment"])
 
