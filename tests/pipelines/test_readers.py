@@ -1,0 +1,105 @@
+"""Every reader and every environment of official files, tiny, through Kedro."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmer.corpora import CORPORA
+from mmer.errors import InputError
+from mmer.samples.table import SampleTable
+from mmer.systems import SYSTEMS
+from mmer.systems.storage import load_fitted
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
+import look_alikes
+
+# The environments of official files have the papers' sizes: this makes them tiny.
+NETWORK = {
+    "hidden": 16,
+    "latent": 8,
+    "heads": 2,
+    "feed_forward": 16,
+    "layers": {"text": 1, "visual": 1, "audio": 1},
+    "queue": 64,
+}
+SHORT = {"pseudo_aligned_length": 5, "max_length": 60}
+TINY = {"network": NETWORK, "training": {"epochs": 1, "batch_size": 2}}
+FILES = {"mosei": "mosei_files", "mosei_unaligned": "mosei_files", "m3ed": "m3ed_file"}
+
+
+def saved(project: Path, env: str, corpus: str, name: str) -> list[Path]:
+    return sorted(project.glob(f"data/0*/{env}/{corpus}/{name}/*/*"))
+
+
+def official_files(corpus: str, reader: str, folder: Path) -> Path:
+    """A few samples in the layout of one of the corpus's official releases."""
+    folder.mkdir()
+    name = "mosei" if corpus.startswith("mosei") else corpus
+    look_alikes.FOLDERS[name, reader](folder, np.random.default_rng(1))
+    return folder
+
+
+@pytest.mark.parametrize("env", ["paper", "reproduction"])
+@pytest.mark.parametrize("corpus", list(CORPORA))
+def test_the_environments_of_official_files_run(project, run, tmp_path, env, corpus):
+    reader = {"mosei": "tailor_pt", "mosei_unaligned": "noalign_pkl", "m3ed": "pkl"}[corpus]
+    reader = reader if env == "reproduction" or corpus == "m3ed" else "csd"
+    if reader == "csd":
+        (files,) = (project / "data/01_raw/tiny_mosei").iterdir()
+    else:
+        files = official_files(corpus, reader, tmp_path / "files")
+        if corpus == "m3ed":
+            (files,) = files.iterdir()  # in a folder the environment chooses a file by its name
+    unaligned = SHORT if corpus == "mosei_unaligned" else {}
+    if unaligned and env == "reproduction":
+        unaligned = {**SHORT, "reference_lengths": {"text": 10, "visual": 12, "audio": 12}}
+    settings = {
+        next(iter(SYSTEMS)): {**TINY, "network": {**NETWORK, **unaligned}},
+        "pooled": {"training": {"epochs": 1}},
+        "ingestion": {reader: {"folds": "folds.json"}} if reader == "csd" else {},
+    }
+    if reader in ("tailor_pt", "noalign_pkl"):
+        settings["ingestion"] = {reader: {"widths": look_alikes.WIDTHS}}
+    run(f"train_{corpus}", env=env, params={FILES[corpus]: str(files), corpus: settings})
+    (model,) = saved(project, env, corpus, f"{next(iter(SYSTEMS))}/model.safetensors")
+    network = load_fitted(model).info.settings["network"]
+    assert network["reference"] is (env == "reproduction")
+    page = saved(project, env, corpus, f"{next(iter(SYSTEMS))}/report.html")[-1].read_text()
+    assert ("groups unknown" in page) is (reader == "tailor_pt")
+
+
+def test_a_label_that_no_training_sample_has_stops_the_run_before_training(project, run):
+    ingestion = {"csd": {"emotion_threshold": 2.99}}
+    before = saved(project, "test", "mosei", "*/model.safetensors")
+    try:
+        with pytest.raises(InputError, match=r"no sample with .*mosei\.ingestion\.constant_labels"):
+            run("train_mosei", params={"mosei": {"ingestion": ingestion}})
+        assert saved(project, "test", "mosei", "*/model.safetensors") == before
+        allowed = {**ingestion, "constant_labels": list(look_alikes.EMOTIONS)}
+        params = {"mosei": {"ingestion": allowed}}
+        run("train_mosei", params=params, tags=["ingestion", "alignment"])
+    finally:
+        run("train_mosei", tags=["ingestion", "alignment"])
+
+
+@pytest.mark.parametrize(("corpus", "reader"), list(look_alikes.FOLDERS))
+def test_every_reader_can_be_chosen(project, run, tmp_path, corpus, reader):
+    """Whatever the parameter files say of the reader that they choose."""
+    files = official_files(corpus, reader, tmp_path / "files")
+    options = look_alikes.options(corpus, reader).model_dump(mode="json", exclude_unset=True)
+    ingestion = {"reader": reader, reader: options}
+    try:
+        run(
+            f"train_{corpus}",
+            params={FILES[corpus]: str(files), corpus: {"ingestion": ingestion}},
+            tags=["ingestion", "alignment"],
+        )
+        table = SampleTable(project / f"data/03_primary/test/{corpus}/train.arrow")
+        assert len(table) > 0
+        assert not table.info.synthetic
+    finally:
+        run(f"train_{corpus}", tags=["ingestion", "alignment"])
