@@ -45,7 +45,11 @@ def test_the_default_environment_runs(project, run, corpus):
     """On the files of the test environment, and with one epoch; all else is as it is."""
     (files,) = (project / f"data/01_raw/tiny_{corpus.split('_')[0]}").iterdir()
     main = next(iter(SYSTEMS))
-    short = {main: {"training": {"epochs": 1}}, "pooled": {"training": {"epochs": 1}}}
+    short = {
+        main: {"training": {"epochs": 1}},
+        "pooled": {"training": {"epochs": 1}},
+        "evaluation": {"resamples": 200},
+    }
     run(f"train_{corpus}", env="base", params={FILES[corpus]: str(files), corpus: short})
     assert saved(project, "base", corpus, f"{main}/report.html")
 

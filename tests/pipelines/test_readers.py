@@ -60,6 +60,7 @@ def test_the_environments_of_official_files_run(project, run, tmp_path, env, cor
     settings = {
         next(iter(SYSTEMS)): {**TINY, "network": {**NETWORK, **unaligned}},
         "pooled": {"training": {"epochs": 1}},
+        "evaluation": {"resamples": 200},
         "ingestion": {reader: {"folds": "folds.json"}} if reader == "csd" else {},
     }
     if reader in ("tailor_pt", "noalign_pkl"):
