@@ -3,9 +3,9 @@
     python tests/faults/kill_ingestion.py --kills 100
 
 Runs write a small synthetic corpus, open it and align it, by turns in one process and in two. Each
-is killed with all its processes; one that ends before does not count. After every kill, every file that is there under its own name is
-compared with that of an undisturbed run; after every tenth and at the end, a run that is left alone
-must make exactly the undisturbed tables. Prints JSON.
+is killed with all its processes; one that ends before does not count. After every kill, every file
+that is there under its own name is compared with that of an undisturbed run; after every tenth and
+at the end, a run that is left alone must make exactly the undisturbed tables. Prints JSON.
 """
 
 from __future__ import annotations
