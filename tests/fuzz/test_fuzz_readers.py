@@ -28,6 +28,7 @@ def _check(report: dict, formats: dict[str, dict]) -> None:
     assert report["peak_of_parent"]["share_of_allowed"] <= 1
 
 
+@pytest.mark.slow
 def test_some_broken_files_are_refused_or_read_right() -> None:
     report, formats = _run(every=48)
     _check(report, formats)
