@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.hooks import hook_impl
@@ -23,10 +23,12 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from mmer import provenance
-from mmer.corpora.corpus import Ingestion
 from mmer.errors import InputError
 from mmer.registry import tracking
 from mmer.schema import Settings
+
+if TYPE_CHECKING:
+    from mmer.corpora.corpus import Ingestion
 
 _NOT_NOTED = ("project_path", "pipeline_names", "runner")
 _KINDS = ("artifact", "metrics", "history")

@@ -71,3 +71,19 @@ def run(project: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(project)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return lambda pipeline="__default__", **options: run_in(project, pipeline, **options)
+
+
+@pytest.fixture
+def saved(project: Path) -> Callable[[str, str, str], list[Path]]:
+    """(environment, corpus, name) -> every version of what runs have saved."""
+
+    def found(env: str, corpus: str, name: str) -> list[Path]:
+        return sorted(project.glob(f"data/0*/{env}/{corpus}/{name}/*/*"))
+
+    return found
+
+
+@pytest.fixture(scope="session")
+def file_parameter() -> dict[str, str]:
+    """Corpus -> the parameter that says where its files lie."""
+    return {"mosei": "mosei_files", "mosei_unaligned": "mosei_files", "m3ed": "m3ed_file"}

@@ -28,11 +28,6 @@ NETWORK = {
 }
 SHORT = {"pseudo_aligned_length": 5, "max_length": 60}
 TINY = {"network": NETWORK, "training": {"epochs": 1, "batch_size": 2}}
-FILES = {"mosei": "mosei_files", "mosei_unaligned": "mosei_files", "m3ed": "m3ed_file"}
-
-
-def saved(project: Path, env: str, corpus: str, name: str) -> list[Path]:
-    return sorted(project.glob(f"data/0*/{env}/{corpus}/{name}/*/*"))
 
 
 def official_files(corpus: str, reader: str, folder: Path) -> Path:
@@ -45,7 +40,9 @@ def official_files(corpus: str, reader: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("env", ["paper", "reproduction"])
 @pytest.mark.parametrize("corpus", list(CORPORA))
-def test_the_environments_of_official_files_run(project, run, tmp_path, env, corpus):
+def test_the_environments_of_official_files_run(
+    project, run, tmp_path, env, corpus, saved, file_parameter
+):
     reader = {"mosei": "tailor_pt", "mosei_unaligned": "noalign_pkl", "m3ed": "pkl"}[corpus]
     reader = reader if env == "reproduction" or corpus == "m3ed" else "csd"
     if reader == "csd":
@@ -65,21 +62,21 @@ def test_the_environments_of_official_files_run(project, run, tmp_path, env, cor
     }
     if reader in ("tailor_pt", "noalign_pkl"):
         settings["ingestion"] = {reader: {"widths": look_alikes.WIDTHS}}
-    run(f"train_{corpus}", env=env, params={FILES[corpus]: str(files), corpus: settings})
-    (model,) = saved(project, env, corpus, f"{next(iter(SYSTEMS))}/model.safetensors")
+    run(f"train_{corpus}", env=env, params={file_parameter[corpus]: str(files), corpus: settings})
+    (model,) = saved(env, corpus, f"{next(iter(SYSTEMS))}/model.safetensors")
     network = load_fitted(model).info.settings["network"]
     assert network["reference"] is (env == "reproduction")
-    page = saved(project, env, corpus, f"{next(iter(SYSTEMS))}/report.html")[-1].read_text()
+    page = saved(env, corpus, f"{next(iter(SYSTEMS))}/report.html")[-1].read_text()
     assert ("groups unknown" in page) is (reader == "tailor_pt")
 
 
-def test_a_label_that_no_training_sample_has_stops_the_run_before_training(project, run):
+def test_a_label_that_no_training_sample_has_stops_the_run_before_training(project, run, saved):
     ingestion = {"csd": {"emotion_threshold": 2.99}}
-    before = saved(project, "test", "mosei", "*/model.safetensors")
+    before = saved("test", "mosei", "*/model.safetensors")
     try:
         with pytest.raises(InputError, match=r"no sample with .*mosei\.ingestion\.constant_labels"):
             run("train_mosei", params={"mosei": {"ingestion": ingestion}})
-        assert saved(project, "test", "mosei", "*/model.safetensors") == before
+        assert saved("test", "mosei", "*/model.safetensors") == before
         allowed = {**ingestion, "constant_labels": list(look_alikes.EMOTIONS)}
         params = {"mosei": {"ingestion": allowed}}
         run("train_mosei", params=params, tags=["ingestion", "alignment"])
@@ -88,7 +85,7 @@ def test_a_label_that_no_training_sample_has_stops_the_run_before_training(proje
 
 
 @pytest.mark.parametrize(("corpus", "reader"), list(look_alikes.FOLDERS))
-def test_every_reader_can_be_chosen(project, run, tmp_path, corpus, reader):
+def test_every_reader_can_be_chosen(project, run, tmp_path, corpus, reader, file_parameter):
     """Whatever the parameter files say of the reader that they choose."""
     files = official_files(corpus, reader, tmp_path / "files")
     options = look_alikes.options(corpus, reader).model_dump(mode="json", exclude_unset=True)
@@ -96,7 +93,7 @@ def test_every_reader_can_be_chosen(project, run, tmp_path, corpus, reader):
     try:
         run(
             f"train_{corpus}",
-            params={FILES[corpus]: str(files), corpus: {"ingestion": ingestion}},
+            params={file_parameter[corpus]: str(files), corpus: {"ingestion": ingestion}},
             tags=["ingestion", "alignment"],
         )
         table = SampleTable(project / f"data/03_primary/test/{corpus}/train.arrow")

@@ -80,7 +80,7 @@ def assess(scores: Scores, calibration: Calibration, settings: EvaluationSetting
             than two groups to draw from.
     """
     judged = judged_by(scores, calibration)
-    columns = zip(probabilities(scores.scores, calibration).T, scores.truth.T, strict=True)
+    columns = zip(judged.given.T, scores.truth.T, strict=True)
     return Assessment(
         info=scores.info,
         thresholds=calibration.thresholds,

@@ -54,6 +54,12 @@ class Judged:
     of_metric: Mapping[str, np.ndarray] = field(default_factory=dict)
     probabilities: np.ndarray | None = None
 
+    @property
+    def given(self) -> np.ndarray:
+        """(N, L) probabilities, or the scores in their place."""
+        given = self.scores.scores if self.probabilities is None else self.probabilities
+        return np.asarray(given, np.float64)
+
     def figures(self) -> tuple[Resampled, ...]:
         """All figures, of the same groups."""
         return DecisionFigures(self), RankingFigures(self.scores), ProbabilityFigures(self)
@@ -136,8 +142,7 @@ class ProbabilityFigures:
     most_resamples = sys.maxsize
 
     def __init__(self, judged: Judged) -> None:
-        scores, given = judged.scores, judged.probabilities
-        given = np.asarray(scores.scores if given is None else given, np.float64)
+        scores, given = judged.scores, judged.given
         truth, groups = scores.truth.astype(float), scores.groups
         inside = np.clip(given, 1e-12, 1 - 1e-12)
         losses = -np.log(np.where(truth > 0, inside, 1 - inside)).mean(axis=1)
