@@ -12,15 +12,18 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from kedro.config import MissingConfigException
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from pydantic import ValidationError
 
 from mmer import provenance
 from mmer.errors import InputError
@@ -47,17 +50,40 @@ class DefaultParameters:
         from mmer.calibration.settings import CalibrationSettings
         from mmer.corpora import CORPORA
         from mmer.evaluation.assessment import EvaluationSettings
+        from mmer.evaluation.seeds import ComparisonSettings
         from mmer.systems import SYSTEMS
 
         kinds: dict[str, type[Settings]] = {
             "calibration": CalibrationSettings,
             "evaluation": EvaluationSettings,
+            "comparison": ComparisonSettings,
             **{name: system.settings for name, system in SYSTEMS.items()},
         }
         for corpus, known in CORPORA.items():
             for key, kind in {"ingestion": known.ingestion, **kinds}.items():
                 if (name := f"{_PARAMS}{corpus}.{key}") not in catalog:
                     catalog[name] = kind()
+
+
+class AskedCells:
+    """Notes which systems and seeds a comparison is asked for, before its pipeline is made."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Read what the parameters say; what is wrong in them is Kedro's to report."""
+        from mmer.evaluation.seeds import ComparisonSettings
+        from mmer.pipelines.seeds import cells
+
+        try:
+            parameters = context.config_loader["parameters"]
+        except MissingConfigException:
+            parameters = {}
+        asked = {}
+        for corpus, given in parameters.items():
+            if isinstance(given, dict) and "comparison" in given:
+                with suppress(ValidationError):
+                    asked[corpus] = ComparisonSettings.model_validate(given["comparison"])
+        cells.ask(asked)
 
 
 class SameTables:
@@ -185,13 +211,16 @@ class _Saved:
 
     def tell(self) -> None:
         """Say how the system stands beside the others, and where the report is."""
+        from mmer.reporting.seeds import seeds_text
         from mmer.reporting.summary import summary_text
 
         for name in self.now():
-            if name.endswith(".comparison"):
-                width = shutil.get_terminal_size().columns
+            kind, width = name.rpartition(".")[2], shutil.get_terminal_size().columns
+            if kind == "comparison":
                 click.echo(f"\n{summary_text(self.read(name), width)}")
-            if name.endswith(".report"):
+            if kind == "compared_systems":
+                click.echo(f"\n{seeds_text(self.read(name), width)}")
+            if kind in ("report", "compared_page"):
                 click.echo(f"\nThe report:            {os.path.relpath(self.path(name))}")
                 click.echo("The run in MLflow:     make ui")
                 click.echo("The pipelines:         make viz")

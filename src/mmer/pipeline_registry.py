@@ -1,4 +1,4 @@
-"""The registered pipelines: `train_<corpus>_<system>` for every corpus and system."""
+"""The registered pipelines: training of every system on every corpus, and their comparison."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from mmer.pipelines import (
     evaluation,
     ingestion,
     registration,
+    seeds,
     training,
 )
 from mmer.systems import SYSTEMS
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """`train_<corpus>_<system>`; `train_<corpus>` is that of the first system.
+    """`train_<corpus>_<system>`; `train_<corpus>` is that of the first system; `compare_<corpus>`.
 
     The first of all is the default. A stage alone is a tag or a namespace:
     `--tags=evaluation`, `--namespaces=training`.
@@ -34,6 +35,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         for system in SYSTEMS:
             pipelines[f"train_{corpus}_{system}"] = train_pipeline(corpus, system)
         pipelines[f"train_{corpus}"] = pipelines[f"train_{corpus}_{next(iter(SYSTEMS))}"]
+        pipelines[f"compare_{corpus}"] = compare_pipeline(corpus)
     default = pipelines[f"train_{next(iter(CORPORA))}"]
     return {"__default__": default, **pipelines}
 
@@ -53,5 +55,18 @@ def train_pipeline(corpus: str, system: str) -> Pipeline:
         "comparison": [comparison.create_pipeline(corpus, system, beside)],
         "registration": [registration.create_pipeline(corpus, system)],
     }
+    return _joined(stages)
+
+
+def compare_pipeline(corpus: str) -> Pipeline:
+    """From the official files to systems x seeds in one table."""
+    tables = {
+        "ingestion": [ingestion.create_pipeline(corpus)],
+        "alignment": [alignment.create_pipeline(corpus)],
+    }
+    return _joined({**tables, **seeds.create_pipeline(corpus)})
+
+
+def _joined(stages: dict[str, list[Pipeline]]) -> Pipeline:
     parts = (Pipeline(part, tags=stage) for stage, group in stages.items() for part in group)
     return Pipeline(list(chain.from_iterable(part.nodes for part in parts)))

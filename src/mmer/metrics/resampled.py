@@ -31,6 +31,8 @@ PROBABILITY = {
     "calibration_error": "calibration error",
 }
 LOWER_IS_BETTER = {"ranking_loss", "coverage_error", *PROBABILITY}
+UNBOUNDED = {"coverage_error", "log_loss"}
+"""Metrics that may exceed 1; none is below 0."""
 METRICS = {**HEADLINE, **RANKING, **PROBABILITY}
 """All metrics that have intervals, with their names for readers."""
 

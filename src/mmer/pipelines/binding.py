@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from kedro.pipeline import Node
 
 
-def bound(function: Callable, types: dict[str, type] | None = None, **arguments: Any) -> Callable:
+def bound(
+    function: Callable, types: Mapping[str, type] | None = None, **arguments: Any
+) -> Callable:
     """A module's `function` with its last `arguments` given.
 
     `types` says of arguments what Kedro validates their parameters as, before anything runs.
@@ -17,7 +19,7 @@ def bound(function: Callable, types: dict[str, type] | None = None, **arguments:
     node_function = partial(function, **arguments)
     node_function.__name__ = function.__name__  # type: ignore[attr-defined]
     node_function.__doc__ = function.__doc__
-    node_function.__annotations__ = types or {}
+    node_function.__annotations__ = dict(types or {})
     return node_function
 
 

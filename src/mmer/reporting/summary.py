@@ -17,7 +17,7 @@ from mmer.metrics.intervals import Difference, Differences, Interval
 from mmer.metrics.metrics import HEADLINE
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """A column of the printed table; `stays` is how long when the width shrinks: 0 goes first."""
 
     title: str
@@ -62,35 +62,47 @@ def summary_frame(comparison: Comparison) -> pd.DataFrame:
 
 
 def summary_text(comparison: Comparison, width: int = 120) -> str:
-    """The table for a terminal of `width` columns, with what it means below it.
-
-    Where not all columns fit, those that matter less are left out; no number is broken.
-    """
-    console = Console(file=StringIO(), width=width, markup=False, highlight=False)
-    columns, unbounded = _columns(comparison), console.options.update(width=10_000)
-    for least in range(1 + max(column.stays for column in columns)):
-        shown = [column for column in columns if column.stays >= least]
-        table = _table(shown)
-        if Measurement.get(console, unbounded, table).minimum <= width:
-            break
-    with console.capture() as captured:
-        console.print(table)
+    """The table for a terminal of `width` columns, with what it means below it."""
     info, metrics = comparison.assessments[0].info, comparison.assessments[0].metrics
     title = (
         f"{info.corpus}, {'SYNTHETIC corpus, ' if info.synthetic else ''}{info.split} split: "
         f"{size_text(metrics.samples, metrics.groups, info.groups_known)}"
     )
-    notes = notes_below(comparison)
+    columns, notes = _columns(comparison), notes_below(comparison)
+    shown = fitting(columns, width)
     if any(column.title == "mAP" for column in shown):
         notes.append(
             "mAP: mean of the labels' average precision. Labels: predicted per sample, where "
             f"{value_text(metrics.labels_per_sample_true, 2)} are true."
         )
+    return table_text(title, columns, notes, width)
+
+
+def table_text(title: str, columns: list[Column], notes: list[str], width: int) -> str:
+    """A table for a terminal of `width` columns, with its title above it and notes below.
+
+    Where not all columns fit, those that matter less are left out; no number is broken.
+    """
+    console = _console(width)
+    shown = fitting(columns, width)
+    with console.capture() as captured:
+        console.print(_table(shown))
     if left_out := [column.title.replace("\n", " ") for column in columns if column not in shown]:
-        notes.append(f"Not shown for want of width: {'; '.join(left_out)}.")
+        notes = [*notes, f"Not shown for want of width: {'; '.join(left_out)}."]
     table_lines = (line.rstrip() for line in captured.get().splitlines())
     wrapped = (fill(note, width) for note in notes)
     return "\n".join([fill(title, width), "", *table_lines, "", *wrapped])
+
+
+def fitting(columns: list[Column], width: int) -> list[Column]:
+    """The columns that a terminal of `width` columns has room for."""
+    console = _console(width)
+    unbounded = console.options.update(width=10_000)
+    for least in range(1 + max(column.stays for column in columns)):
+        shown = [column for column in columns if column.stays >= least]
+        if Measurement.get(console, unbounded, _table(shown)).minimum <= width:
+            break
+    return shown
 
 
 def notes_below(comparison: Comparison) -> list[str]:
@@ -164,22 +176,26 @@ def paired(comparison: Comparison) -> list[tuple[Assessment, Differences | None]
     return list(zip(comparison.assessments, differences, strict=True))
 
 
-def _columns(comparison: Comparison) -> list[_Column]:
+def _columns(comparison: Comparison) -> list[Column]:
     systems = comparison.assessments
-    columns = [_Column("system", 4, [one.info.title for one in systems])]
+    columns = [Column("system", 4, [one.info.title for one in systems])]
     for name, stays in (("micro_f1", 4), ("macro_f1", 3), ("accuracy", 2)):
         cells = [interval_text(one.intervals.metrics[name], "\n") for one in systems]
-        columns.append(_Column(HEADLINE[name], stays, cells))
+        columns.append(Column(HEADLINE[name], stays, cells))
     precision = [value_text(one.metrics.macro_average_precision) for one in systems]
     labels = [value_text(one.metrics.labels_per_sample_predicted, 2) for one in systems]
-    columns += [_Column("mAP", 1, precision), _Column("labels", 1, labels)]
+    columns += [Column("mAP", 1, precision), Column("labels", 1, labels)]
     for name, stays in (("micro_f1", 4), ("macro_f1", 0)) if comparison.differences else ():
         found = [difference_text(one.metrics[name], "\n") for one in comparison.differences]
-        columns.append(_Column(f"difference\nin {HEADLINE[name]}", stays, ["", *found]))
+        columns.append(Column(f"difference\nin {HEADLINE[name]}", stays, ["", *found]))
     return columns
 
 
-def _table(columns: list[_Column]) -> Table:
+def _console(width: int) -> Console:
+    return Console(file=StringIO(), width=width, markup=False, highlight=False)
+
+
+def _table(columns: list[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for i, column in enumerate(columns):
         cells = [column.title, *column.cells]

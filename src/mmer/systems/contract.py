@@ -24,6 +24,7 @@ from mmer.samples.batches import Present, Samples
 from mmer.samples.table import Features, Origin, TableInfo
 from mmer.schema import Record, Settings
 from mmer.training.history import History
+from mmer.training.nesting import without_groups
 
 _ENOUGH_ABSENCES = 0.05
 
@@ -45,6 +46,8 @@ class SystemInfo(Record):
         fingerprint: Of the sample tables that it was fitted on.
         fixed_threshold: If there is nothing to calibrate, the threshold that is part of the system.
         kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
+        epoch_groups: Names of the validation groups on which alone it was chosen, and which nothing
+            else is chosen on; none if it was on all of them.
         may_lack: Modalities that it has learned to do without; others must be there when it is
             used.
     """
@@ -59,6 +62,7 @@ class SystemInfo(Record):
     fingerprint: str
     fixed_threshold: float | None = None
     kept_epoch: int | None = None
+    epoch_groups: tuple[str, ...] = ()
     may_lack: tuple[str, ...] = ()
 
     @property
@@ -133,12 +137,14 @@ class System(ABC):
         title: Name for readers.
         settings: Type of its settings; all have defaults.
         simple: True if it stands beside the other systems as what they have to beat.
+        seeded: True if fitting draws random numbers, so that another seed gives another system.
     """
 
     name: str
     title: str
     settings: type[Settings]
     simple: bool = False
+    seeded: bool = False
 
     @abstractmethod
     def fit(self, train: Samples, valid: Samples, settings: Any) -> Fit:
@@ -153,6 +159,10 @@ class System(ABC):
     @abstractmethod
     def scorer(self, fitted: FittedSystem, device: torch.device) -> Scorer:
         """The fitted system, on `device`."""
+
+    def with_seed(self, settings: Any, seed: int) -> Any:
+        """The settings with another seed; those of systems that are not `seeded` have none."""
+        return settings
 
     def info(self, train: Samples, settings: Settings, **more: Any) -> SystemInfo:
         """What is common to all that this system learns from these samples."""
@@ -179,14 +189,24 @@ def often_absent(samples: Samples) -> tuple[str, ...]:
 def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
     """Scores with all that they are of.
 
+    Those on validation leave out the groups on which alone the system's epoch was chosen.
+
     Raises:
         InputError: The samples are not of the tables that the system was fitted on.
     """
     fitted.check_fits(samples.info)
+    if samples.info.split == "valid" and fitted.info.epoch_groups:
+        samples = without_groups(samples, fitted.info.epoch_groups)
     origin = {name: getattr(samples.info, name) for name in Origin.model_fields}
     own = {name: getattr(fitted.info, name) for name in ("system", "title", "fixed_threshold")}
     origin["synthetic"] |= fitted.info.synthetic
-    info = ScoresInfo(**origin, **own, model=fitted.digest, kept_epoch=fitted.info.kept_epoch)
+    info = ScoresInfo(
+        **origin,
+        **own,
+        model=fitted.digest,
+        kept_epoch=fitted.info.kept_epoch,
+        epoch_groups=len(fitted.info.epoch_groups),
+    )
     return Scores(
         info, scorer.scores(samples), samples.truth, samples.sample_ids, samples.group_ids
     )

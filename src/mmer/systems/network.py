@@ -26,6 +26,11 @@ class NetworkSystem(System):
     """
 
     network: Callable[[Any, Mapping[str, int], int], Network]
+    seeded = True
+
+    def with_seed(self, settings: Any, seed: int) -> Any:
+        training = settings.training.model_copy(update={"seed": seed})
+        return settings.model_copy(update={"training": training})
 
     def fit(self, train: Samples, valid: Samples, settings: Any) -> Fit:
         def build() -> Network:
@@ -34,10 +39,12 @@ class NetworkSystem(System):
         trained = train_network(build, train, valid, settings.training)
         dropped = settings.training.modality_dropout > 0
         may_lack = train.modalities if dropped else often_absent(train)
-        info = self.info(train, settings, kept_epoch=trained.history.kept, may_lack=may_lack)
+        history = trained.history
+        chosen = {"kept_epoch": history.kept, "epoch_groups": history.epoch_groups}
+        info = self.info(train, settings, **chosen, may_lack=may_lack)
         state = trained.network.state_dict()
         arrays = {name: x.to("cpu", copy=True).contiguous() for name, x in state.items()}
-        return Fit(FittedSystem(info, arrays), trained.history)
+        return Fit(FittedSystem(info, arrays), history)
 
     def scorer(self, fitted: FittedSystem, device: torch.device) -> NetworkScorer:
         """The network with what it has learned; draws no random numbers.

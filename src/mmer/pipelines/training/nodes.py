@@ -11,9 +11,16 @@ from mmer.training.history import History
 
 
 def fit_system(
-    train: SampleTable, valid: SampleTable, settings: Settings, system: str
+    train: SampleTable,
+    valid: SampleTable,
+    settings: Settings,
+    system: str,
+    seed: int | None = None,
 ) -> tuple[FittedSystem, History]:
-    """The fitted system, and how its training went."""
+    """The fitted system and how its training went, with this seed if not that of the settings."""
     train.expect("train")
     valid.expect("valid", train.info.fingerprint)
-    return SYSTEMS[system].fit(pack(train), pack(valid), settings)
+    recipe = SYSTEMS[system]
+    if seed is not None:
+        settings = recipe.with_seed(settings, seed)
+    return recipe.fit(pack(train), pack(valid), settings)

@@ -1,0 +1,60 @@
+"""Systems x seeds on the same tables, with the same choices on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from mmer.calibration.calibration import Calibration
+from mmer.evaluation.assessment import EvaluationSettings, judged_by
+from mmer.metrics.scores import Scores
+from mmer.metrics.seeds import ComparedSystems, Replicate, compare_seeds
+from mmer.schema import Settings
+
+
+class ComparisonSettings(Settings):
+    """What is compared.
+
+    Attributes:
+        systems: Names of systems; all if empty. On a command line, separated by spaces.
+        seeds: With which every system that draws random numbers is trained. One says nothing of
+            how much the figures owe to chance in training.
+    """
+
+    systems: tuple[str, ...] = ()
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
+
+    @field_validator("systems", "seeds", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        """From a command line, where lists cannot be written: several in one string, or one."""
+        given = str(given) if isinstance(given, int) else given
+        return tuple(given.split()) if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        for name, given in (("systems", self.systems), ("seeds", self.seeds)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name}: one is named twice")
+        return self
+
+
+def compare_replicates(
+    cells: Iterable[tuple[str, int | None, Scores, Calibration]], settings: EvaluationSettings
+) -> ComparedSystems:
+    """Every system over its seeds, beside every other.
+
+    Args:
+        cells: System, seed if it has one, test scores, and what was chosen on validation.
+        settings: Of the bootstrap.
+
+    Raises:
+        InputError: A calibration belongs to other scores; scores are of other samples or tables
+            than the first ones.
+    """
+    systems: dict[str, list[Replicate]] = {}
+    for system, seed, scores, calibration in cells:
+        systems.setdefault(system, []).append(Replicate(seed, judged_by(scores, calibration)))
+    return compare_seeds(systems, resamples=settings.resamples, seed=settings.seed)

@@ -1,0 +1,243 @@
+"""Systems x seeds: as numbers for programs, a table for the terminal, and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined
+from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
+
+from mmer.metrics.intervals import Difference
+from mmer.metrics.metrics import HEADLINE
+from mmer.metrics.resampled import METRICS
+from mmer.metrics.seeds import ComparedSystems, SeedFigure, SystemSeeds
+from mmer.reporting.figures import PALETTE
+from mmer.reporting.summary import (
+    Column,
+    difference_text,
+    groups_unknown,
+    size_text,
+    table_text,
+    value_text,
+)
+
+_TEMPLATE = Path(__file__).with_name("seeds.html")
+_MAIN = "micro_f1"
+
+
+def seeds_frame(compared: ComparedSystems) -> pd.DataFrame:
+    """One row per system and metric, as a program reads it.
+
+    `mean`, its interval `low` and `high`, the `deviation` over seeds, the figures of the single
+    seeds, and of each other system the difference to it with p-value and verdict.
+    """
+    rows = []
+    for system in compared.systems:
+        for name, figure in system.metrics.items():
+            row: dict[str, object] = {
+                "system": system.info.title,
+                "metric": name,
+                "mean": figure.mean.value,
+                "low": figure.mean.low,
+                "high": figure.mean.high,
+                "deviation": figure.deviation,
+                "seeds": " ".join(map(str, system.seeds)),
+                "values": " ".join("" if v is None else f"{v:.6f}" for v in figure.values),
+                "corpus": system.info.corpus,
+                "split": system.info.split,
+                "synthetic": system.info.synthetic,
+            }
+            for other in compared.systems:
+                if other is not system:
+                    pair = system.info.title, other.info.title
+                    one = compared.difference(*pair, name)
+                    row |= {
+                        f"minus {pair[1]}": one.difference,
+                        f"minus {pair[1]}: low": one.low,
+                        f"minus {pair[1]}: high": one.high,
+                        f"minus {pair[1]}: corrected p": one.corrected_p_value,
+                        f"minus {pair[1]}: verdict": one.verdict,
+                    }
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def seeds_text(compared: ComparedSystems, width: int = 120) -> str:
+    """The table for a terminal of `width` columns, with what it means below it."""
+    systems, best = compared.systems, best_system(compared)
+    columns = [
+        Column("system", 4, [one.info.title for one in systems]),
+        Column("seeds", 4, [f"{len(one.seeds) or 'none'}" for one in systems]),
+    ]
+    for name, stays in (
+        (_MAIN, 4),
+        ("macro_f1", 3),
+        ("accuracy", 2),
+        ("macro_average_precision", 1),
+    ):
+        cells = [figure_text(one.metrics[name], "\n") for one in systems]
+        columns.append(Column(METRICS[name], stays, cells))
+    found = [
+        "" if one is best else difference_text(_difference(compared, best, one), "\n")
+        for one in systems
+    ]
+    columns.append(Column(f"{best.info.title}\nminus it,\n{HEADLINE[_MAIN]}", 3, found))
+    info = compared.info
+    title = (
+        f"{info.corpus}, {'SYNTHETIC corpus, ' if info.synthetic else ''}{info.split} split: "
+        f"{size_text(compared.samples, compared.bootstrap.groups, info.groups_known)}"
+    )
+    return table_text(title, columns, [answer(compared), *notes(compared)], width)
+
+
+def best_system(compared: ComparedSystems) -> SystemSeeds:
+    """That with the highest mean of micro-F1, significant or not; the first of equals."""
+    return max(compared.systems, key=lambda one: one.metrics[_MAIN].mean.value or 0.0)
+
+
+def answer(compared: ComparedSystems) -> str:
+    """Which system is best, or that none is, in a sentence."""
+    best = best_system(compared)
+    others = [one for one in compared.systems if one is not best]
+    clear = [one for one in others if _difference(compared, best, one).verdict == "better"]
+    open_ = [one.info.title for one in others if one not in clear]
+    lead = f"{best.info.title} has the highest {HEADLINE[_MAIN]}"
+    if not others:
+        return f"{lead}: it is the only system."
+    if not open_:
+        return f"{lead} and is significantly better than every other system."
+    told = f"{lead}, but does not differ significantly from {_listed(open_)}"
+    return (
+        f"{told}; it is better than {_listed([one.info.title for one in clear])}."
+        if clear
+        else f"{told}: none is shown to be best."
+    )
+
+
+def notes(compared: ComparedSystems) -> list[str]:
+    """What has to be known to read the table, a sentence or two each."""
+    drawn, info = compared.bootstrap, compared.info
+    several = [one for one in compared.systems if len(one.seeds) > 1]
+    single = [one.info.title for one in compared.systems if len(one.seeds) == 1]
+    found = [
+        f"± is the standard deviation over seeds; [ ] the {drawn.level:.0%} interval of the mean "
+        f"({drawn.method}, {drawn.resamples} resamples, and the seeds)."
+        if several
+        else f"[ ]: {drawn.level:.0%} interval ({drawn.method}, {drawn.resamples} resamples)."
+    ]
+    if single:
+        found.append(
+            f"{_listed(single)}: one training seed. What these figures owe to chance in training "
+            "is not known, and no difference from them counts that chance in."
+        )
+    if any(not one.seeds for one in compared.systems):
+        found.append("No seeds: the system draws no random numbers, another fit gives the same.")
+    if len(compared.pairs) > 1:
+        found.append(
+            f"Differences are paired; p-values are corrected over all {len(compared.pairs)} pairs "
+            "by Holm's procedure. Every figure is under thresholds chosen for it on validation."
+        )
+    if not info.groups_known:
+        found.append(
+            groups_unknown("intervals are narrower than they should be and differences less sure")
+        )
+    if best := info.bayes_optimal:
+        scores = (f"{HEADLINE[name]} {best[name]:.3f}" for name in HEADLINE if name in best)
+        found.append(f"Bayes-optimal score, not exceeded on average: {', '.join(scores)}.")
+    return found
+
+
+def figure_text(figure: SeedFigure, separator: str = " ") -> str:
+    """Mean, deviation over seeds and interval, as text."""
+    deviation = "" if figure.deviation is None else f" ± {figure.deviation:.3f}"
+    low, high = figure.mean.low, figure.mean.high
+    bounds = "" if low is None else f"{separator}[{low:.3f}, {high:.3f}]"
+    return f"{value_text(figure.mean.value)}{deviation}{bounds}"
+
+
+def render_seeds(compared: ComparedSystems, corpus: str) -> str:
+    """The comparison as one page of HTML that opens from disk, with Plotly inside."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"figure": figure_text, "difference": difference_text}
+    options = {"full_html": False, "include_plotlyjs": False, "default_width": "100%"}
+    config = {"displayModeBar": False, "responsive": True}
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        corpus=corpus,
+        compared=compared,
+        info=compared.info,
+        answer=answer(compared),
+        notes=notes(compared),
+        size=size_text(compared.samples, compared.bootstrap.groups, compared.info.groups_known),
+        headline=HEADLINE,
+        metrics=METRICS,
+        plotlyjs=get_plotlyjs(),
+        figure=seeds_figure(compared).to_html(div_id="figure-seeds", config=config, **options),
+    )
+
+
+def seeds_figure(compared: ComparedSystems) -> go.Figure:
+    """Every seed a point, the mean with its interval, a panel for each headline metric."""
+    systems = compared.systems[::-1]  # the first on top
+    titles = [one.info.title for one in systems]
+    figure = make_subplots(
+        rows=1, cols=len(HEADLINE), shared_yaxes=True, subplot_titles=list(HEADLINE.values())
+    )
+    for column, name in enumerate(HEADLINE, start=1):
+        figures = [one.metrics[name] for one in systems]
+        means = [one.mean for one in figures]
+        seeds = [(t, v) for t, f in zip(titles, figures, strict=True) for v in f.values]
+        cell = {"row": 1, "col": column}
+        figure.add_scatter(
+            x=[v for _, v in seeds],
+            y=[t for t, _ in seeds],
+            mode="markers",
+            name="one seed",
+            marker={"color": PALETTE[5], "size": 7, "symbol": "circle-open"},
+            showlegend=column == 1,
+            **cell,
+        )
+        figure.add_scatter(
+            x=[m.value for m in means],
+            y=titles,
+            mode="markers",
+            name="mean, 95 % interval",
+            marker={"color": PALETTE[1], "size": 9},
+            showlegend=column == 1,
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [
+                    (m.high or 0) - (m.value or 0) if m.high is not None else 0 for m in means
+                ],
+                "arrayminus": [
+                    (m.value or 0) - (m.low or 0) if m.low is not None else 0 for m in means
+                ],
+                "color": PALETTE[1],
+            },
+            **cell,
+        )
+        if best := (compared.info.bayes_optimal or {}).get(name):
+            figure.add_vline(best, line_dash="dot", line_color="#9AA0A6", **cell)
+    figure.update_layout(
+        height=130 + 44 * len(systems),
+        margin={"l": 8, "r": 8, "t": 40, "b": 8},
+        legend={"orientation": "h", "y": -0.15},
+        template="plotly_white",
+    )
+    figure.update_yaxes(automargin=True)
+    return figure
+
+
+def _difference(compared: ComparedSystems, first: SystemSeeds, second: SystemSeeds) -> Difference:
+    return compared.difference(first.info.title, second.info.title, _MAIN)
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
