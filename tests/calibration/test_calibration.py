@@ -9,7 +9,7 @@ from mmer.calibration.conformal import coverage
 from mmer.calibration.settings import CalibrationSettings
 from mmer.errors import InputError
 from mmer.metrics.decisions import decide
-from mmer.metrics.metrics import evaluate
+from mmer.metrics.metrics import HEADLINE, evaluate
 
 BIAS_BY_LABEL = np.array([1.5, -1.5, 1.2, -1.0, 1.0, -1.0])
 
@@ -37,6 +37,19 @@ def test_says_what_it_was_made_from(calibration, scores):
     asked = [(one.alpha, one.unit) for one in calibration.conformal]
     assert asked == [(a, unit) for a in (0.1, 0.2, 0.001) for unit in ("samples", "labels")]
     assert any("alpha 0.001 over labels is out of reach" in note for note in calibration.notes)
+
+
+@pytest.mark.parametrize("metric", list(HEADLINE))
+def test_every_headline_metric_has_the_thresholds_that_are_best_for_it(calibration, scores, metric):
+    found, alone = (
+        calibration.of_metric[metric],
+        calibrate(scores, CalibrationSettings(target=metric)),
+    )
+    assert found.thresholds == alone.thresholds
+    assert (found.method, found.reason) == (alone.method, alone.reason)
+    assert metric in found.reason
+    others = [one for name, one in calibration.of_metric.items() if name != metric]
+    assert all(one.thresholds != found.thresholds for one in others)
 
 
 def test_survives_json_bit_for_bit(calibration, scores):

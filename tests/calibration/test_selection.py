@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from mmer.calibration.folds import group_folds
@@ -158,3 +160,48 @@ def test_the_reason_names_the_chosen_and_the_next_best(draw, seed):
     assert selection.chosen == first
     assert selection.reason.startswith(f"{first.name}: ")
     assert f"above the next, {second.name}" in selection.reason
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    method=st.sampled_from(["auto", "auto", "fixed", "shared", "per_label"]),
+    target=st.sampled_from(["micro_f1", "macro_f1", "accuracy"]),
+    levels=st.sampled_from([2, 5, 100]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_reason_is_true_of_the_candidates_it_names(seed, method, target, levels):
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((30, 2)) < 0.4).astype(np.uint8)
+    scores = (rng.random((30, 2)) * levels).round() / levels  # with few levels, ways tie
+    groups = np.arange(30) // 3
+    found = select(scores, truth, groups, method=method, target=target, minimum_positives=1)
+    eligible = [c for c in found.candidates if method in ("auto", c.method)]
+    best = max(c.value for c in eligible)
+    assert found.chosen == next(c for c in eligible if c.value > best - 1e-12)
+    own, _, told = found.reason.partition(": ")
+    assert own == found.chosen.name
+    assert "-0.0000" not in told
+    if method != "auto":
+        assert not any(c.name in told for c in found.candidates if c.method != method)
+        return
+    assert f"{best:.4f} on held-out groups" in told
+    others = [c for c in found.candidates if c is not found.chosen]
+    second = max(others, key=lambda c: c.value)
+    named = told.split(" the next, ")[1].split(";")[0].rstrip(".")
+    assert by_name(found, named).value == second.value
+    assert ("simpler" in told) == (second.value > best - 1e-12)
+
+
+def test_no_shrinkage_wins_everywhere(draw):
+    chosen = [
+        select(*draw(seed, samples=300, bias=BIAS_BY_LABEL / part)).chosen
+        for part in (1, 3, 6)
+        for seed in range(8)
+    ]
+    priors = [one.prior_positives for one in chosen]
+    assert len(set(priors)) >= 4
+    assert max(map(priors.count, priors)) <= len(chosen) / 2
+    # the farther apart the labels are, the less their own thresholds are shrunk
+    apart, close = priors[:8], priors[16:]
+    assert max(prior if prior is not None else np.inf for prior in apart) <= 10
+    assert np.median([prior if prior is not None else np.inf for prior in close]) > 10

@@ -405,6 +405,13 @@ def test_unknown_groups_are_said(report):
     assert "treat samples as independent" in first.text
 
 
+def test_samples_that_are_all_groups_of_their_own_are_said(splits, report):
+    assert not any("group of its own" in text for text in texts(report()))
+    for split, samples in splits.items():
+        splits[split] = [replace(s, group_id=s.sample_id) for s in samples]
+    assert any("every sample is a group of its own" in t for t in texts(report(), "warning"))
+
+
 def test_constant_labels_are_found(splits, report):
     for i, sample in enumerate(splits["valid"]):
         sample.labels[:] = 0, 1, i % 2

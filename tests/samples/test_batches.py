@@ -43,6 +43,20 @@ def test_gather_equals_padding_sample_by_sample(packed_with_gaps, index):
     np.testing.assert_array_equal(batch.labels, np.stack([samples[i].labels for i in index]))
 
 
+def test_taken_samples_gather_as_where_they_were(packed_with_gaps):
+    packed = packed_with_gaps[1]
+    index = np.array([599, 4, 300, 0])
+    taken = packed.take(index)
+    assert taken.sample_ids == tuple(packed.sample_ids[n] for n in index)
+    assert taken.group_ids == tuple(packed.group_ids[n] for n in index)
+    np.testing.assert_array_equal(taken.truth, packed.truth[index])
+    np.testing.assert_array_equal(taken.longest, packed.longest[index])
+    ours, theirs = taken.gather(np.arange(4)), packed.gather(index)
+    for modality in packed.modalities:
+        assert torch.equal(ours.features[modality], theirs.features[modality])
+        assert torch.equal(ours.masks[modality], theirs.masks[modality])
+
+
 def test_a_modality_absent_everywhere_gathers_as_nothing(tmp_path, toy_info, toy_samples):
     samples = toy_samples(4)
     for sample in samples:

@@ -51,8 +51,31 @@ def test_what_was_fitted_says_what_it_is(samples, fitting):
     assert (fitted.info.system, fitted.info.title) == (system.name, system.title)
     assert fitted.info.widths == samples[0].info.widths
     assert fitted.info.kept_epoch == history.kept
+    assert fitted.info.seed == settings.training.seed == 1
+    again = system.fit(*samples, system.with_seed(settings, 5)).fitted
+    info = scored(again, system.scorer(again, CPU), samples[1]).info
+    assert (info.seed, info.kept_epoch) == (5, again.info.kept_epoch)
     assert system.settings.model_validate(fitted.info.settings) == settings
     assert fitted.digest == system.fit(*samples, settings).fitted.digest
+
+
+def test_it_may_lack_what_it_has_learned_to_do_without(fitting, toy_samples, toy_info, tmp_path):
+    system, settings = fitting
+
+    def learned(absent: int, **training: object) -> tuple[str, ...]:
+        rows = toy_samples(60)
+        for row in rows[:absent]:
+            row.features["audio"] = None
+        train = pack(write_table(tmp_path / f"{absent}.arrow", toy_info, rows))
+        changed = settings.training.model_copy(update={"epochs": 1, **training})
+        return system.fit(
+            train, train, settings.model_copy(update={"training": changed})
+        ).fitted.info.may_lack
+
+    assert learned(0) == ()
+    assert learned(2) == ()  # too few to learn from
+    assert learned(6) == ("audio",)
+    assert learned(0, modality_dropout=0.2) == ("text", "visual", "audio")
 
 
 def test_the_kept_epoch_scores_as_it_did_in_training(samples, fitting):

@@ -294,6 +294,8 @@ def test_every_epoch_is_a_record_with_its_numbers(packed, building_carat, caplog
         {"batch_size": 0},
         {"seed": -1},
         {"modality_dropout": 1.0},
+        {"selection_share": 0.0},
+        {"selection_share": 1.5},
         {"selection_threshold": 1.0},
         {"selection_threshold": 0.5},  # and nothing that it is the threshold of
     ],

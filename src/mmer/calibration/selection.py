@@ -84,8 +84,7 @@ def select_thresholds(
         values += [float(value_of(count.total(), target)[0]) / _DIVISIONS for count in counts]
         left_out += [value_of(count.without_each(), target) / _DIVISIONS for count in counts]
     allowed = [settings.method in ("auto", way.method) for way in _WAYS]
-    # Means that are equal in exact arithmetic differ beyond the fifteenth digit: let them tie.
-    index = int(np.where(allowed, values.round(12), -np.inf).argmax())
+    index = int(np.where(allowed, _tie(values), -np.inf).argmax())
     errors = _jackknife_error(left_out - left_out[index])
     found = zip(_WAYS, values.tolist(), errors.tolist(), strict=True)
     candidates = tuple(
@@ -150,10 +149,17 @@ def _reason(candidates: tuple[Candidate, ...], chosen: int, settings: Calibratio
         shrunk = ", shrunk as far as held-out groups allow" if own.method == "per_label" else ""
         return f"{own.name}: as set{shrunk}."
     next_best = max((c for c in candidates if c is not own), key=lambda c: c.value)
-    ahead = f"{-next_best.difference:.4f} (standard error {next_best.standard_error:.4f})"
+    ahead = f"{-next_best.difference:.4f} (standard error {next_best.standard_error:.4f}) above"
+    if _tie(next_best.value) == _tie(own.value):
+        ahead = "equal to but simpler than"
     fixed = candidates[0]
     beside = f"; fixed at {settings.fixed:g} {fixed.value:.4f}" if fixed is not own else ""
     return (
         f"{own.name}: {settings.target} {own.value:.4f} on held-out groups, the largest of "
-        f"{len(candidates)} ways, {ahead} above the next, {next_best.name}{beside}."
+        f"{len(candidates)} ways, {ahead} the next, {next_best.name}{beside}."
     )
+
+
+def _tie(value: np.ndarray | float) -> np.ndarray:
+    """Means that are equal in exact arithmetic differ beyond the fifteenth digit: let them tie."""
+    return np.round(value, 12)

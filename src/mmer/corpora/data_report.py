@@ -129,7 +129,7 @@ def data_report(
     real = not info.synthetic
     published = tuple(beside_published(info, corpus, splits, notes, repeating) if real else ())
     findings = [
-        *_of_groups_and_persons(info, persons),
+        *_of_groups_and_persons(info, splits, persons),
         *_of_duplicates(duplicates),
         *_of_splits(info, splits),
         *_of_published(published),
@@ -250,12 +250,21 @@ def _shared_persons(same: dict[Split, Identities]) -> Iterator[SharedPersons]:
             )
 
 
-def _of_groups_and_persons(info: TableInfo, persons: Iterable[SharedPersons]) -> Iterator[Finding]:
+def _of_groups_and_persons(
+    info: TableInfo, splits: dict[Split, SplitReport], persons: Iterable[SharedPersons]
+) -> Iterator[Finding]:
     if not info.groups_known:
         text = (
             "groups are unknown: the source does not say which samples belong to one recording. "
             "Each counts as a group of its own, so intervals and guarantees treat samples as "
             "independent and may promise too much, and splits may share recordings"
+        )
+        yield Finding(severity="warning", split="all", text=text)
+    elif all(one.groups == one.samples for one in splits.values()):
+        text = (
+            "every sample is a group of its own, so intervals and guarantees treat samples as "
+            "independent. If several come from one recording, the ids may say so: see what the "
+            "reader's settings take as the group"
         )
         yield Finding(severity="warning", split="all", text=text)
     for row in persons:

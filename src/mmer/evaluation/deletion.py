@@ -81,17 +81,24 @@ def measure_deletion(
     calibration.check(scores.info.model, scores.info.fingerprint)
     check_samples(scores, samples)
     predicted = decide(scores.scores, np.array(calibration.thresholds))
-    if not predicted.any() or not system.attention(samples, np.zeros(1, np.int64)):
-        return Deletion()
     rng, rows = np.random.default_rng(settings.seed), []
-    for column, label in enumerate(scores.labels):
-        index = np.flatnonzero(predicted[:, column])
-        if len(index) > _MOST_SAMPLES:
-            index = np.sort(rng.choice(index, _MOST_SAMPLES, replace=False))
-        falls = _falls(system, samples, scores.scores[index, column], column, index, rng)
+    chosen = [_some(np.flatnonzero(column), rng) for column in predicted.T]
+    every = np.unique(np.concatenate(chosen))
+    parts = [every[at : at + _MOST_SAMPLES] for at in range(0, len(every), _MOST_SAMPLES)]
+    looks = {n: one for p in parts for n, one in zip(p, system.attention(samples, p), strict=False)}
+    if not looks:
+        return Deletion()
+    for column, (label, index) in enumerate(zip(scores.labels, chosen, strict=True)):
+        seen = [{m: weights[:, column] for m, weights in looks[n].items()} for n in index]
+        falls = _falls(system, samples, scores.scores[index, column], column, index, seen, rng)
         groups = number_groups(tuple(scores.group_ids[n] for n in index))
         rows.append(_row(label, falls, groups, settings))
     return Deletion(labels=tuple(rows))
+
+
+def _some(index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    few = len(index) <= _MOST_SAMPLES
+    return index if few else np.sort(rng.choice(index, _MOST_SAMPLES, replace=False))
 
 
 def _falls(
@@ -100,15 +107,12 @@ def _falls(
     before: np.ndarray,
     column: int,
     index: np.ndarray,
+    looks: Sequence[Looks],
     rng: np.random.Generator,
 ) -> np.ndarray:
     """(2, n) fall of one label's score, without the attended steps and without others."""
     if not len(index):
         return np.empty((2, 0))
-    looks = [
-        {modality: weights[:, column] for modality, weights in one.items()}
-        for one in system.attention(samples, index)
-    ]
     chance = [{m: rng.random(len(weights)) for m, weights in one.items()} for one in looks]
     left = [without_steps(samples, index, order) for order in (looks, chance)]
     return np.stack([before - system.scores(one)[:, column] for one in left])

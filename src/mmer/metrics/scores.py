@@ -22,14 +22,19 @@ class ScoresInfo(Origin):
         system, title: Key in SYSTEMS, and name for readers.
         model: Digest of the model that gave the scores.
         fixed_threshold: Of systems with nothing to calibrate, the one that is part of them.
+        seed: Of systems that draw random numbers in training, the one that they were drawn from.
         kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
+        epoch_groups: Number of validation groups on which alone it was chosen, and which the scores
+            on validation leave out; 0 if it was on all of them, or there are no epochs.
     """
 
     system: str
     title: str
     model: str
     fixed_threshold: float | None = None
+    seed: int | None = None
     kept_epoch: int | None = None
+    epoch_groups: int = 0
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,20 @@ class Samples:
             step_segments=self.step_segments and _moved(self.step_segments, device),
         )
 
+    def take(self, index: np.ndarray) -> Samples:
+        """The samples `index` (N',), in this order; the features are those of all, not copied."""
+        rows = torch.from_numpy(index).to(self.device)
+        return replace(
+            self,
+            sample_ids=tuple(self.sample_ids[n] for n in index),
+            group_ids=tuple(self.group_ids[n] for n in index),
+            starts={m: x[rows] for m, x in self.starts.items()},
+            lengths={m: x[rows] for m, x in self.lengths.items()},
+            labels=self.labels[rows],
+            host_lengths={m: x[index] for m, x in self.host_lengths.items()},
+            target=None if self.target is None else self.target[rows],
+        )
+
     def gather(self, index: np.ndarray) -> Batch:
         """The samples `index` (B,) as a padded batch, where the samples lie.
 

@@ -45,6 +45,7 @@ class SystemInfo(Record):
         synthetic: True if no real recording stands behind that.
         fingerprint: Of the sample tables that it was fitted on.
         fixed_threshold: If there is nothing to calibrate, the threshold that is part of the system.
+        seed: Of systems that draw random numbers in fitting, the one that they were drawn from.
         kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
         epoch_groups: Names of the validation groups on which alone it was chosen, and which nothing
             else is chosen on; none if it was on all of them.
@@ -61,6 +62,7 @@ class SystemInfo(Record):
     synthetic: bool
     fingerprint: str
     fixed_threshold: float | None = None
+    seed: int | None = None
     kept_epoch: int | None = None
     epoch_groups: tuple[str, ...] = ()
     may_lack: tuple[str, ...] = ()
@@ -204,6 +206,7 @@ def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
         **origin,
         **own,
         model=fitted.digest,
+        seed=fitted.info.seed,
         kept_epoch=fitted.info.kept_epoch,
         epoch_groups=len(fitted.info.epoch_groups),
     )

@@ -41,7 +41,8 @@ class NetworkSystem(System):
         may_lack = train.modalities if dropped else often_absent(train)
         history = trained.history
         chosen = {"kept_epoch": history.kept, "epoch_groups": history.epoch_groups}
-        info = self.info(train, settings, **chosen, may_lack=may_lack)
+        seed = settings.training.seed
+        info = self.info(train, settings, **chosen, seed=seed, may_lack=may_lack)
         state = trained.network.state_dict()
         arrays = {name: x.to("cpu", copy=True).contiguous() for name, x in state.items()}
         return Fit(FittedSystem(info, arrays), history)

@@ -42,8 +42,11 @@ class History(Record):
         epochs: In order.
         kept: The epoch whose parameters were kept; None without epochs.
         criterion: What `Epoch.selection` is, in words.
+        epoch_groups: Names of the validation groups on which alone the epochs were judged; none if
+            it was on all of them.
     """
 
     epochs: tuple[Epoch, ...] = ()
     kept: int | None = None
     criterion: str = ""
+    epoch_groups: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from torch import Tensor
 from mmer.errors import InputError
 from mmer.samples.batches import Batch, Samples, length_aware_batches
 from mmer.training.history import Epoch, History, Selection
+from mmer.training.nesting import groups_for_epochs, only_groups
 from mmer.training.network import Losses, Network
 from mmer.training.progress import EpochProgress
 from mmer.training.scoring import best_micro_f1, mean_average_precision, score_samples
@@ -45,9 +46,12 @@ def train(
         train_samples, valid_samples: On the host.
 
     Raises:
-        InputError: The device is not there, a loss is not finite, or no batch of validation
-            samples is whole although others do not count.
+        InputError: The device is not there, a loss is not finite, no batch of validation samples
+            is whole although others do not count, or `selection_share` leaves too little.
     """
+    epoch_groups = groups_for_epochs(valid_samples, settings.selection_share)
+    if epoch_groups:
+        valid_samples = only_groups(valid_samples, epoch_groups)
     if settings.drop_last_validation_batch and len(valid_samples) < settings.batch_size:
         where = f"{valid_samples.info.corpus} {valid_samples.info.split} samples"
         expected = f"at least {settings.batch_size}, one whole batch"
@@ -61,7 +65,12 @@ def train(
                 finish_epoch(state, train_samples, valid_samples, settings, progress)
     state.network.load_state_dict(state.best)
     kept = max(state.epochs, key=lambda epoch: epoch.selection).epoch  # the first of equals
-    history = History(epochs=tuple(state.epochs), kept=kept, criterion=_criterion(settings))
+    history = History(
+        epochs=tuple(state.epochs),
+        kept=kept,
+        criterion=_criterion(settings, len(epoch_groups)),
+        epoch_groups=epoch_groups,
+    )
     return Trained(state.network.eval(), history)
 
 
@@ -199,10 +208,11 @@ def _validate(
     }
 
 
-def _criterion(settings: TrainingSettings) -> str:
+def _criterion(settings: TrainingSettings, groups: int) -> str:
     left_out = ", the last batch left out" if settings.drop_last_validation_batch else ""
+    on = f" on {groups} groups set aside" if groups else ""
     if settings.selection == "mean_average_precision":
-        return f"validation mean average precision{left_out}"
+        return f"validation mean average precision{on}{left_out}"
     at = settings.selection_threshold
     threshold = "the best shared threshold" if at is None else f"threshold {at:g}"
-    return f"validation micro-F1 at {threshold}{left_out}"
+    return f"validation micro-F1 at {threshold}{on}{left_out}"

@@ -63,6 +63,8 @@ class TrainingSettings(Settings):
             labels of average precision, which needs no threshold and so leaves thresholds to be
             chosen afterwards, or micro-F1.
         selection_threshold: Of micro-F1; the best shared threshold of each epoch if None.
+        selection_share: Share of the validation groups on which epochs are judged. Below 1,
+            calibration sees the other groups alone (`mmer.training.nesting`).
         batching: "length_aware" puts samples of like length together, so that little is padded;
             "shuffled" does not look at lengths, as the published programs do.
         drop_last_validation_batch: Validation skips what does not fill a batch, another part of the
@@ -80,6 +82,7 @@ class TrainingSettings(Settings):
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
     selection: Selection = "mean_average_precision"
     selection_threshold: float | None = Field(default=None, ge=0, lt=1)
+    selection_share: float = Field(default=1.0, gt=0, le=1)
     batching: Literal["length_aware", "shuffled"] = "length_aware"
     drop_last_validation_batch: bool = False
 

@@ -284,6 +284,18 @@ def test_absent_modality_teaches_nothing_about_itself(
     assert (classes[0, [0, 2]] != EMPTY).all()
 
 
+def test_an_absent_modality_has_no_vote_on_what_is_seen(
+    make_network: Callable, make_batch: Callable
+) -> None:
+    """Its features are 0: a logit of 0 would be the largest wherever the others say no."""
+    network, batch = make_network().eval(), without(make_batch(size=1), "visual", 0)
+    batch.labels.zero_()
+    with torch.no_grad():
+        seen = network(batch).label_specific[:, 0]  # (M, L, d)
+        network.heads.weight.copy_(-100 * torch.nn.functional.normalize(seen, dim=-1))
+        assert network.losses(batch).terms["bce_label_specific"] < 1e-3
+
+
 def test_what_an_absent_modality_holds_is_without_effect(
     make_network: Callable, make_batch: Callable
 ) -> None:

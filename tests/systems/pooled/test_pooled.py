@@ -7,7 +7,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from mmer.pipeline_registry import register_pipelines
 from mmer.samples.batches import Batch, pack
+from mmer.systems import SYSTEMS
 from mmer.systems.pooled.network import PooledNetwork
 from mmer.systems.pooled.settings import PooledNetworkSettings, PooledSettings
 from mmer.systems.pooled.system import PooledSystem
@@ -104,3 +106,10 @@ def test_it_learns_what_one_step_shows(toy_table):
     history = system.fit(train, valid, PooledSettings(training={"epochs": 30})).history
     # positive throughout scores 0.57
     assert max(epoch.selection for epoch in history.epochs) > 0.8
+
+
+@pytest.mark.parametrize("system", [name for name in SYSTEMS if name != "pooled"])
+def test_every_other_system_is_compared_with_it(system):
+    pipeline = register_pipelines()[f"train_mosei_{system}"]
+    (compare,) = (node for node in pipeline.nodes if node.short_name.lower() == "compare")
+    assert "mosei.pooled.assessment" in compare.inputs
