@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 
-.PHONY: train test test-all lint viz ui pictures clean help
+.PHONY: train test test-all lint viz ui pictures tables clean help
 train: .venv/installed  ## train, calibrate, compare and register the default system on the default corpus
 	$(BIN)/python -m kedro run --pipelines=__default__
 
@@ -28,6 +28,9 @@ ui: .venv/installed  ## runs and registered models in the browser
 
 pictures: .venv/installed  ## the README's pictures, from the last run (needs Chromium)
 	$(BIN)/python docs/make_pictures.py
+
+tables: .venv/installed  ## the README's tables, from benchmarks/results
+	$(BIN)/python docs/make_tables.py
 
 clean:  ## remove what runs have made; the environment, data/01_raw and the registry stay
 	rm -rf data/0[2-8]_*/* build .pytest_cache .ruff_cache .mypy_cache .hypothesis

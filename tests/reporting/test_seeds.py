@@ -90,7 +90,7 @@ def test_the_page_shows_every_figure_of_every_system(compare):
     page = render_seeds(compared, "A corpus")
     assert "SYNTHETIC" in page
     assert "Middling &lt;b&gt;" in page
-    assert "Middling <b>" not in page.partition('<div class="figure">')[0]
+    assert "Middling <b>" not in page.partition('<div class="figures">')[0]
     for one in compared.systems:
         for figure in (*one.metrics.values(), *one.label_f1.values()):
             assert f"{figure.mean.value:.3f}" in page

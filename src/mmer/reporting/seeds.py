@@ -9,13 +9,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
-from plotly.subplots import make_subplots
 
 from mmer.metrics.intervals import Difference
 from mmer.metrics.metrics import HEADLINE
 from mmer.metrics.resampled import METRICS
 from mmer.metrics.seeds import ComparedSystems, SeedFigure, SystemSeeds
-from mmer.reporting.figures import PALETTE
+from mmer.reporting.figures import PALETTE, error_bars
 from mmer.reporting.summary import (
     Column,
     difference_text,
@@ -27,6 +26,7 @@ from mmer.reporting.summary import (
 
 _TEMPLATE = Path(__file__).with_name("seeds.html")
 _MAIN = "micro_f1"
+_MORE = {name: title for name, title in METRICS.items() if name not in HEADLINE and title != "mAP"}
 
 
 def seeds_frame(compared: ComparedSystems) -> pd.DataFrame:
@@ -175,63 +175,44 @@ def render_seeds(compared: ComparedSystems, corpus: str) -> str:
         notes=notes(compared),
         size=size_text(compared.samples, compared.bootstrap.groups, compared.info.groups_known),
         headline=HEADLINE,
-        metrics=METRICS,
+        tables=[{**HEADLINE, "macro_average_precision": "mAP"}, _MORE],
         plotlyjs=get_plotlyjs(),
-        figure=seeds_figure(compared).to_html(div_id="figure-seeds", config=config, **options),
+        figures=[
+            seeds_figure(compared, name).to_html(div_id=f"figure-{name}", config=config, **options)
+            for name in HEADLINE
+        ],
     )
 
 
-def seeds_figure(compared: ComparedSystems) -> go.Figure:
-    """Every seed a point, the mean with its interval, a panel for each headline metric."""
+def seeds_figure(compared: ComparedSystems, metric: str) -> go.Figure:
+    """Every seed a point, the mean with its interval."""
     systems = compared.systems[::-1]  # the first on top
-    titles = [one.info.title for one in systems]
-    figure = make_subplots(
-        rows=1, cols=len(HEADLINE), shared_yaxes=True, subplot_titles=list(HEADLINE.values())
+    titles = [one.info.title.replace(" ", "<br>", 1) for one in systems]
+    figures = [one.metrics[metric] for one in systems]
+    seeds = [(t, v) for t, f in zip(titles, figures, strict=True) for v in f.values]
+    drawn = go.Figure(layout={"template": "plotly_white", "showlegend": False})
+    drawn.add_scatter(
+        x=[value for _, value in seeds],
+        y=[title for title, _ in seeds],
+        mode="markers",
+        name="one seed",
+        marker={"color": PALETTE[5], "size": 8, "symbol": "circle-open"},
     )
-    for column, name in enumerate(HEADLINE, start=1):
-        figures = [one.metrics[name] for one in systems]
-        means = [one.mean for one in figures]
-        seeds = [(t, v) for t, f in zip(titles, figures, strict=True) for v in f.values]
-        cell = {"row": 1, "col": column}
-        figure.add_scatter(
-            x=[v for _, v in seeds],
-            y=[t for t, _ in seeds],
-            mode="markers",
-            name="one seed",
-            marker={"color": PALETTE[5], "size": 7, "symbol": "circle-open"},
-            showlegend=column == 1,
-            **cell,
-        )
-        figure.add_scatter(
-            x=[m.value for m in means],
-            y=titles,
-            mode="markers",
-            name="mean, 95 % interval",
-            marker={"color": PALETTE[1], "size": 9},
-            showlegend=column == 1,
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [
-                    (m.high or 0) - (m.value or 0) if m.high is not None else 0 for m in means
-                ],
-                "arrayminus": [
-                    (m.value or 0) - (m.low or 0) if m.low is not None else 0 for m in means
-                ],
-                "color": PALETTE[1],
-            },
-            **cell,
-        )
-        if best := (compared.info.bayes_optimal or {}).get(name):
-            figure.add_vline(best, line_dash="dot", line_color="#9AA0A6", **cell)
-    figure.update_layout(
-        height=130 + 44 * len(systems),
-        margin={"l": 8, "r": 8, "t": 40, "b": 8},
-        legend={"orientation": "h", "y": -0.15},
-        template="plotly_white",
+    drawn.add_scatter(
+        x=[one.mean.value for one in figures],
+        y=titles,
+        mode="markers",
+        name="mean",
+        marker={"color": PALETTE[1], "size": 9},
+        error_x=error_bars([one.mean for one in figures]),
     )
-    figure.update_yaxes(automargin=True)
-    return figure
+    if best := (compared.info.bayes_optimal or {}).get(metric):
+        drawn.add_vline(best, line_dash="dot", line_color="#5f6368")
+    margin = {"l": 8, "r": 12, "t": 36, "b": 8}
+    height = 100 + 46 * len(systems)
+    drawn.update_layout(title={"text": METRICS[metric], "x": 0.5}, height=height, margin=margin)
+    drawn.update_yaxes(automargin=True)
+    return drawn
 
 
 def _difference(compared: ComparedSystems, first: SystemSeeds, second: SystemSeeds) -> Difference:
