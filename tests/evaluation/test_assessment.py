@@ -5,8 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from sklearn.metrics import f1_score, log_loss
 
+from mmer.calibration.calibration import ThresholdsFor
 from mmer.calibration.conformal import coverage
+from mmer.calibration.probabilities import Calibrator, reliability
 from mmer.errors import InputError
 from mmer.evaluation.assessment import (
     Assessment,
@@ -15,7 +18,6 @@ from mmer.evaluation.assessment import (
     assess,
     check_model,
     compare_systems,
-    headlines,
     judged_by,
 )
 from mmer.metrics.intervals import bootstrap_intervals, compare
@@ -53,6 +55,34 @@ def test_an_assessment_has_all_figures_of_a_system(systems):
         for threshold in calibration.conformal
     )
     assert Assessment.from_json(assessment.to_json(), "here") == assessment
+
+
+def test_what_was_chosen_on_validation_for_a_figure_is_what_it_is_judged_by(systems):
+    scores, calibration, _ = systems[0]
+    softer = Calibrator(method="temperature", temperature=3.0)
+    changed = calibration.model_copy(
+        update={
+            "of_metric": {"macro_f1": ThresholdsFor(thresholds=(0.8,) * 3, method="", reason="")},
+            "probabilities": tuple(
+                label.model_copy(update={"calibrator": softer})
+                for label in calibration.probabilities
+            ),
+        }
+    )
+    found = assess(scores, changed, SETTINGS)
+    given, figures = softer(scores.scores), found.intervals.metrics
+    assert figures["log_loss"].value == pytest.approx(
+        np.mean([log_loss(*columns) for columns in zip(scores.truth.T, given.T, strict=True)])
+    )
+    assert figures["brier_score"].value == pytest.approx(np.mean((given - scores.truth) ** 2))
+    rows = zip(given.T, scores.truth.T, strict=True)
+    assert found.reliability == tuple(reliability(*columns) for columns in rows)
+    assert figures["macro_f1"].value == pytest.approx(
+        f1_score(scores.truth, scores.scores > 0.8, average="macro")
+    )
+    assert figures["micro_f1"].value == pytest.approx(
+        f1_score(scores.truth, scores.scores > 0.5, average="micro")
+    )
 
 
 def test_the_first_system_is_compared_with_each_of_the_others(systems):
@@ -104,23 +134,6 @@ def test_an_assessment_of_other_scores_is_refused(systems):
     again = calibration.model_copy(update={"thresholds": (0.5, 0.5, 0.6)})
     with pytest.raises(InputError, match="Assess it again"):
         compare_systems([(scores, again, systems[0][2])], SETTINGS)
-
-
-def test_headlines_are_those_of_each_part_alone(noisy_scores):
-    scores = noisy_scores(90)
-    parts = np.arange(90) % 3
-    for part, figures in enumerate(headlines(scores.scores > 0.5, scores.truth, parts)):
-        inside = parts == part
-        alone = replace(
-            scores,
-            scores=scores.scores[inside],
-            truth=scores.truth[inside],
-            sample_ids=tuple(np.array(scores.sample_ids)[inside]),
-            group_ids=tuple(np.array(scores.group_ids)[inside]),
-        )
-        expected = evaluate(alone, HALF)
-        for name, value in figures:
-            assert value == pytest.approx(getattr(expected, name)), name
 
 
 def test_what_is_of_another_model_is_refused_by_name():

@@ -13,7 +13,13 @@ from mmer.calibration.settings import CalibrationSettings
 from mmer.corpora.beside_published import CountBesidePublished
 from mmer.corpora.data_report import DataReport, Finding
 from mmer.corpora.split_report import Quantiles, SplitReport
-from mmer.evaluation.assessment import Comparison, EvaluationSettings, assess, compare_systems
+from mmer.evaluation.assessment import (
+    Comparison,
+    EvaluationSettings,
+    assess,
+    compare_systems,
+    judged_by,
+)
 from mmer.evaluation.attention import (
     Explanation,
     Explanations,
@@ -116,13 +122,13 @@ def noisy_scores(toy_scores) -> Callable[..., Scores]:
 
     def made(
         samples: int = 60,
-        seed: int = 0,
+        noise: int = 0,
         *,
         signal: float = 0.4,
         truth: np.ndarray | None = None,
         **info: object,
     ) -> Scores:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(noise)
         if truth is None:
             truth = (rng.random((samples, 3)) < 0.4).astype(np.uint8)
         values = signal * truth + (1 - signal) * rng.random(truth.shape)
@@ -143,7 +149,7 @@ def evaluated(noisy_scores) -> Callable[..., Evaluated]:
             calibration = _calibration(one)
             systems.append((one, calibration, assess(one, calibration, settings)))
         calibration, thresholds = systems[0][1], np.array(systems[0][1].thresholds)
-        present = decide(scores.scores, thresholds)
+        present, judged = decide(scores.scores, thresholds), judged_by(scores, calibration)
         robustness = measure_robustness(
             lambda shown: scores.scores * shown["words"][:, None],
             scores,
@@ -157,9 +163,11 @@ def evaluated(noisy_scores) -> Callable[..., Evaluated]:
             compare_systems(systems, settings),
             Failures(
                 model=scores.info.model,
-                by_length=by_length(scores, present, np.arange(len(present))),
-                by_label_count=by_label_count(scores, present),
-                most_confident_errors=most_confident_errors(scores, thresholds, most=2),
+                by_length=by_length(judged, np.arange(len(present)), settings),
+                by_label_count=by_label_count(judged, settings),
+                most_confident_errors=most_confident_errors(
+                    scores, thresholds, [("so", HOSTILE)] * len(present), most=2
+                ),
                 co_occurrence=CoOccurrence(
                     labels=scores.labels,
                     true=scores.truth.astype(int).T @ scores.truth,

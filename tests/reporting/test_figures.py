@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,7 +10,8 @@ import pytest
 from mmer.calibration.probabilities import Reliability
 from mmer.errors import InputError
 from mmer.evaluation.failures import CoOccurrence
-from mmer.reporting import figures
+from mmer.reporting import data_figures, figures
+from mmer.reporting.narrow import narrow_layout
 from mmer.training.history import Epoch, History
 
 LOSSES = ((2.0, 1.0), (1.5, 0.7), (1.2, 0.6))
@@ -34,7 +36,7 @@ def pair(noisy_scores, evaluated):
     def made(samples: int = 80, resamples: int = 50, **info):
         scores = noisy_scores(samples, **info)
         told = {"title": "other", "model": "digest-of-other", **info}
-        other = noisy_scores(seed=1, truth=scores.truth, **told)
+        other = noisy_scores(noise=1, truth=scores.truth, **told)
         return evaluated(scores, other, resamples=resamples)
 
     return made
@@ -51,8 +53,8 @@ def all_figures(pair, make_data, synthetic: bool) -> dict[str, go.Figure]:
         **evaluation_figures(pair(synthetic=synthetic))._asdict(),
         "learning_curves": figures.learning_curves(HISTORY, "Toy", synthetic),
         "no_learning_curves": figures.learning_curves(History(), "Toy", synthetic),
-        "corpus": figures.corpus_overview(make_data(synthetic=synthetic)),
-        **figures.data_figures(make_data(synthetic=synthetic))._asdict(),
+        "corpus": data_figures.corpus_overview(make_data(synthetic=synthetic)),
+        **data_figures.data_figures(make_data(synthetic=synthetic))._asdict(),
     }
 
 
@@ -91,6 +93,7 @@ def test_learning_curves_show_each_term_and_mark_the_kept_epoch():
     curve, marker = traces(figure, "micro-F1")
     assert list(curve.y) == [0.3, 0.6, 0.5]
     assert (marker.x[0], marker.y[0]) == (2, 0.6)
+    assert figure.layout.annotations[1].text == "validation: epoch 2 kept, 0.600"
 
 
 def test_a_system_without_epochs_has_a_figure_that_says_so():
@@ -183,9 +186,9 @@ def test_robustness_is_shown_against_the_best_constant(pair):
 
 
 def test_a_corpus_is_shown_by_its_numbers(make_data):
-    figure = figures.corpus_overview(make_data(synthetic=False))
+    figure = data_figures.corpus_overview(make_data(synthetic=False))
     assert "train: 20 samples in 7 groups" in figure.layout.title.text
-    unknown = figures.corpus_overview(make_data(groups_known=False))
+    unknown = data_figures.corpus_overview(make_data(groups_known=False))
     assert "train: 20 samples, groups unknown" in unknown.layout.title.text
     text = figure.to_json()
     assert "every sample lacks face" in text
@@ -199,7 +202,9 @@ def test_a_corpus_is_shown_by_its_numbers(make_data):
 
 
 def test_the_data_of_a_page_are_small_figures_of_frequent_labels(make_data):
-    rates, pairs, lengths = figures.data_figures(make_data(tuple(f"label {i}" for i in range(90))))
+    rates, pairs, lengths = data_figures.data_figures(
+        make_data(tuple(f"label {i}" for i in range(90)))
+    )
     assert [bars.name for bars in rates.data] == ["train", "valid", "test"]
     assert len(rates.data[0].x) == len(pairs.data[0].z) == 30
     assert rates.data[0].y[:2] == (0.4, 0.35)
@@ -215,6 +220,54 @@ def test_a_label_keeps_its_colour(pair):
     after = traces(shown.reliability, "test")
     assert [trace.line.color for trace in after] == list(colours.values())
     assert len(set(figures.label_colours([str(i) for i in range(9)]).values())) == 9
+
+
+def test_what_stands_for_a_handful_of_samples_is_pale(pair):
+    source = pair(80)
+    few = source.failures.by_length[0].model_copy(update={"samples": 9})
+    failures = source.failures.model_copy(
+        update={"by_length": (few, *source.failures.by_length[1:])}
+    )
+    shown = evaluation_figures(replace(source, failures=failures)).failures
+    bars = traces(shown, "micro-F1")[0]
+    assert bars.marker.opacity[0] < 0.5
+    assert bars.marker.opacity[1] == 1
+    assert "n = 9" in bars.x[0]
+    first = source.comparison.assessments[0]
+    rows = first.metrics.per_label
+    rare = first.metrics.model_copy(
+        update={"per_label": (rows[0].model_copy(update={"support": 3}), *rows[1:])}
+    )
+    comparison = source.comparison.model_copy(
+        update={"assessments": (first.model_copy(update={"metrics": rare}),)}
+    )
+    assert figures.label_f1(comparison, False).data[0].marker.opacity[0] < 0.5
+    assert figures.label_f1(source.comparison, False).data[0].marker.opacity == (1, 1, 1)
+
+
+def test_bars_of_samples_that_are_alike_have_intervals(pair):
+    source = pair(100)
+    bars = traces(evaluation_figures(source).failures, "accuracy")[0]
+    for i, row in enumerate(source.failures.by_length):
+        one = row.intervals["accuracy"]
+        assert bars.y[i] + bars.error_y.array[i] == pytest.approx(one.high)
+        assert bars.y[i] - bars.error_y.arrayminus[i] == pytest.approx(one.low)
+
+
+def test_on_a_narrow_page_panels_stand_below_each_other(pair, make_data):
+    for name, figure in all_figures(pair, make_data, True).items():
+        if name == "corpus":  # a table for the pipeline viewer
+            continue
+        layout = narrow_layout(figure)
+        axes = [value for key, value in layout.items() if key.startswith("yaxis")]
+        tops = [axis["domain"][1] for axis in axes]
+        assert tops == sorted(tops, reverse=True), name
+        for upper, lower in pairwise(axis["domain"] for axis in axes):
+            assert lower[1] < upper[0], name
+        widths = [v["domain"] for k, v in layout.items() if k.startswith("xaxis")]
+        assert all(tuple(domain) == (0, 1) for domain in widths), name
+        assert "synthetic" in layout["title"]["text"]
+        assert max(map(len, layout["title"]["text"].split("<br>")[:-1])) <= 40
 
 
 def test_reliability_shows_both_curves_and_both_errors(pair):
@@ -235,4 +288,5 @@ def test_reliability_shows_both_curves_and_both_errors(pair):
     assert traces(figure, "scores")[0].y == (0.2, 0.7)
     assert traces(figure, "test")[0].y == (0.1, 0.8)
     assert traces(figure, "test")[0].customdata == (36, 4)
+    assert traces(figure, "test")[0].text == ("36", "4")
     assert traces(figure, "test")[0].marker.symbol == ("circle", "circle-open")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from mmer.errors import InputError
 from mmer.evaluation.assessment import EvaluationSettings, assess, compare_systems
 from mmer.evaluation.attention import Explanations
 from mmer.evaluation.deletion import Deletion
+from mmer.metrics.intervals import Interval
 from mmer.reporting.figures import evaluation_figures, label_colours, learning_curves
 from mmer.reporting.report import ReportInput, render_report
 from mmer.samples.table import Persons
@@ -36,7 +38,7 @@ def make_input(noisy_scores, evaluated, make_data):
     def made(**info: object) -> ReportInput:
         scores = noisy_scores(60, **info)
         told = {"title": "other", "model": "digest-of-other", **info}
-        other = noisy_scores(seed=1, truth=scores.truth, **told)
+        other = noisy_scores(noise=1, truth=scores.truth, **told)
         told = {k: info[k] for k in ("labels", "groups_known", "synthetic") if k in info}
         return input_of(evaluated(scores, other), make_data(**told))
 
@@ -110,13 +112,14 @@ def test_the_page_needs_no_network_and_holds_plotly_once(page):
     libraries = [script for script in page.scripts if "plotly.js v" in script[:200]]
     assert len(libraries) == 1
     assert sum(len(script) > 1_000_000 for script in page.scripts) == 1
-    assert sum("Plotly.newPlot(" in script[:2000] for script in page.scripts) == 8 + 3
+    figures = [json.loads(script) for script in page.scripts if script.startswith('{"data"')]
+    assert [set(figure) for figure in figures] == [{"data", "wide", "small"}] * (7 + 3)
 
 
 def test_text_from_the_data_is_shown_not_run(page):
     assert not any("alert('x')" in script for script in page.scripts)
-    # in each emotion's line of words, among facts, and in an explanation of the data
-    assert page.shown.count(HOSTILE) == 3 + 1 + 1
+    # in lines of words, in what is said in four errors, among facts, in an explanation of the data
+    assert page.shown.count(HOSTILE) == 2 + 4 + 1 + 1
 
 
 def test_labels_reach_the_page_and_its_figures_escaped(make_input):
@@ -149,7 +152,8 @@ def test_every_section_says_what_was_given(source, page):
         source.failures.most_confident_errors[0].sample_id,
         first.info.model,
         first.info.fingerprint,
-        "60 samples in 15 groups",
+        "so <script>alert('x')</script>",  # what is said in an error's sample
+        ", ".join(source.failures.most_confident_errors[0].true),
         "Nothing was chosen on this split.",
     ):
         assert text in page.words, text
@@ -174,7 +178,7 @@ def test_unknown_groups_are_said_with_intervals_and_guarantee(make_input, page):
     unknown = Page(render_report(make_input(groups_known=False))).words
     assert unknown.count(said) == 2
     for text in (
-        "test split: 60 samples, groups unknown",
+        "test split of SYNTHETIC Toy Corpus: 60 samples, groups unknown",
         "chosen on validation (60 samples, groups unknown)",
         "as if samples were independent",
         "the guarantee does not hold as stated",
@@ -227,13 +231,65 @@ def test_data_of_other_tables_are_refused(source, make_data):
 def test_a_p_value_at_its_floor_is_said_to_be_no_more_than_that(noisy_scores, evaluated, make_data):
     scores = noisy_scores(200, signal=0.9)
     told = {"truth": scores.truth, "title": "guess", "model": "digest-of-guess"}
-    guess = noisy_scores(seed=1, signal=0.0, **told)
+    guess = noisy_scores(noise=1, signal=0.0, **told)
     worse = Page(render_report(input_of(evaluated(scores, guess), make_data())))
     assert "Toy is better than guess" in worse.words
-    assert "p ≤ 0.039" in worse.words  # 2 / 51
-    twin = noisy_scores(seed=1, signal=0.9, **told)
+    assert "p ≤ 0.04" in worse.words  # 2 / 51, rounded up
+    twin = noisy_scores(noise=1, signal=0.9, **told)
     alike = Page(render_report(input_of(evaluated(scores, twin), make_data())))
-    assert re.search(r"Toy and guess do not differ significantly .* p = \d\.\d{4}", alike.words)
+    assert re.search(
+        r"Toy does not differ significantly from guess \(.*\), in micro-F1\.", alike.words
+    )
+    assert re.search(r"p = \d\.\d{3}", alike.words)
+
+
+def test_the_page_begins_with_what_was_asked_and_the_answer_in_a_sentence(source, page):
+    one = source.comparison.differences[0].metrics["micro_f1"]
+    asked, answer = (
+        "Asked was how Toy does against other, on the test split of SYNTHETIC Toy Corpus: "
+        "60 samples in 15 groups.",
+        f"Toy does not differ significantly from other ({one.difference:+.3f} "
+        f"[{one.low:+.3f}, {one.high:+.3f}]), in micro-F1.",
+    )
+    chosen = "Chosen were the thresholds for each of micro-F1, macro-F1 and accuracy"
+    told = [page.words.index(text) for text in (asked, chosen, answer, "All systems are scored")]
+    assert told == sorted(told)
+    assert "are each under thresholds that were chosen for it on validation" in page.words
+
+
+def test_one_training_seed_is_said_with_the_headline_figures(make_input, page):
+    assert "training seed (" not in page.words
+    seeded = Page(render_report(make_input(seed=7))).words
+    assert seeded.count("one training seed (7)") == 3 + 1  # tiles, beside published figures
+    assert "One training seed (7): what the figures of Toy and other owe to chance" in seeded
+    assert "kedro run --pipelines=compare_toy" in seeded
+
+
+def test_optimism_is_what_validation_promised_less_what_the_test_split_gave(make_input):
+    source = make_input()
+    calibration, first = source.calibration, source.comparison.assessments[0]
+    chosen = calibration.candidates[0].model_copy(update={"value": 0.9, "difference": 0.0})
+    reached = Interval(value=0.8, low=0.75, high=0.84, undefined=0)
+    metrics = {**first.intervals.metrics, "micro_f1": reached}
+    intervals = first.intervals.model_copy(update={"metrics": metrics})
+
+    def shown(**info: object) -> str:
+        told = first.info.model_copy(update=info)
+        one = first.model_copy(update={"info": told, "intervals": intervals})
+        comparison = source.comparison.model_copy(update={"assessments": (one,), "differences": ()})
+        changed = calibration.model_copy(update={"candidates": (chosen,)})
+        return Page(
+            render_report(replace(source, comparison=comparison, calibration=changed))
+        ).words
+
+    said = shown()
+    assert "micro-F1 is 0.900 on validation groups that the thresholds were not fitted on" in said
+    assert "and 0.800 [0.750, 0.840] on test" in said
+    assert "the optimism of validation is +0.100 [+0.060, +0.150]" in said
+    assert "where the epoch was chosen on the same groups, is +0.100" in shown(kept_epoch=2)
+    apart = shown(kept_epoch=2, epoch_groups=4)
+    assert "where the epoch was chosen on 4 other groups, is +0.100" in apart
+    assert "the kept epoch was chosen on them too" not in apart
 
 
 def test_published_figures_stand_beside_ours_with_their_caveats(source, page):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import chromium
 import numpy as np
 import pytest
 
@@ -31,7 +32,7 @@ def compare(noisy_scores):
                 )
                 for s, one in enumerate(drawn)
             ]
-        return compare_seeds(systems, resamples=300)
+        return compare_seeds(systems, resamples=2000)
 
     return made
 
@@ -99,3 +100,11 @@ def test_the_page_shows_every_figure_of_every_system(compare):
         assert f"Differences in {title}" in page
     real = render_seeds(compare(synthetic=False), "A corpus")
     assert "SYNTHETIC" not in real
+
+
+@pytest.mark.skipif(not chromium.PROGRAM, reason="there is no Chromium on this machine")
+def test_nothing_is_wrong_with_the_page_in_a_browser(compare, tmp_path):
+    (tmp_path / "page.html").write_text(render_seeds(compare(), "A corpus"), encoding="utf-8")
+    with chromium.running(tmp_path) as browser:
+        for width in (1600, 390):
+            assert browser.problems(tmp_path / "page.html", width) == []

@@ -11,9 +11,13 @@ from mmer.evaluation.assessment import Comparison
 from mmer.metrics.intervals import Difference, Interval
 from mmer.metrics.metrics import HEADLINE
 from mmer.reporting.summary import (
+    answer_text,
     difference_text,
     interval_text,
     notes_below,
+    p_text,
+    seeds_text,
+    smallest_p_value,
     summary_frame,
     summary_text,
     value_text,
@@ -25,11 +29,11 @@ TITLES = ("Toy network of several layers", "Logistic regression", "guess")
 @pytest.fixture(scope="module")
 def comparison(noisy_scores, evaluated) -> Comparison:
     first = noisy_scores(
-        200, signal=0.35, title=TITLES[0], kept_epoch=7, bayes_optimal={"micro_f1": 0.812}
+        200, signal=0.35, title=TITLES[0], seed=3, kept_epoch=7, bayes_optimal={"micro_f1": 0.812}
     )
     told = {"truth": first.truth, "bayes_optimal": {"micro_f1": 0.812}}
-    twin = noisy_scores(seed=1, signal=0.35, title=TITLES[1], model="twin", **told)
-    guess = noisy_scores(seed=2, signal=0.0, title=TITLES[2], model="guess", **told)
+    twin = noisy_scores(noise=1, signal=0.35, title=TITLES[1], model="twin", **told)
+    guess = noisy_scores(noise=2, signal=0.0, title=TITLES[2], model="guess", **told)
     return evaluated(first, twin, guess, resamples=300).comparison
 
 
@@ -40,6 +44,7 @@ def test_the_frame_holds_numbers_that_come_back_from_csv(comparison):
     assert frame["model"].tolist() == ["digest-of-toy", "twin", "guess"]
     assert frame["synthetic"].tolist() == [True] * 3
     assert frame["kept_epoch"].fillna(0).tolist() == [7, 0, 0]
+    assert frame["seed"].fillna(0).tolist() == [3, 0, 0]
     for name in HEADLINE:
         intervals = [one.intervals.metrics[name] for one in comparison.assessments]
         assert frame[name].tolist() == pytest.approx([one.value for one in intervals])
@@ -51,6 +56,7 @@ def test_the_frame_holds_numbers_that_come_back_from_csv(comparison):
             (f"{name}_difference_low", [one.low for one in found]),
             (f"{name}_difference_high", [one.high for one in found]),
             (f"{name}_p_value", [one.p_value for one in found]),
+            (f"{name}_corrected_p_value", [one.corrected_p_value for one in found]),
         ):
             assert np.isnan(frame[column][0])
             assert frame[column][1:].tolist() == pytest.approx(values)
@@ -98,9 +104,14 @@ def test_the_text_says_what_has_to_be_known(comparison):
     for words in (
         "SYNTHETIC corpus, test split: 200 samples in 50 groups",
         "[ ]: 95% interval",
-        "Where its interval covers 0 it is not significant.",
+        "Where p is above 0.05 or the interval covers 0, the difference is not significant.",
+        "corrected by Holm's procedure for 2 comparisons",
+        f"{TITLES[0]} is better than guess, and does not differ significantly from {TITLES[1]}",
+        "in micro-F1 after Holm's correction.",
+        "One training seed (3): what the figures of Toy network of several layers owe to chance",
+        "kedro run --pipelines=compare_toy",
         f"{TITLES[0]} minus this system",
-        f"{TITLES[0]}: epoch 7 was kept.",
+        f"Kept epoch: {TITLES[0]} 7.",
         "Bayes-optimal score, which no system can exceed on average: micro-F1 0.812.",
     ):
         assert words in text
@@ -125,6 +136,8 @@ def test_real_corpora_are_not_called_synthetic(noisy_scores, evaluated):
     assert "SYNTHETIC" not in text
     assert "Bayes" not in text
     assert "epoch" not in text
+    assert "training seed (" not in text
+    assert "Holm" not in text
 
 
 @pytest.mark.parametrize(
@@ -146,6 +159,65 @@ def test_differences_are_written_with_their_verdict(difference, significant, exp
         significant=significant,
     )
     assert difference_text(one) == expected
+
+
+@pytest.mark.parametrize(
+    ("p", "corrected", "expected"),
+    [
+        (0.001, 0.004, "p ≤ 0.004"),  # four comparisons at the floor
+        (0.0011, 0.004, "p ≤ 0.004"),  # as the one before it in Holm's order
+        (0.00196, 0.00392, "p ≤ 0.004"),  # never rounded below what is known
+        (0.002, 0.008, "p = 0.008"),
+        (0.25, 1.0, "p = 1.000"),
+        (None, None, "p undefined"),
+    ],
+)
+def test_the_corrected_p_value_is_shown_and_never_below_what_resamples_can_tell(
+    p, corrected, expected
+):
+    one = Difference(
+        difference=0.1,
+        low=0.05,
+        high=0.15,
+        p_value=p,
+        corrected_p_value=corrected,
+        significant=True,
+    )
+    assert p_text(one, smallest=0.004) == expected
+    assert difference_text(one, " ", 0.004) == f"+0.100 [+0.050, +0.150] {expected} better"
+
+
+def test_no_p_value_of_several_comparisons_is_below_what_is_said_to_be_the_smallest(comparison):
+    one = smallest_p_value(comparison, "micro_f1")
+    assert one == pytest.approx(2 * comparison.differences[0].bootstrap.smallest_p_value)
+    for found in comparison.differences:
+        assert found.metrics["micro_f1"].corrected_p_value >= one * (1 - 1e-9)
+    assert "p ≤ 0.0" in summary_text(comparison, 60)
+
+
+def test_the_verdict_in_words_is_that_after_correction(comparison):
+    first, second = comparison.differences
+    weak = second.metrics["micro_f1"].model_copy(
+        update={"corrected_p_value": 0.08, "significant": False}
+    )
+    weakened = second.model_copy(update={"metrics": {**second.metrics, "micro_f1": weak}})
+    corrected = comparison.model_copy(update={"differences": (first, weakened)})
+    assert "is better than guess" in answer_text(comparison)
+    assert "better" not in answer_text(corrected)
+    assert f"{TITLES[0]} does not differ significantly from {TITLES[1]} and guess" in answer_text(
+        corrected
+    )
+    bounds = f"[{weak.low:+.3f}, {weak.high:+.3f}]"
+    assert bounds in answer_text(corrected, bounds=True)
+    assert "Toy" in answer_text(comparison.model_copy(update={"differences": ()}))
+
+
+def test_seeds_are_named_system_by_system_where_they_differ(comparison):
+    info = comparison.assessments[0].info
+    other = info.model_copy(update={"title": "Other", "seed": 5})
+    assert seeds_text([info, info]).startswith("One training seed (3):")
+    assert f"({TITLES[0]} 3, Other 5)" in seeds_text([info, other])
+    assert seeds_text([info.model_copy(update={"seed": None})]) == ""
 
 
 def test_what_is_undefined_is_written_out():

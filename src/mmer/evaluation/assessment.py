@@ -12,9 +12,8 @@ from mmer.calibration.calibration import Calibration, probabilities
 from mmer.calibration.conformal import Coverage, coverage
 from mmer.calibration.probabilities import Reliability, reliability
 from mmer.errors import InputError
-from mmer.metrics.counts import Counts
 from mmer.metrics.intervals import Differences, Intervals, bootstrap_intervals, compare
-from mmer.metrics.metrics import HEADLINE, Metrics, evaluate, number
+from mmer.metrics.metrics import Metrics, evaluate
 from mmer.metrics.resampled import Judged
 from mmer.metrics.scores import Scores, ScoresInfo
 from mmer.schema import Record, Settings
@@ -34,14 +33,6 @@ class EvaluationSettings(Settings):
     seed: int = Field(0, ge=0)
     missing_rates: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.2, 0.4, 0.6, 0.8)
     repeats: int = Field(5, ge=1)
-
-
-class Headline(Record):
-    """The figures by which parts of the samples, or settings of a system, are told apart."""
-
-    micro_f1: float | None
-    macro_f1: float | None
-    accuracy: float | None
 
 
 class Assessment(Record):
@@ -145,10 +136,3 @@ def check_model(model: str, **parts: str) -> None:
         if found != model:
             remedy = "Evaluate again (--tags=evaluation)."
             raise InputError(name, "model", f"the model that is shown, {model}", found, remedy)
-
-
-def headlines(present: np.ndarray, truth: np.ndarray, parts: np.ndarray) -> list[Headline]:
-    """Headline figures of each part of the samples; arguments as those of `Counts.by_group`."""
-    counts = Counts.by_group(present, truth > 0, parts)
-    columns = [map(number, getattr(counts, name)()) for name in HEADLINE]
-    return [Headline(**dict(zip(HEADLINE, row, strict=True))) for row in zip(*columns, strict=True)]

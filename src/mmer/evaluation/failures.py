@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,9 +11,12 @@ import pandas as pd
 
 from mmer.calibration.calibration import Calibration
 from mmer.errors import InputError
-from mmer.evaluation.assessment import Headline, headlines
+from mmer.evaluation.assessment import EvaluationSettings, judged_by
 from mmer.metrics.counts import label_pairs, ratio
 from mmer.metrics.decisions import decide
+from mmer.metrics.intervals import Interval, headline_intervals
+from mmer.metrics.metrics import HEADLINE, number
+from mmer.metrics.resampled import DecisionFigures, Judged
 from mmer.metrics.scores import Scores
 from mmer.samples.batches import Samples
 from mmer.schema import Record
@@ -23,21 +28,20 @@ _ERRORS_OF_EACH_KIND = 10
 class Bucket(Record):
     """Samples that are alike in something that is counted: steps, or labels truly present.
 
-    Where they have no label, micro-F1 and accuracy can only be 0; `accuracy_empty_correct` is then
-    the share of samples for which, rightly, nothing is predicted.
+    Where they have no label, micro-F1 and accuracy can only be 0.
 
     Attributes:
         least, most: Of what is counted, both included.
         labels_predicted: Mean per sample.
-        accuracy_empty_correct: Accuracy if a rightly empty prediction counts 1.
+        intervals: Headline metric -> its value on these samples; with an interval, over their
+            groups, unless they are all of one.
     """
 
     least: int
     most: int
     samples: int
     labels_predicted: float
-    figures: Headline
-    accuracy_empty_correct: float
+    intervals: dict[str, Interval]
 
 
 class ConfidentError(Record):
@@ -48,6 +52,8 @@ class ConfidentError(Record):
         confidence: In [0, 1]: how far the score lies on the wrong side of its threshold, as a share
             of the way to the end of the scale, so that labels with low and with high thresholds,
             and both kinds, can be compared.
+        true: The labels that the sample has.
+        words: What is said in it, if that is known.
     """
 
     sample_id: str
@@ -57,6 +63,8 @@ class ConfidentError(Record):
     score: float
     threshold: float
     confidence: float
+    true: tuple[str, ...]
+    words: str | None
 
 
 class CoOccurrence(Record):
@@ -82,21 +90,26 @@ class Failures(Record):
     co_occurrence: CoOccurrence
 
 
-def find_failures(scores: Scores, calibration: Calibration, samples: Samples) -> Failures:
-    """Where the decisions on these samples are wrong.
+def find_failures(
+    scores: Scores,
+    calibration: Calibration,
+    samples: Samples,
+    words: Sequence[Sequence[str] | None],
+    settings: EvaluationSettings,
+) -> Failures:
+    """Where the decisions on these samples, of which these `words` are said, are wrong.
 
     Raises:
         InputError: The calibration belongs to another model, or the scores to other samples.
     """
-    calibration.check(scores.info.model, scores.info.fingerprint)
+    judged = judged_by(scores, calibration)
     check_samples(scores, samples)
-    thresholds = np.array(calibration.thresholds)
-    present = decide(scores.scores, thresholds)
+    present = decide(scores.scores, judged.thresholds)
     return Failures(
         model=scores.info.model,
-        by_length=by_length(scores, present, samples.longest),
-        by_label_count=by_label_count(scores, present),
-        most_confident_errors=most_confident_errors(scores, thresholds),
+        by_length=by_length(judged, samples.longest, settings),
+        by_label_count=by_label_count(judged, settings),
+        most_confident_errors=most_confident_errors(scores, judged.thresholds, words),
         co_occurrence=CoOccurrence(
             labels=scores.labels, true=label_pairs(scores.truth), predicted=label_pairs(present)
         ),
@@ -119,34 +132,42 @@ def check_samples(scores: Scores, samples: Samples) -> None:
             raise InputError(where, name, f"that of the scores of {scores.info.title}", "another")
 
 
-def by_length(scores: Scores, present: np.ndarray, lengths: np.ndarray) -> tuple[Bucket, ...]:
-    """Figures of decisions (N, L) by quantiles of the samples' lengths (N,).
+def by_length(
+    judged: Judged, lengths: np.ndarray, settings: EvaluationSettings
+) -> tuple[Bucket, ...]:
+    """Figures by quantiles of the samples' lengths (N,).
 
     There are fewer buckets where many samples are of one length.
     """
     edges = np.quantile(lengths, np.linspace(0, 1, _BUCKETS + 1), method="inverted_cdf")
     at = np.searchsorted(np.unique(edges[1:-1]), lengths)
-    return _buckets(scores.truth > 0, present, lengths, at)
+    return _buckets(judged, lengths, at, settings)
 
 
-def by_label_count(scores: Scores, present: np.ndarray) -> tuple[Bucket, ...]:
-    """Figures by how many labels a sample truly has; `present` (N, L) are the decisions."""
-    count = scores.truth.sum(axis=1)
-    return _buckets(scores.truth > 0, present, count, count)
+def by_label_count(judged: Judged, settings: EvaluationSettings) -> tuple[Bucket, ...]:
+    """Figures by how many labels a sample truly has."""
+    count = judged.scores.truth.sum(axis=1)
+    return _buckets(judged, count, count, settings)
 
 
 def most_confident_errors(
-    scores: Scores, thresholds: np.ndarray, most: int = _ERRORS_OF_EACH_KIND
+    scores: Scores,
+    thresholds: np.ndarray,
+    words: Sequence[Sequence[str] | None],
+    most: int = _ERRORS_OF_EACH_KIND,
 ) -> tuple[ConfidentError, ...]:
-    """The errors, `most` of each kind, farthest on the wrong side of thresholds (L,)."""
+    """The errors, `most` of each kind, farthest on the wrong side of thresholds (L,).
+
+    Args:
+        words: Of each of the N samples, if they are known.
+    """
     present = decide(scores.scores, thresholds)
     rows, columns = np.nonzero(present != (scores.truth > 0))
     predicted, given = present[rows, columns], scores.scores[rows, columns]
     limits = thresholds[columns]
     errors = pd.DataFrame(
         {
-            "sample_id": np.array(scores.sample_ids)[rows],
-            "group_id": np.array(scores.group_ids)[rows],
+            "sample": rows,
             "label": np.array(scores.labels)[columns],
             "kind": np.where(predicted, "predicted", "missed"),
             "score": given,
@@ -154,25 +175,55 @@ def most_confident_errors(
             "confidence": ratio(abs(given - limits), np.where(predicted, 1 - limits, limits)),
         }
     ).sort_values("confidence", ascending=False, kind="stable")
-    return tuple(
-        ConfidentError(**row) for row in errors.groupby("kind").head(most).to_dict("records")
-    )
+    found = []
+    for row in errors.groupby("kind").head(most).to_dict("records"):
+        n = row.pop("sample")
+        said = words[n]
+        of_sample = {
+            "sample_id": scores.sample_ids[n],
+            "group_id": scores.group_ids[n],
+            "true": tuple(np.array(scores.labels)[scores.truth[n] > 0].tolist()),
+            "words": None if said is None else " ".join(said),
+        }
+        found.append(ConfidentError.model_validate({**row, **of_sample}))
+    return tuple(found)
 
 
 def _buckets(
-    truth: np.ndarray, present: np.ndarray, counted: np.ndarray, at: np.ndarray
+    judged: Judged, counted: np.ndarray, at: np.ndarray, settings: EvaluationSettings
 ) -> tuple[Bucket, ...]:
     """One bucket for each number that occurs in `at` (N,)."""
-    at = np.unique(at, return_inverse=True)[1]
-    rightly_empty = ~(present | truth).any(axis=1)
-    return tuple(
-        Bucket(
-            least=counted[at == b].min(),
-            most=counted[at == b].max(),
-            samples=(at == b).sum(),
-            labels_predicted=present[at == b].sum(axis=1).mean(),
-            figures=figures,
-            accuracy_empty_correct=(figures.accuracy or 0.0) + rightly_empty[at == b].mean(),
+    present, found = decide(judged.scores.scores, judged.thresholds), []
+    for b in np.unique(at):
+        inside = np.flatnonzero(at == b)
+        found.append(
+            Bucket(
+                least=counted[inside].min(),
+                most=counted[inside].max(),
+                samples=len(inside),
+                labels_predicted=present[inside].sum(axis=1).mean(),
+                intervals=_intervals(judged, inside, settings),
+            )
         )
-        for b, figures in enumerate(headlines(present, truth, at))
+    return tuple(found)
+
+
+def _intervals(
+    judged: Judged, rows: np.ndarray, settings: EvaluationSettings
+) -> dict[str, Interval]:
+    """Headline figures of some of the samples."""
+    scores = replace(
+        judged.scores,
+        scores=judged.scores.scores[rows],
+        truth=judged.scores.truth[rows],
+        sample_ids=tuple(judged.scores.sample_ids[n] for n in rows),
+        group_ids=tuple(judged.scores.group_ids[n] for n in rows),
     )
+    part = Judged(scores, judged.thresholds, judged.of_metric)
+    if scores.groups.max() > 0:
+        return headline_intervals([part], resamples=settings.resamples, seed=settings.seed)
+    values = DecisionFigures(part).values(np.ones((1, 1)))[0]
+    return {
+        name: Interval(value=number(value), low=None, high=None, undefined=0)
+        for name, value in zip(HEADLINE, values, strict=False)
+    }

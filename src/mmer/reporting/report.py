@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
+from plotly.utils import PlotlyJSONEncoder
 
 from mmer.calibration.calibration import Calibration
 from mmer.corpora.corpus import PublishedScore
@@ -19,20 +22,24 @@ from mmer.errors import InputError
 from mmer.evaluation.assessment import Assessment, Comparison, check_model
 from mmer.evaluation.attention import Explanations, ModalityAttention
 from mmer.evaluation.failures import Failures
-from mmer.metrics.intervals import Differences
 from mmer.metrics.metrics import HEADLINE
-from mmer.reporting.figures import EvaluationFigures, data_figures, label_colours
+from mmer.reporting.data_figures import data_figures
+from mmer.reporting.figures import EvaluationFigures, best_constant, label_colours
+from mmer.reporting.narrow import narrow_layout
 from mmer.reporting.summary import (
+    answer_text,
     difference_text,
     groups_unknown,
     interval_text,
+    listed,
     notes_below,
     paired,
     size_text,
+    smallest_p_value,
     value_text,
 )
 
-_TEMPLATE = Path(__file__).with_name("report.html")
+_TEMPLATES = Path(__file__).with_name("page")
 _MOST_STEPS = 5
 _FULL_SHADE = 4.0
 
@@ -70,23 +77,14 @@ def render_report(source: ReportInput) -> str:
             assessment, or its thresholds or conformal thresholds are not the calibration's; the
             data report is of other tables.
     """
+    _check(source)
     first, calibration = source.comparison.assessments[0], source.calibration
-    calibration.check(first.info.model, first.info.fingerprint)
-    check_model(
-        first.info.model, failures=source.failures.model, explanations=source.explanations.model
-    )
-    if source.data.info.fingerprint != first.info.fingerprint:
-        expected = f"the fingerprint of the tables that were evaluated, {first.info.fingerprint}"
-        found, remedy = source.data.info.fingerprint, "Run the alignment stage again."
-        raise InputError("data report", "fingerprint", expected, found, remedy)
-    if first.thresholds != calibration.thresholds:
-        expected = f"the thresholds that were evaluated, {first.thresholds}"
-        raise InputError("report", "thresholds", expected, calibration.thresholds)
-    if len(first.coverage) != len(calibration.conformal):
-        expected = f"one for each of {len(calibration.conformal)} conformal thresholds"
-        raise InputError("report", "coverage", expected, len(first.coverage))
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "value": value_text,
@@ -95,8 +93,9 @@ def render_report(source: ReportInput) -> str:
         "range": _range,
         "share": _share,
         "shaded": _shaded,
+        "lines": _lines,
     }
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return environment.get_template("report.html").render(
         zip=zip,
         source=source,
         info=first.info,
@@ -105,8 +104,13 @@ def render_report(source: ReportInput) -> str:
         headline=HEADLINE,
         colours=label_colours(first.info.labels),
         plotlyjs=get_plotlyjs(),
-        figures=_figure_html(source),
-        sentences=[_difference_sentence(one) for one in source.comparison.differences],
+        figures=_figures(source),
+        calibration=calibration,
+        question=_question(source),
+        chosen=_chosen(source),
+        answer=answer_text(source.comparison, bounds=True),
+        smallest_p={name: smallest_p_value(source.comparison, name) for name in HEADLINE},
+        constants={name: best_constant(source.comparison, name) for name in HEADLINE},
         systems=paired(source.comparison),
         notes=notes_below(source.comparison),
         groups_unknown=groups_unknown,
@@ -122,36 +126,76 @@ def render_report(source: ReportInput) -> str:
     )
 
 
-def _figure_html(source: ReportInput) -> dict[str, str]:
-    config = {"displayModeBar": False, "responsive": True}
-    options = {"full_html": False, "include_plotlyjs": False, "default_width": "100%"}
+def _check(source: ReportInput) -> None:
+    """See `render_report`."""
+    first, calibration = source.comparison.assessments[0], source.calibration
+    calibration.check(first.info.model, first.info.fingerprint)
+    check_model(
+        first.info.model, failures=source.failures.model, explanations=source.explanations.model
+    )
+    if source.data.info.fingerprint != first.info.fingerprint:
+        expected = f"the fingerprint of the tables that were evaluated, {first.info.fingerprint}"
+        found, remedy = source.data.info.fingerprint, "Run the alignment stage again."
+        raise InputError("data report", "fingerprint", expected, found, remedy)
+    if first.thresholds != calibration.thresholds:
+        expected = f"the thresholds that were evaluated, {first.thresholds}"
+        raise InputError("report", "thresholds", expected, calibration.thresholds)
+    if len(first.coverage) != len(calibration.conformal):
+        expected = f"one for each of {len(calibration.conformal)} conformal thresholds"
+        raise InputError("report", "coverage", expected, len(first.coverage))
+
+
+def _figures(source: ReportInput) -> dict[str, dict[str, str]]:
+    """What the page draws, as JSON that may stand in HTML, and in words for who cannot see it."""
     figures = {
         **source.figures._asdict(),
         **data_figures(source.data)._asdict(),
         "learning_curves": source.learning_curves,
     }
-    return {
-        name: figure.to_html(div_id=f"figure-{name}", config=config, **options)
-        for name, figure in figures.items()
-    }
+    found = {}
+    for name, figure in figures.items():
+        if figure.data:
+            drawn = json.loads(figure.to_json())
+            parts = {"data": drawn["data"], "wide": drawn["layout"], "small": narrow_layout(figure)}
+            text = json.dumps(parts, cls=PlotlyJSONEncoder).replace("<", r"\u003c")
+            found[name] = {
+                "json": text,
+                "title": figure.layout.title.text.partition("<")[0].strip(),
+            }
+    return found
 
 
-def _difference_sentence(found: Differences) -> tuple[str, str]:
-    """How the first system stands against another in micro-F1: verdict and sentence."""
-    one, name = found.metrics["micro_f1"], HEADLINE["micro_f1"]
-    first, second, smallest = found.first, found.second, found.bootstrap.smallest_p_value
-    text = {
-        "better": f"{first} is better than {second}",
-        "worse": f"{first} is worse than {second}",
-        "not significant": f"{first} and {second} do not differ significantly",
-        "undefined": f"{first} and {second} cannot be compared in {name}.",
-    }[one.verdict]
-    if one.p_value is not None:
-        # at the bootstrap's floor no more is known than that it is that small
-        p = f"p ≤ {smallest:.2g}" if one.p_value <= smallest else f"p = {one.p_value:.4f}"
-        bounds = f"[{one.low:+.3f}, {one.high:+.3f}]"
-        text += f" ({name} {one.difference:+.3f} {bounds}, {p})."
-    return one.verdict, text
+def _question(source: ReportInput) -> str:
+    """What was asked: which system against which others, on which data."""
+    first = source.comparison.assessments[0]
+    info, metrics = first.info, first.metrics
+    others = [one.second for one in source.comparison.differences]
+    against = f"against {listed(others)}" if others else "alone"
+    size = size_text(metrics.samples, metrics.groups, info.groups_known)
+    synthetic = "SYNTHETIC " if info.synthetic else ""
+    return (
+        f"Asked was how {info.title} does {against}, on the {info.split} split of {synthetic}"
+        f"{source.corpus}: {size}."
+    )
+
+
+def _chosen(source: ReportInput) -> str:
+    """What was chosen, and on what."""
+    calibration, info = source.calibration, source.comparison.assessments[0].info
+    if not calibration.of_metric:
+        return f"{info.title} has nothing to choose."
+    size = size_text(calibration.samples, calibration.groups, calibration.groups_known)
+    epoch = "the epoch, " if info.kept_epoch is not None else ""
+    apart = f", the epoch on {info.epoch_groups} other groups" if info.epoch_groups else ""
+    return (
+        f"Chosen were {epoch}the thresholds for each of {listed(list(HEADLINE.values()))}, and the "
+        f"probabilities' calibrators, on validation: {size}{apart}."
+    )
+
+
+def _lines(text: str) -> Markup:
+    """Text whose lines stay lines."""
+    return Markup("<br>").join(escape(text).split("\n"))
 
 
 def _quantities(data: DataReport) -> list[tuple[str, list[str]]]:
@@ -198,11 +242,19 @@ def _optimism(calibration: Calibration, first: Assessment) -> str:
     reached = first.intervals.metrics.get(calibration.target)
     if chosen is None or reached is None or reached.value is None:
         return ""
-    chosen_on = ", on which the epoch was chosen," if first.info.kept_epoch is not None else ""
+    chosen_on = ""
+    if first.info.kept_epoch is not None:
+        chosen_on = ", where the epoch was chosen on the same groups,"
+        if first.info.epoch_groups:
+            chosen_on = f", where the epoch was chosen on {first.info.epoch_groups} other groups,"
+    bounds = ""
+    if reached.low is not None and reached.high is not None:
+        bounds = f" [{chosen.value - reached.high:+.3f}, {chosen.value - reached.low:+.3f}]"
     return (
         f"{HEADLINE[calibration.target]} is {chosen.value:.3f} on validation groups that the "
         f"thresholds were not fitted on, and {interval_text(reached)} on {first.info.split}: the "
-        f"validation groups{chosen_on} promise {chosen.value - reached.value:+.3f}."
+        f"optimism of validation{chosen_on} is {chosen.value - reached.value:+.3f}{bounds}; the "
+        f"interval is that of {first.info.split} alone."
     )
 
 

@@ -14,7 +14,7 @@ from mmer.metrics.intervals import Difference
 from mmer.metrics.metrics import HEADLINE
 from mmer.metrics.resampled import METRICS
 from mmer.metrics.seeds import ComparedSystems, SeedFigure, SystemSeeds
-from mmer.reporting.figures import PALETTE, error_bars
+from mmer.reporting.panels import PALETTE, error_bars
 from mmer.reporting.summary import (
     Column,
     difference_text,
@@ -210,7 +210,7 @@ def seeds_figure(compared: ComparedSystems, metric: str) -> go.Figure:
         drawn.add_vline(best, line_dash="dot", line_color="#5f6368")
     margin = {"l": 8, "r": 12, "t": 36, "b": 8}
     height = 100 + 46 * len(systems)
-    drawn.update_layout(title={"text": METRICS[metric], "x": 0.5}, height=height, margin=margin)
+    drawn.update_layout(title_text=METRICS[metric], title_x=0.5, height=height, margin=margin)
     drawn.update_yaxes(automargin=True)
     return drawn
 

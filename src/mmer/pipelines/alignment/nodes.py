@@ -10,7 +10,7 @@ from mmer.corpora import CORPORA
 from mmer.corpora.corpus import Manifest
 from mmer.corpora.data_report import DataReport, data_report
 from mmer.corpora.ingestion import aligned_table
-from mmer.reporting.figures import corpus_overview
+from mmer.reporting.data_figures import corpus_overview
 from mmer.samples.table import SampleTable, Split
 
 

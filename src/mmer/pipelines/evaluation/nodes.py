@@ -46,7 +46,7 @@ def examine_system(
 
     words = test.arrow()["words"].to_pylist()
     return (
-        find_failures(scores, calibration, samples),
+        find_failures(scores, calibration, samples, words, settings),
         measure_robustness(score_shown, scores, calibration, settings, samples.modalities),
         explain(scorer, samples, words, scores, calibration, settings),
     )
