@@ -10,10 +10,9 @@ itself, contents other than Python's own unpickling gives, and labels other than
 prints JSON: how many files executed code or changed labels in silence, the most memory that the
 process which asked took beyond 10 x file + 200 MB, the longest time beyond 10 s + 1 s per MB, and
 per format how many files were read, refused and refused as untrusted, and the findings.
-`--only <format>:<number>` writes the file of one case to the current folder.
+`--only <format>:<number>` writes the file of one case to the current folder. `--log FILE` keeps a
+line for each file that was read; started again with it, the run goes on where it ended.
 
-The processes in which files are read are forked from one that has imported everything, which takes
-a hundredth of the time; all else is as users have it.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ import argparse
 import json
 import logging
 import os
+import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -35,25 +34,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Protocol
+from queue import Queue
+from typing import Protocol
 
 import numpy as np
 import pandas as pd  # noqa: F401 - or pyarrow imports it in every process that is forked
 from broken_csd import CsdFormat
 from broken_objects import OBJECT_FILES, object_format
+from rich.console import Console
+from rich.progress import track
 
 from mmer import confined
 from mmer.confined import Limits
-from mmer.corpora import CORPORA
 from mmer.corpora.corpus import Ingestion, RawCorpus
 from mmer.corpora.ingestion import aligned_table, open_corpus
 from mmer.corpora.splits import check_disjoint
-from mmer.corpora.tasks import OpenTask, open_files
 from mmer.errors import InputError, UntrustedDataError
 from mmer.samples.table import SampleTable, TableInfo
 
-_FILES_PER_WORKER = 250
+_FILES_PER_WORKER = 100
 _SHARE_OF_SECONDS = 1.05  # the child has all that is allowed, and some time passes here
 _FINE = ("read", "read by us alone", "refused", "untrusted")
 _EXECUTED, _CHANGED = "code was executed", "labels were changed"
@@ -106,70 +105,11 @@ def make_case(case: Case, seed: int, folder: Path) -> tuple[Path, bool]:
     return path, good_files(name, folder).make(rng, number, path)
 
 
-class Forked:
-    """In the place of `subprocess.Popen`: the child is forked, as all that it imports is here.
-
-    Attributes:
-        seconds: Of processor time that all children have taken.
-    """
-
-    seconds = 0.0
-
-    def __init__(
-        self,
-        command: list[str],
-        *,
-        env: dict[str, str],
-        stdin: IO[bytes],
-        stdout: IO[bytes],
-        stderr: IO[bytes],
-        pass_fds: tuple[int],
-    ) -> None:
-        self.returncode: int | None = None
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            for number, file in enumerate((stdin, stdout, stderr)):
-                os.dup2(file.fileno(), number)
-            self._run(pass_fds[0])
-
-    def _run(self, pipe: int) -> None:
-        code = 1
-        try:
-            logging.root.handlers.clear()
-            sys.stdin = os.fdopen(0)
-            confined._main(pipe)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-
-    def kill(self) -> None:
-        if self.returncode is None:
-            os.kill(self.pid, signal.SIGKILL)
-
-    def wait(self, timeout: float | None = None) -> int:
-        end = time.monotonic() + (timeout or 0)
-        while self.returncode is None:
-            pid, status, used = os.wait4(self.pid, os.WNOHANG if timeout else 0)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-                Forked.seconds += used.ru_utime + used.ru_stime
-            elif time.monotonic() > end:
-                raise subprocess.TimeoutExpired("fork", timeout or 0)
-            else:
-                time.sleep(0.001)
-        return self.returncode
-
-
 def run_case(form: Format, path: Path, good: dict) -> dict:
     """What became of a file, "read", "refused", "untrusted", or a finding; and what it cost."""
     canary, corpus = path.with_name("canary"), form.put(path)
     limits = Limits.of(RawCorpus(path=corpus).size)
-    before, begin = _memory(), time.process_time()
-    Forked.seconds = 0.0
+    before, begin = _memory(), _seconds()
     try:
         tables = _tables(form, corpus, path.parent / "tables")
         outcome = _contradiction(tables) or "read"
@@ -184,7 +124,7 @@ def run_case(form: Format, path: Path, good: dict) -> dict:
     finally:
         shutil.rmtree(path.parent / "tables", ignore_errors=True)
     memory = (_memory(peak=True) - before) / limits.memory
-    seconds = (time.process_time() - begin + Forked.seconds) / limits.seconds
+    seconds = (_seconds() - begin) / limits.seconds
     if canary.exists():
         canary.unlink()
         outcome = _EXECUTED
@@ -203,6 +143,14 @@ def _memory(peak: bool = False) -> int:
         if line.startswith(name):
             return int(line.split()[1]) * 1024
     raise OSError(name)
+
+
+def _seconds() -> float:
+    """Processor time that this process and those that read for it have taken."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    reading = Path(f"/proc/{confined._nursery()._process.pid}/stat").read_text().rpartition(")")[2]
+    ticks = sum(map(int, reading.split()[11:15]))  # its own, and its children's
+    return time.process_time() + ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _tables(form: Format, corpus: Path, folder: Path) -> dict[str, SampleTable]:
@@ -268,15 +216,11 @@ def _row_problem(row: dict, info: TableInfo) -> str:
 def work(cases: list[Case], seed: int, folder: Path) -> None:
     """Run cases and print a line for each before and after it, so that a crash names its case."""
     logging.disable()
-    confined.subprocess = SimpleNamespace(  # type: ignore[assignment]
-        Popen=Forked, TimeoutExpired=subprocess.TimeoutExpired
-    )
     good: dict[str, dict] = {}
     for case in cases:
         print(json.dumps([case, "started"]), flush=True)
         form = good_files(case[0], folder)
         if case[0] not in good:
-            _open_here(form)
             good[case[0]] = _known_labels(_tables(form, form.put(None), folder / "good tables"))
         path, comparable = make_case(case, seed, folder)
         result = run_case(form, path, good[case[0]])
@@ -284,13 +228,6 @@ def work(cases: list[Case], seed: int, folder: Path) -> None:
             result["outcome"] = form.compare(path)
         print(json.dumps([case, result]), flush=True)
         path.unlink()
-
-
-def _open_here(form: Format) -> None:
-    """Open the good files in this process: those forked from it know the digests of the code."""
-    raw, settings = RawCorpus(path=form.put(None)), form.settings.model_dump(mode="json")
-    place = CORPORA[form.corpus].place
-    open_files(OpenTask(corpus=form.corpus, place=place, raw=raw, settings=settings))
 
 
 def keep(case: Case, seed: int) -> None:
@@ -327,6 +264,37 @@ def results(cases: list[Case], seed: int) -> Iterator[tuple[Case, dict]]:
         cases = cases[len(now) :]
 
 
+def logged(path: Path | None, seed: int) -> dict[Case, dict]:
+    """What became of the cases that an earlier run of this seed has written down."""
+    if path is None or not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {(name, n): result for s, (name, n), result in lines if s == seed}
+
+
+def run(parts: list[list[Case]], seed: int, log: Path | None) -> Iterator[tuple[Case, dict]]:
+    """What became of every case; the parts run side by side, each result is written down."""
+    done: Queue[tuple[Case, dict] | None] = Queue()
+
+    def work_off(part: list[Case]) -> None:
+        try:
+            for found in results(part, seed):
+                done.put(found)
+        finally:
+            done.put(None)
+
+    with ThreadPoolExecutor(len(parts)) as threads:
+        running = [threads.submit(work_off, part) for part in parts]
+        while running:
+            if (found := done.get()) is None:
+                running.pop()
+                continue
+            if log is not None:
+                with log.open("a") as file:
+                    file.write(json.dumps([seed, *found]) + "\n")
+            yield found
+
+
 def summary(found: list[tuple[Case, dict]], formats: list[str]) -> dict[str, object]:
     """What stands in front, and what became of the files of each format."""
     outcomes = [result["outcome"] for _, result in found]
@@ -353,6 +321,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="only every so many of them")
     parser.add_argument("--processes", type=int, default=1, help="formats that run side by side")
     parser.add_argument("--formats", nargs="*", default=FORMATS, choices=FORMATS)
+    parser.add_argument("--log", type=Path, help="of what became of each file, to go on with")
     parser.add_argument("--only", help="<format>:<number>, one case, its file kept")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -364,13 +333,14 @@ def main() -> None:
         return keep((name, int(number)), options.seed)
     numbers = range(0, options.files, options.every)
     cases = [(name, number) for name in options.formats for number in numbers]
-    share = -(-len(cases) // options.processes)
-    parts = [cases[at : at + share] for at in range(0, len(cases), share)]
-    with ThreadPoolExecutor(options.processes) as threads:
-        every = threads.map(lambda part: list(results(part, options.seed)), parts)
-        found = [result for part in every for result in part]
+    before = logged(options.log, options.seed)
+    left = [case for case in cases if case not in before]
+    parts = [part for n in range(options.processes) if (part := left[n :: options.processes])]
+    now = run(parts, options.seed, options.log)
+    shown = track(now, "Broken files", len(left), console=Console(stderr=True)) if left else ()
+    found = {case: before[case] for case in cases if case in before} | dict(shown)
     report = {"seed": options.seed, "files of each format": len(numbers)}
-    print(json.dumps({**report, **summary(found, options.formats)}, indent=2))
+    print(json.dumps({**report, **summary(list(found.items()), options.formats)}, indent=2))
     return None
 
 
