@@ -98,6 +98,11 @@ class ComparedSystems(Record):
         pairs = {(pair.first, pair.second): pair.metrics[metric] for pair in self.pairs}
         return pairs.get((first, second)) or _reversed(pairs[second, first])
 
+    def smallest_p_value(self, metric: str) -> float:
+        """What no corrected p-value of the metric's differences falls below."""
+        known = sum(pair.metrics[metric].p_value is not None for pair in self.pairs)
+        return min(1.0, known * self.bootstrap.smallest_p_value)
+
 
 class Replicate(NamedTuple):
     """One seed of a system; None if the system draws no random numbers."""
@@ -107,10 +112,17 @@ class Replicate(NamedTuple):
 
 
 class _System(NamedTuple):
-    """All seeds of a system: K figures of each, and their resamples with the seeds' uncertainty."""
+    """All seeds of a system: K figures of each, and their resamples with the seeds' uncertainty.
 
-    values: np.ndarray  # (S, K)
-    resampled: list[np.ndarray]  # K of (R,)
+    Attributes:
+        values: (S, K).
+        resampled: K times (R,).
+        effective_groups: (K,) that each figure rests on.
+    """
+
+    values: np.ndarray
+    resampled: list[np.ndarray]
+    effective_groups: np.ndarray
 
 
 def compare_seeds(
@@ -133,7 +145,12 @@ def compare_seeds(
         bootstrap = each[0].bootstrap
     return ComparedSystems(
         systems=tuple(_system(systems[name], one) for name, one in drawn.items()),
-        pairs=_pairs(first, list(drawn.values()), [several[0] for several in systems.values()]),
+        pairs=_pairs(
+            first,
+            list(drawn.values()),
+            [several[0] for several in systems.values()],
+            bootstrap.effective_groups,
+        ),
         bootstrap=bootstrap,
         samples=len(first.scores.truth),
     )
@@ -149,11 +166,12 @@ def _over_seeds(each: Sequence[Drawn], generator: np.random.Generator) -> _Syste
             column + error * generator.standard_t(len(each) - 1, len(column))
             for column, error in zip(columns, errors, strict=True)
         ]
-    return _System(values, columns)
+    return _System(values, columns, each[0].effective_groups)
 
 
 def _system(several: Sequence[Replicate], found: _System) -> SystemSeeds:
-    rows = [_figure(*one) for one in zip(found.values.T, found.resampled, strict=True)]
+    columns = zip(found.values.T, found.resampled, found.effective_groups, strict=True)
+    rows = [_figure(*one) for one in columns]
     metrics, label_f1 = by_name(rows, several[0].judged)
     within = {name: _inside(one, name) for name, one in metrics.items()}
     return SystemSeeds(
@@ -175,20 +193,20 @@ def _inside(figure: SeedFigure, name: str = "") -> SeedFigure:
     return figure.model_copy(update={"mean": mean.model_copy(update=ends)})
 
 
-def _figure(values: np.ndarray, resampled: np.ndarray) -> SeedFigure:
+def _figure(values: np.ndarray, resampled: np.ndarray, groups: float) -> SeedFigure:
     return SeedFigure(
         values=tuple(map(number, values)),
-        mean=interval_of(float(values.mean()), resampled),
+        mean=interval_of(float(values.mean()), resampled, groups),
         deviation=number(values.std(ddof=1)) if len(values) > 1 else None,
     )
 
 
 def _pairs(
-    judged: Judged, found: Sequence[_System], replicates: Sequence[Replicate]
+    judged: Judged, found: Sequence[_System], replicates: Sequence[Replicate], groups: float
 ) -> tuple[Pair, ...]:
     titles = [one.judged.scores.info.title for one in replicates]
     numbers = list(combinations(range(len(found)), 2))
-    metrics = [_differences(found[i], found[j], judged) for i, j in numbers]
+    metrics = [_differences(found[i], found[j], judged, groups) for i, j in numbers]
     for name in metrics[0] if metrics else ():
         known = [of for of in metrics if of[name].p_value is not None]
         corrected = holm([of[name].p_value or 0.0 for of in known])
@@ -202,10 +220,12 @@ def _pairs(
     )
 
 
-def _differences(first: _System, second: _System, judged: Judged) -> dict[str, Difference]:
+def _differences(
+    first: _System, second: _System, judged: Judged, groups: float
+) -> dict[str, Difference]:
     values = first.values.mean(axis=0) - second.values.mean(axis=0)
     columns = [a - b for a, b in zip(first.resampled, second.resampled, strict=True)]
-    rows = [difference_of(*one) for one in zip(values, columns, strict=True)]
+    rows = [difference_of(*one, groups) for one in zip(values, columns, strict=True)]
     metrics, _ = by_name(rows, judged)
     for name in LOWER_IS_BETTER:
         metrics[name] = metrics[name].model_copy(update={"lower_is_better": True})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,16 +15,22 @@ from mmer.metrics.resampled import METRICS
 from mmer.metrics.seeds import ComparedSystems, SeedFigure, SystemSeeds
 from mmer.reporting.panels import PALETTE, error_bars
 from mmer.reporting.summary import (
+    MAIN,
     Column,
     difference_text,
     groups_unknown,
+    listed,
     size_text,
     table_text,
     value_text,
 )
 
 _TEMPLATE = Path(__file__).with_name("seeds.html")
-_MAIN = "micro_f1"
+_VERDICTS = {
+    "not significant": "does not differ significantly from",
+    "undefined": "cannot be compared with",
+    "better": "is better than",
+}
 _MORE = {name: title for name, title in METRICS.items() if name not in HEADLINE and title != "mAP"}
 
 
@@ -74,7 +79,7 @@ def seeds_text(compared: ComparedSystems, width: int = 120) -> str:
         Column("seeds", 4, [f"{len(one.seeds) or 'none'}" for one in systems]),
     ]
     for name, stays in (
-        (_MAIN, 4),
+        (MAIN, 4),
         ("macro_f1", 3),
         ("accuracy", 2),
         ("macro_average_precision", 1),
@@ -82,10 +87,14 @@ def seeds_text(compared: ComparedSystems, width: int = 120) -> str:
         cells = [figure_text(one.metrics[name], "\n") for one in systems]
         columns.append(Column(METRICS[name], stays, cells))
     found = [
-        "" if one is best else difference_text(_difference(compared, best, one), "\n")
+        ""
+        if one is best
+        else difference_text(
+            _difference(compared, best, one), "\n", compared.smallest_p_value(MAIN)
+        )
         for one in systems
     ]
-    columns.append(Column(f"{best.info.title}\nminus it,\n{HEADLINE[_MAIN]}", 3, found))
+    columns.append(Column(f"{best.info.title}\nminus it,\n{HEADLINE[MAIN]}", 3, found))
     info = compared.info
     title = (
         f"{info.corpus}, {'SYNTHETIC corpus, ' if info.synthetic else ''}{info.split} split: "
@@ -96,26 +105,32 @@ def seeds_text(compared: ComparedSystems, width: int = 120) -> str:
 
 def best_system(compared: ComparedSystems) -> SystemSeeds:
     """That with the highest mean of micro-F1, significant or not; the first of equals."""
-    return max(compared.systems, key=lambda one: one.metrics[_MAIN].mean.value or 0.0)
+
+    def mean(one: SystemSeeds) -> float:
+        value = one.metrics[MAIN].mean.value
+        return -1.0 if value is None else value
+
+    return max(compared.systems, key=mean)
 
 
 def answer(compared: ComparedSystems) -> str:
     """Which system is best, or that none is, in a sentence."""
     best = best_system(compared)
-    others = [one for one in compared.systems if one is not best]
-    clear = [one for one in others if _difference(compared, best, one).verdict == "better"]
-    open_ = [one.info.title for one in others if one not in clear]
-    lead = f"{best.info.title} has the highest {HEADLINE[_MAIN]}"
-    if not others:
+    if best.metrics[MAIN].mean.value is None:
+        return f"{HEADLINE[MAIN]} is undefined for every system."
+    lead = f"{best.info.title} has the highest {HEADLINE[MAIN]}"
+    named: dict[str, list[str]] = {}
+    for other in compared.systems:
+        if other is not best:
+            verdict = _difference(compared, best, other).verdict
+            named.setdefault(verdict, []).append(other.info.title)
+    if not named:
         return f"{lead}: it is the only system."
-    if not open_:
+    if set(named) == {"better"}:
         return f"{lead} and is significantly better than every other system."
-    told = f"{lead}, but does not differ significantly from {_listed(open_)}"
-    return (
-        f"{told}; it is better than {_listed([one.info.title for one in clear])}."
-        if clear
-        else f"{told}: none is shown to be best."
-    )
+    said = [f"{_VERDICTS[v]} {listed(named[v])}" for v in _VERDICTS if v in named]
+    none = "" if "better" in named else ": none is shown to be best"
+    return f"{lead}, but {'; it '.join(said)}{none}."
 
 
 def notes(compared: ComparedSystems) -> list[str]:
@@ -131,7 +146,7 @@ def notes(compared: ComparedSystems) -> list[str]:
     ]
     if single:
         found.append(
-            f"{_listed(single)}: one training seed. What these figures owe to chance in training "
+            f"{listed(single)}: one training seed. What these figures owe to chance in training "
             "is not known, and no difference from them counts that chance in."
         )
     if any(not one.seeds for one in compared.systems):
@@ -216,9 +231,4 @@ def seeds_figure(compared: ComparedSystems, metric: str) -> go.Figure:
 
 
 def _difference(compared: ComparedSystems, first: SystemSeeds, second: SystemSeeds) -> Difference:
-    return compared.difference(first.info.title, second.info.title, _MAIN)
-
-
-def _listed(names: Sequence[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    return compared.difference(first.info.title, second.info.title, MAIN)
