@@ -18,6 +18,7 @@ from mmer.corpora import CORPORA
 from mmer.corpora.data_report import data_report
 from mmer.metrics.intervals import RESAMPLES, bootstrap_intervals, compare
 from mmer.metrics.metrics import evaluate
+from mmer.metrics.resampled import Judged
 from mmer.metrics.scores import Scores
 from mmer.samples.batches import pack
 from mmer.samples.table import SPLITS, Sample, SampleTable, Split, write_table
@@ -50,11 +51,12 @@ def bootstrap(truth: np.ndarray, generator: np.random.Generator) -> dict[str, ob
     first, second = (make_scores(title, truth, generator) for title in ("one", "other"))
     single = replace(first, group_ids=first.sample_ids)
     half = np.full(len(LABELS), 0.5)
+    one, other, alone = (Judged(scores, half) for scores in (first, second, single))
     calls = {
         "metrics": lambda: evaluate(first, half),
-        "intervals": lambda: bootstrap_intervals(first, half),
-        "comparison": lambda: compare(first, half, second, half),
-        "intervals, each sample its own group": lambda: bootstrap_intervals(single, half),
+        "intervals": lambda: bootstrap_intervals(one),
+        "comparison": lambda: compare(one, [other]),
+        "intervals, each sample its own group": lambda: bootstrap_intervals(alone),
     }
     return {name: spread(timed(call)) for name, call in calls.items()}
 

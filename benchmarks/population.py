@@ -9,7 +9,7 @@ calibrated, and two systems whose errors have the same size are equally good in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -67,12 +67,14 @@ def best_thresholds() -> np.ndarray:
     return label_thresholds(scores.scores, scores.truth, Target("macro_f1"))
 
 
-def true_figures(error: float, thresholds: np.ndarray) -> dict[str, float]:
-    """All figures in the population, those of probabilities overconfident."""
+def true_figures(
+    error: float, thresholds: np.ndarray, change: Callable[[Judged], Judged] = lambda one: one
+) -> dict[str, float]:
+    """All figures in the population of a system with such an error, changed."""
     found: list[dict[str, float]] = []
     for seed in range(_POPULATION[0]):
         (scores,) = draw(np.random.default_rng([1, seed]), _POPULATION[1], [error])
-        judged = overconfident(Judged(scores, thresholds))
+        judged = change(Judged(scores, thresholds))
         rows = by_figure(bootstrap_intervals(judged, resamples=1))
         found.append({name: row.value or 0.0 for name, row in rows.items()})
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}

@@ -1,13 +1,12 @@
-"""Threshold search, whole calibration, and two simulations of what calibration promises.
+"""Threshold search, whole calibration, and a simulation of automatic against fixed thresholds.
 
 Run with `python benchmarks/thresholds.py`; prints one JSON object. `--draws` sets how many draws
-the simulations take; 0 leaves them out.
+the simulation takes; 0 leaves it out.
 """
 
 from __future__ import annotations
 
 import argparse
-from itertools import product
 
 import numpy as np
 from measure import peak_memory_mb, show, spread, timed
@@ -15,7 +14,6 @@ from sklearn.metrics import f1_score
 from workload import LABELS, RATES, TEST_SAMPLES, scores_info
 
 from mmer.calibration.calibration import calibrate
-from mmer.calibration.conformal import conformal_threshold, coverage
 from mmer.calibration.selection import select_thresholds
 from mmer.calibration.settings import CalibrationSettings
 from mmer.calibration.targets import Target
@@ -117,46 +115,14 @@ def automatic_against_fixed(draws: int) -> list[dict[str, object]]:
     return rows
 
 
-def conformal_risk(draws: int) -> list[dict[str, object]]:
-    """Risk on 200 test videos of a threshold made from 100 calibration videos."""
-    calibration = 100 * SAMPLES_PER_VIDEO
-    rows = []
-    for alpha, unit in product((0.05, 0.1, 0.2), ("samples", "labels")):
-        risks, sizes = [], []
-        for seed in range(draws):
-            scores, truth, videos = draw(np.random.default_rng(seed), 3 * calibration)
-            groups = tuple(map(str, videos))
-            threshold = conformal_threshold(
-                scores[:calibration], truth[:calibration], groups[:calibration], alpha, unit
-            )
-            found = coverage(
-                scores[calibration:], truth[calibration:], groups[calibration:], threshold
-            )
-            risks.append(found.loss)
-            sizes.append(found.mean_set_size)
-        rows.append(
-            {
-                "alpha": alpha,
-                "unit": unit,
-                "draws": draws,
-                "mean_risk": float(np.mean(risks)),
-                "standard_error": float(np.std(risks) / np.sqrt(draws)),
-                "share_of_draws_above_alpha": float(np.mean(np.array(risks) > alpha)),
-                "mean_set_size": float(np.mean(sizes)),
-            }
-        )
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=1000, help="of the conformal simulation")
+    parser.add_argument("--draws", type=int, default=100)
     draws = parser.parse_args().draws
     drawn = draw(np.random.default_rng(0), TEST_SAMPLES)
     figures = {"search": search(*drawn[:2]), "whole_calibration": whole_calibration(drawn)}
     if draws:
-        figures["automatic_against_fixed"] = automatic_against_fixed(max(draws // 10, 1))
-        figures["conformal_risk_control"] = conformal_risk(draws)
+        figures["automatic_against_fixed"] = automatic_against_fixed(draws)
     show("thresholds", **figures, peak_memory_mb=peak_memory_mb())
 
 

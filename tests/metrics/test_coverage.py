@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
+from scipy.special import expit, logit, ndtr
 
 from mmer.metrics.intervals import bootstrap_intervals, compare
 from mmer.metrics.resampled import Judged
@@ -91,3 +91,23 @@ def test_a_calibrated_system_is_not_called_miscalibrated(toy_scores):
         assert row["calibration_error"].high > row["calibration_error"].value
     assert min(values) > 0.02
     assert np.mean(np.array(low) == 0) >= 0.9
+
+
+def test_intervals_of_a_difference_in_calibration_cover_it(toy_scores):
+    """Random error lifts the smaller calibration error more than the larger one."""
+
+    def too_sure(scores):
+        odds = 2 * logit(scores.scores.clip(1e-12, 1 - 1e-12))
+        return Judged(scores, np.full(2, THRESHOLD), probabilities=expit(odds))
+
+    (whole,) = drawn(toy_scores, np.random.default_rng(1), 40_000)
+    judged = too_sure(whole)
+    true = bootstrap_intervals(judged, resamples=1).metrics["calibration_error"].value
+    covered = 0
+    for seed in range(100):
+        (scores,) = drawn(toy_scores, np.random.default_rng(seed), 100)
+        plain = Judged(scores, np.full(2, THRESHOLD))
+        (found,) = compare(too_sure(scores), [plain], resamples=RESAMPLES, seed=seed)
+        row = found.metrics["calibration_error"]
+        covered += row.low <= true <= row.high
+    assert covered >= 87

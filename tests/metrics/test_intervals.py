@@ -113,10 +113,20 @@ def mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else np.nan
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.integers(2, 30), st.integers(2, 3), st.integers(1, 4), st.integers(0, 1000))
-def test_intervals_are_those_of_the_obvious_bootstrap(drawn_scores, samples, labels, size, seed):
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(2, 30),
+    st.integers(2, 3),
+    st.integers(1, 4),
+    st.integers(0, 1000),
+    st.sampled_from([None, 1, 0]),
+)
+def test_intervals_are_those_of_the_obvious_bootstrap(
+    drawn_scores, samples, labels, size, seed, digits
+):
     scores = drawn_scores(samples, labels, seed, per_group=size)
+    if digits is not None:  # few levels, so that scores tie; or only 0 and 1
+        scores = replace(scores, scores=scores.scores.round(digits))
     if len(set(scores.group_ids)) < 2:
         return
     thresholds = np.full(labels, 0.6)
@@ -145,6 +155,8 @@ def test_paired_differences_are_those_of_the_same_resamples(drawn_scores):
     assert found.bootstrap.effective_groups == found.bootstrap.groups == 10
     for name, row in found.metrics.items():
         differences = pairs[0][name] - pairs[1][name]
+        if name == "calibration_error":  # tested below
+            continue
         low, high = ends(differences, 10)
         assert row.low == pytest.approx(low, abs=1e-12)
         assert row.high == pytest.approx(high, abs=1e-12)
@@ -155,6 +167,42 @@ def test_paired_differences_are_those_of_the_same_resamples(drawn_scores):
             slow_figures(one.truth, one.scores, thresholds)[name] for one in (first, second)
         )
         assert row.difference == pytest.approx(ours - theirs)
+
+
+def test_figures_of_ties_constant_and_empty_labels_are_scikit_learns(toy_scores):
+    """A label of all samples, one of none, scores in few levels, one that is the same for all."""
+    generator = np.random.default_rng(0)
+    truth = np.column_stack([generator.random((40, 2)) < 0.4, np.ones(40), np.zeros(40)])
+    given_ = generator.choice([0.0, 0.2, 0.5, 1.0], (40, 4))
+    given_[:, 1] = 0.5
+    scores = toy_scores(given_, truth, groups_of=2)
+    found = bootstrap_intervals(Judged(scores, np.full(4, 0.3)), resamples=5).metrics
+    for name, value in slow_figures(scores.truth, given_, np.full(4, 0.3)).items():
+        assert found[name].value == pytest.approx(value), name
+
+
+def test_groups_of_unequal_size_are_worth_fewer(toy_scores):
+    """Nine groups of one sample and one of eleven: (9 + 11)^2 / (9 + 11^2)."""
+    scores = toy_scores(np.full((20, 1), 0.5), np.tile([[1], [0]], (10, 1)))
+    scores = replace(scores, group_ids=tuple(str(max(0, n - 10)) for n in range(20)))
+    found = bootstrap_intervals(Judged(scores, np.array([0.4])), resamples=20).bootstrap
+    assert (found.groups, found.effective_groups) == (10, pytest.approx(400 / 130))
+    # and so few say little, however clear the resamples are
+    assert found.smallest_p_value > 2 / 21
+    many = found.model_copy(update={"effective_groups": 1e6})
+    assert many.smallest_p_value == pytest.approx(2 / 21, rel=1e-3)
+
+
+def test_a_p_value_is_that_of_the_interval_which_just_reaches_0(drawn_scores):
+    """Below 0.05 the 95 % interval leaves 0 out, above it does not, however few the groups."""
+    for seed in range(30):
+        first = drawn_scores(40, 2, seed=seed, per_group=4, signal=0.35)
+        second = drawn_scores(40, 2, seed=100 + seed, truth=first.truth, per_group=4, signal=0.2)
+        judged = [Judged(one, np.full(2, 0.5)) for one in (first, second)]
+        (found,) = compare(judged[0], judged[1:], resamples=1000)
+        for row in found.metrics.values():
+            if not 0.04 < row.p_value < 0.06:  # the interval's ends lie between resamples
+                assert (row.p_value < 0.05) == (not row.low <= 0 <= row.high)
 
 
 def test_values_are_those_of_the_metrics_and_lie_inside(drawn_scores):

@@ -20,6 +20,10 @@ larger and stands beside it (`Coverage.missed_by_label`); not for each draw; and
 unlike the calibration groups. It takes calibration groups that had no part in fitting the model: an
 epoch chosen on them strains it. Where groups are unknown each sample is a unit, and the bound holds
 only if samples are exchangeable, which those of one recording are not.
+
+In a simulation (`benchmarks/simulations.py`, 1,000 draws) the mean loss on new groups is, for
+alpha 0.1, 0.081 with 40 calibration groups, 0.092 with 100 and 0.099 with 600, of either unit; in
+a quarter, a third and nearly half of the draws it is above alpha.
 """
 
 from __future__ import annotations

@@ -5,6 +5,20 @@ there are (cluster bootstrap; Davison and Hinkley 1997, "Bootstrap Methods and t
 sec. 3.8). All figures are functions of how often each group was drawn (`metrics.resampled`). The
 intervals say how far the figures depend on the recordings that happen to be in the split, not on
 the training seed.
+
+Percentile intervals of few groups are too narrow. They are expanded to quantiles further out, those
+by which a normal distribution gives Student's interval (Hesterberg 2015, "What Teachers Should Know
+About the Bootstrap"), with as many groups as they are worth: G of unequal size are worth
+fewer (Kish 1965, "Survey Sampling"; Carter, Schnepel and Steigerwald 2017, "Asymptotic Behavior of
+a t-Test Robust to Cluster Heterogeneity"). A p-value is that of the interval that just reaches 0.
+
+In 1,000 test splits each of 40, 100 and 600 groups from a known population, intervals of 95 % cover
+the true figure in 93 % to 97 %, those over samples in 75 % to 96 %; equally good systems are told
+apart in 2 % to 7 %, any of three of them under Holm's correction in at most 5 %
+(`benchmarks/simulations.py`). Two figures are outside this range. F1 of a label that a handful of
+samples have (2 % of 280) is covered in 87 %: no resampling shows what none of them shows. The
+interval of the calibration error covers it nearly always (`resampled.ProbabilityFigures`), and with
+fewer than some hundred groups hardly any difference in it is significant.
 """
 
 from __future__ import annotations
@@ -13,10 +27,18 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from mmer.errors import InputError
 from mmer.metrics.metrics import HEADLINE, number
-from mmer.metrics.resampled import LOWER_IS_BETTER, METRICS, DecisionFigures, Judged, Resampled
+from mmer.metrics.resampled import (
+    LOWER_IS_BETTER,
+    METRICS,
+    DecisionFigures,
+    Judged,
+    Resampled,
+    effective_number,
+)
 from mmer.metrics.scores import Scores
 from mmer.schema import Record
 
@@ -25,8 +47,8 @@ Row = TypeVar("Row")
 LEVEL = 0.95
 RESAMPLES = 10_000
 _DRAWS_AT_ONCE = 2**21
-_OVER_GROUPS = "percentile bootstrap over groups"
-_OVER_SAMPLES = "percentile bootstrap over samples, as if independent: groups are unknown"
+_OVER_GROUPS = "expanded percentile bootstrap over groups"
+_OVER_SAMPLES = "expanded percentile bootstrap over samples, as if independent: groups are unknown"
 _ROUNDING = 1e-12
 
 
@@ -48,8 +70,8 @@ class Difference(Record):
 
     Attributes:
         low, high: Ends of its percentile interval.
-        p_value: Two-sided: twice the smaller share of resampled differences on either side of 0,
-            one more counted on that side, so that R resamples never say less than 2 / (R + 1).
+        p_value: Two-sided, from the smaller share of resampled differences on either side of 0,
+            one more counted on that side: never below `Bootstrap.smallest_p_value`.
         corrected_p_value: By Holm's procedure over the systems that the first is compared with
             (Holm 1979, "A simple sequentially rejective multiple test procedure").
         significant: Whether the interval leaves 0 out and the corrected p-value is at most 0.05.
@@ -81,19 +103,21 @@ class Bootstrap(Record):
         method: In words; says where samples are drawn because groups are unknown.
         level: Share of resamples that an interval holds.
         groups: How many there are to draw from, and are drawn.
+        effective_groups: How many of equal size they are worth.
         seed: The same seed draws the same groups for any system on these samples.
     """
 
     method: str
     level: float = LEVEL
     groups: int
+    effective_groups: float
     resamples: int
     seed: int
 
     @property
     def smallest_p_value(self) -> float:
         """What no p-value falls below, however clear the difference is."""
-        return 2 / (self.resamples + 1)
+        return _two_sided(1 / (self.resamples + 1), self.effective_groups)
 
 
 class Intervals(Record):
@@ -122,7 +146,8 @@ def bootstrap_intervals(judged: Judged, *, resamples: int = RESAMPLES, seed: int
         InputError: Fewer than two groups, or thresholds that are not L finite numbers.
     """
     drawn = _Drawn.of(judged, resamples, seed)
-    rows = [_interval(*one) for one in zip(drawn.values, drawn.resampled, strict=True)]
+    columns = zip(drawn.values, drawn.resampled, drawn.effective_groups, strict=True)
+    rows = [_interval(*one) for one in columns]
     metrics, label_f1 = _by_name(rows, judged)
     return Intervals(bootstrap=drawn.bootstrap, metrics=metrics, label_f1=label_f1)
 
@@ -153,18 +178,22 @@ def headline_intervals(
     drawn = [_Drawn.of(one, resamples, seed, [DecisionFigures(one)]) for one in draws]
     values = np.mean([one.values for one in drawn], axis=0)
     columns = np.mean([one.resampled for one in drawn], axis=0)
-    return {
-        name: _interval(value, column)
-        for name, value, column in zip(HEADLINE, values, columns, strict=False)
-    }
+    rows = zip(HEADLINE, values, columns, drawn[0].effective_groups, strict=False)
+    return {name: _interval(*row) for name, *row in rows}
 
 
 class _Drawn(NamedTuple):
-    """K figures of a system, and of each what it was in up to `resamples` resamples."""
+    """K figures of a system.
+
+    Attributes:
+        resampled: K times, what the figure was in up to `resamples` resamples.
+        effective_groups: (K,) how many groups of equal size it rests on.
+    """
 
     bootstrap: Bootstrap
     values: np.ndarray
     resampled: list[np.ndarray]
+    effective_groups: np.ndarray
 
     @classmethod
     def of(
@@ -185,18 +214,25 @@ class _Drawn(NamedTuple):
             times = times.reshape(drawn.shape).astype(np.float64)
             for one, parts in zip(figures, found, strict=True):
                 if left := max(0, one.most_resamples - done):
-                    parts.append(one.values(times[:left]))
+                    parts.append(one.resampled(times[:left]))
             done += len(drawn)
         columns = [column for parts in found for column in np.concatenate(parts).T]
-        method = _OVER_GROUPS if judged.scores.info.groups_known else _OVER_SAMPLES
-        bootstrap = Bootstrap(method=method, groups=groups, resamples=resamples, seed=seed)
-        return cls(bootstrap, values, columns)
+        bootstrap = Bootstrap(
+            method=_OVER_GROUPS if judged.scores.info.groups_known else _OVER_SAMPLES,
+            groups=groups,
+            effective_groups=effective_number(np.bincount(judged.scores.groups)),
+            resamples=resamples,
+            seed=seed,
+        )
+        effective = np.concatenate([one.effective_groups for one in figures])
+        return cls(bootstrap, values, columns, effective)
 
 
 def _differences(first: Judged, ours: _Drawn, other: Judged, theirs: _Drawn) -> Differences:
     pairs = zip(ours.resampled, theirs.resampled, strict=True)
     columns = zip(ours.values - theirs.values, (a - b for a, b in pairs), strict=True)
-    metrics, label_f1 = _by_name([_difference(*one) for one in columns], first)
+    groups = ours.bootstrap.effective_groups
+    metrics, label_f1 = _by_name([_difference(*one, groups) for one in columns], first)
     for name in LOWER_IS_BETTER:
         metrics[name] = metrics[name].model_copy(update={"lower_is_better": True})
     return Differences(
@@ -218,7 +254,8 @@ def mean_interval(
         sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
         for chosen in draw_groups(len(sums), resamples, seed)
     ]
-    return _interval(float(values.mean()), np.concatenate(drawn))
+    groups_worth = float(effective_number(sizes))
+    return _interval(float(values.mean()), np.concatenate(drawn), groups_worth)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -270,15 +307,16 @@ def _by_name(rows: list[Row], judged: Judged) -> tuple[dict[str, Row], dict[str,
     return dict(zip(METRICS, rows[:first] + rows[last:], strict=True)), of_labels
 
 
-def _interval(value: float, drawn: np.ndarray) -> Interval:
+def _interval(value: float, drawn: np.ndarray, groups: float) -> Interval:
     defined, low, high = drawn[~np.isnan(drawn)], None, None
     if not np.isnan(value) and len(defined):
-        low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        tail = _tail(groups)
+        low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(value=number(value), low=low, high=high, undefined=np.isnan(drawn).mean())
 
 
-def _difference(value: float, drawn: np.ndarray) -> Difference:
-    found = _interval(value, drawn)
+def _difference(value: float, drawn: np.ndarray, groups: float) -> Difference:
+    found = _interval(value, drawn, groups)
     if found.low is None or found.high is None:
         return Difference()
     # what is undefined lies on neither side of 0
@@ -287,9 +325,23 @@ def _difference(value: float, drawn: np.ndarray) -> Difference:
         difference=found.value,
         low=found.low,
         high=found.high,
-        p_value=min(1.0, 2 * float(smaller + 1) / (defined + 1)),
+        p_value=_two_sided(float(smaller + 1) / (defined + 1), groups),
         significant=not found.low <= 0 <= found.high,
     )
+
+
+def _tail(groups: float) -> float:
+    """Share of resamples beyond either end of an interval that rests on so many groups."""
+    if groups <= 1:
+        return 0.0
+    return float(ndtr(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, (1 - LEVEL) / 2)))
+
+
+def _two_sided(share: float, groups: float) -> float:
+    """p-value where `share` of the resamples contradict: of the interval with that tail."""
+    if groups <= 1:
+        return 1.0
+    return min(1.0, 2 * float(stdtr(groups - 1, np.sqrt((groups - 1) / groups) * ndtri(share))))
 
 
 def _check_paired(first: Scores, second: Scores) -> None:

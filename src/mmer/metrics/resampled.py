@@ -37,7 +37,11 @@ METRICS = {**HEADLINE, **RANKING, **PROBABILITY}
 """All metrics that have intervals, with their names for readers."""
 
 BINS = 10
-_ELEMENTS_AT_ONCE = 2**21
+_ELEMENTS_AT_ONCE = 2**18
+# How near to 0 and 1 a probability may come in the log loss: as near as in scikit-learn's.
+_EPSILON = np.finfo(np.float64).eps
+# Standard errors of a bin beyond which it is miscalibrated, whatever random error does.
+_CLEAR = 2.5
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,31 @@ class Resampled(Protocol):
 
     Attributes:
         most_resamples: Worth drawing: figures that need all samples of every resample take fewer.
+        effective_groups: (K,) how many groups of equal size each figure rests on.
     """
 
     names: tuple[str, ...]
     most_resamples: int
+    effective_groups: np.ndarray
 
     def values(self, times: np.ndarray) -> np.ndarray:
         """(R, K) of times (R, G)."""
 
+    def resampled(self, times: np.ndarray) -> np.ndarray:
+        """(R, K) whose quantiles are an interval's ends: the values, unless these are biased."""
+        return self.values(times)
 
-class DecisionFigures:
+
+def effective_number(sizes: np.ndarray) -> np.ndarray:
+    """(...) how many groups of equal size groups of sizes (G, ...) are worth (Kish 1965).
+
+    0 if all are empty.
+    """
+    sizes = np.asarray(sizes, np.float64)
+    return ratio(sizes.sum(axis=0) ** 2, (sizes**2).sum(axis=0))
+
+
+class DecisionFigures(Resampled):
     """The headline metrics, each under its own thresholds, and F1 of each label."""
 
     most_resamples = sys.maxsize
@@ -99,13 +118,15 @@ class DecisionFigures:
             name: counts(judged.of_metric[name]) if name in judged.of_metric else self.of_labels
             for name in HEADLINE
         }
+        whole, labels, mean_of_labels = _effective_groups(scores)
+        self.effective_groups = np.array([whole, mean_of_labels, whole, *labels])
 
     def values(self, times: np.ndarray) -> np.ndarray:
         headline = [getattr(c.weighted(times), name)() for name, c in self.of_metric.items()]
         return np.column_stack([*headline, self.of_labels.weighted(times).label_f1()])
 
 
-class RankingFigures:
+class RankingFigures(Resampled):
     """Average precision and area under the ROC curve, means over labels; ranking of the labels."""
 
     names = tuple(RANKING)
@@ -113,12 +134,13 @@ class RankingFigures:
 
     def __init__(self, scores: Scores) -> None:
         self.groups = scores.groups
-        self.columns = [
-            _Ranked.of(*column) for column in zip(scores.scores.T, scores.truth.T > 0, strict=True)
-        ]
+        columns = zip(scores.scores.T, scores.truth.T > 0, strict=True)
+        self.columns = [_Ranked.of(*column, self.groups) for column in columns]
         wrong, depth, ranks, finds = _label_ranking(scores.scores, scores.truth > 0)
         self.sums = _sums_of_groups(np.column_stack([wrong, depth, ranks, finds]), self.groups)
         self.sizes = np.bincount(self.groups).astype(float)
+        whole, _, mean_of_labels = _effective_groups(scores)
+        self.effective_groups = np.array([mean_of_labels, whole, whole, whole])
 
     def values(self, times: np.ndarray) -> np.ndarray:
         curves = np.concatenate([self._curves(part) for part in self._parts(times)])  # (R, 2, L)
@@ -131,14 +153,22 @@ class RankingFigures:
     def _parts(self, times: np.ndarray) -> Iterator[np.ndarray]:
         at_once = max(1, _ELEMENTS_AT_ONCE // len(self.groups))
         for at in range(0, len(times), at_once):
-            yield times[at : at + at_once][:, self.groups]
+            yield times[at : at + at_once]
 
-    def _curves(self, weights: np.ndarray) -> np.ndarray:
-        return np.stack([column.areas(weights) for column in self.columns], axis=-1)
+    def _curves(self, times: np.ndarray) -> np.ndarray:
+        return np.stack([column.areas(times) for column in self.columns], axis=-1)
 
 
-class ProbabilityFigures:
-    """Log loss, Brier score and expected calibration error, means over labels."""
+class ProbabilityFigures(Resampled):
+    """Log loss, Brier score and expected calibration error, means over labels.
+
+    Calibration error is a sum of distances, which random error lifts: that of a finite sample is
+    above 0 however well calibrated the system is, and resampling lifts it once more. So its
+    interval reaches down by as much as random error can have lifted it, in those bins whose
+    distance random error explains, and up by what moves it along with the distances found. It
+    covers the truth at least as often as the level says, and holds 0 if the system may be
+    calibrated.
+    """
 
     names = tuple(PROBABILITY)
     most_resamples = sys.maxsize
@@ -146,7 +176,7 @@ class ProbabilityFigures:
     def __init__(self, judged: Judged) -> None:
         scores, given = judged.scores, judged.given
         truth, groups = scores.truth.astype(float), scores.groups
-        inside = np.clip(given, 1e-12, 1 - 1e-12)
+        inside = np.clip(given, _EPSILON, 1 - _EPSILON)
         losses = -np.log(np.where(truth > 0, inside, 1 - inside)).mean(axis=1)
         squares = ((given - truth) ** 2).mean(axis=1)
         self.sums = _sums_of_groups(np.column_stack([losses, squares]), groups)
@@ -156,12 +186,29 @@ class ProbabilityFigures:
         # What lies in each bin of each label: probability less truth, summed.
         self.excess = np.zeros((len(self.sizes), BINS * given.shape[1]))
         np.add.at(self.excess, (groups[:, None], bins), given - truth)
+        self.effective_groups = np.full(len(self.names), effective_number(self.sizes))
 
     def values(self, times: np.ndarray) -> np.ndarray:
+        error = np.abs(self._excess(times)).sum(axis=1, keepdims=True)
         samples = (times @ self.sizes)[:, None]
-        excess = np.abs(times @ self.excess).reshape(len(times), -1, BINS).sum(axis=2)
-        error = ratio(excess.mean(axis=1, keepdims=True), samples, np.nan)
         return np.column_stack([ratio(times @ self.sums, samples, np.nan), error])
+
+    def resampled(self, times: np.ndarray) -> np.ndarray:
+        (found,) = self._excess(np.ones((1, len(self.sizes))))
+        moved = self._excess(times) - found
+        along = moved * np.sign(found)
+        parts = self.excess / self.sizes.sum() - found * (self.sizes / self.sizes.sum())[:, None]
+        clear = np.abs(found) > _CLEAR * np.sqrt((parts**2).sum(axis=0))
+        lifted = np.where(clear, -along, np.abs(moved)).sum(axis=1)
+        along = along.sum(axis=1)
+        error = np.abs(found).sum() + np.where(along > 0, along, -lifted)
+        return np.column_stack([self.values(times)[:, :-1], error.clip(min=0)])
+
+    def _excess(self, times: np.ndarray) -> np.ndarray:
+        """(R, L * BINS) mean of probability less truth in each bin, shares of its label's 1 / L."""
+        samples = (times @ self.sizes)[:, None]
+        labels = self.excess.shape[1] // BINS
+        return ratio(times @ self.excess, labels * samples, np.nan)
 
 
 @dataclass(frozen=True)
@@ -169,32 +216,45 @@ class _Ranked:
     """One label's samples in the order of falling scores.
 
     Attributes:
-        order: (N,) samples.
-        true: (N,) whether they have the label.
-        ends: (D,) where each distinct score's last sample stands.
+        groups: (N,) of the samples.
+        true_groups: (P,) of those that have the label.
+        first, last: (D,) places, among all, of the first and last sample of each distinct score
+            that some sample with the label has.
+        last_true: (D,) place of the last among those that have the label.
     """
 
-    order: np.ndarray
-    true: np.ndarray
-    ends: np.ndarray
+    groups: np.ndarray
+    true_groups: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    last_true: np.ndarray
 
     @classmethod
-    def of(cls, scores: np.ndarray, truth: np.ndarray) -> _Ranked:
+    def of(cls, scores: np.ndarray, truth: np.ndarray, groups: np.ndarray) -> _Ranked:
         order = np.argsort(-scores, kind="stable")
-        falling = scores[order]
-        return cls(order, truth[order], np.flatnonzero(np.append(falling[1:] < falling[:-1], True)))
+        falling, true = -scores[order], truth[order]
+        levels = np.unique(falling[true])
+        return cls(
+            groups=groups[order],
+            true_groups=groups[order][true],
+            first=np.searchsorted(falling, levels),
+            last=np.searchsorted(falling, levels, side="right") - 1,
+            last_true=np.searchsorted(falling[true], levels, side="right") - 1,
+        )
 
-    def areas(self, weights: np.ndarray) -> np.ndarray:
-        """(R, 2) average precision and area under the ROC curve of weighted samples (R, N)."""
-        weights = weights[:, self.order]
-        above = weights.cumsum(axis=1)[:, self.ends]
-        hits = (weights * self.true).cumsum(axis=1)[:, self.ends]
+    def areas(self, times: np.ndarray) -> np.ndarray:
+        """(R, 2) average precision and area under the ROC curve, each group `times` (R, G)."""
+        weights = times[:, self.groups]
+        met = weights.cumsum(axis=1)
+        above, before = met[:, self.last], met[:, self.first] - weights[:, self.first]
+        hits = times[:, self.true_groups].cumsum(axis=1)[:, self.last_true]
         gained = np.diff(hits, axis=1, prepend=0)
-        false = above - hits
-        passed = np.diff(false, axis=1, prepend=0)
-        positives, negatives = hits[:, -1], false[:, -1]
+        positives = gained.sum(axis=1)
+        negatives = met[:, -1] - positives
         precision = (gained * ratio(hits, above)).sum(axis=1)
-        below = (passed * (hits - gained / 2)).sum(axis=1)
+        # false ones down to each score, those of the same score counted half
+        false = (above + before) / 2 - hits + gained / 2
+        below = (gained * (negatives[:, None] - false)).sum(axis=1)
         return np.column_stack(
             [
                 ratio(precision, positives, np.nan),
@@ -215,6 +275,15 @@ def _label_ranking(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, .
     wrong = (above & ~truth[:, None, :] & truth[:, :, None]).sum(axis=(1, 2))
     pairs = true * false
     return ratio(wrong, pairs), depth.astype(float), (pairs > 0) * 1.0, (true > 0) * 1.0
+
+
+def _effective_groups(scores: Scores) -> tuple[float, np.ndarray, float]:
+    """Groups of equal size that a figure of all samples rests on, one of each of the L labels (by
+    the samples that have it), and a mean over labels (harmonic: the rarest weighs most)."""
+    whole = float(effective_number(np.bincount(scores.groups)))
+    labels = effective_number(_sums_of_groups(scores.truth.astype(float), scores.groups))
+    occur = labels[labels > 0]
+    return whole, labels, float(len(occur) / (1 / occur).sum()) if len(occur) else 0.0
 
 
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:
