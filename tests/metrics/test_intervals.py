@@ -149,9 +149,9 @@ def test_paired_differences_are_those_of_the_same_resamples(drawn_scores):
     second = drawn_scores(30, 2, seed=2, truth=first.truth, per_group=3)
     thresholds = np.full(2, 0.5)
     (found,) = compare(
-        Judged(first, thresholds), [Judged(second, thresholds)], resamples=40, seed=5
+        Judged(first, thresholds), [Judged(second, thresholds)], resamples=200, seed=5
     )
-    pairs = [slow_statistics(one, thresholds, 40, 5) for one in (first, second)]
+    pairs = [slow_statistics(one, thresholds, 200, 5) for one in (first, second)]
     assert found.bootstrap.effective_groups == found.bootstrap.groups == 10
     for name, row in found.metrics.items():
         differences = pairs[0][name] - pairs[1][name]
@@ -161,7 +161,7 @@ def test_paired_differences_are_those_of_the_same_resamples(drawn_scores):
         assert row.low == pytest.approx(low, abs=1e-12)
         assert row.high == pytest.approx(high, abs=1e-12)
         smaller = min((differences <= 1e-12).sum(), (differences >= -1e-12).sum())
-        student = stats.norm.ppf((smaller + 1) / 41) * np.sqrt(9 / 10)
+        student = stats.norm.ppf((smaller + 1) / 201) * np.sqrt(9 / 10)
         assert row.p_value == pytest.approx(min(1, 2 * stats.t(9).cdf(student)))
         ours, theirs = (
             slow_figures(one.truth, one.scores, thresholds)[name] for one in (first, second)
@@ -318,8 +318,8 @@ def test_p_values_of_several_comparisons_are_corrected_together(drawn_scores):
     good = drawn_scores(120, signal=0.35, title="Good")
     others = [drawn_scores(120, seed=k, signal=0.25, truth=good.truth) for k in range(1, 6)]
     judged = [Judged(one, THRESHOLDS) for one in (good, *others)]
-    together = compare(judged[0], judged[1:], resamples=400)
-    alone = [compare(judged[0], [one], resamples=400)[0] for one in judged[1:]]
+    together = compare(judged[0], judged[1:], resamples=900)
+    alone = [compare(judged[0], [one], resamples=900)[0] for one in judged[1:]]
     for name in METRICS:
         rows = [one.metrics[name] for one in together]
         expected = slow_holm([one.metrics[name].p_value for one in alone])
@@ -330,6 +330,29 @@ def test_p_values_of_several_comparisons_are_corrected_together(drawn_scores):
             assert row.significant == (not inside and row.corrected_p_value <= 0.05)
     rows = [row for one in together for row in one.metrics.values()]
     assert any(row.corrected_p_value > row.p_value for row in rows)
+
+
+@pytest.mark.parametrize(("groups", "systems"), [(10, 1), (10, 5), (40, 10)])
+def test_enough_resamples_are_drawn_for_a_clear_difference_to_be_significant(
+    drawn_scores, groups, systems
+):
+    best = drawn_scores(4 * groups, signal=1.0, title="Best")
+    others = [
+        drawn_scores(4 * groups, seed=k, signal=0.0, truth=best.truth)
+        for k in range(1, systems + 1)
+    ]
+    judged = [Judged(one, THRESHOLDS) for one in (best, *others)]
+    for found in compare(judged[0], judged[1:], resamples=20):
+        assert found.metrics["micro_f1"].verdict == "better"
+        assert found.bootstrap.resamples < 100_000
+
+
+def test_no_number_of_resamples_makes_up_for_too_few_groups(drawn_scores):
+    first = drawn_scores(12, signal=1.0)
+    second = drawn_scores(12, seed=1, signal=0.0, truth=first.truth)
+    (found,) = compare(Judged(first, THRESHOLDS), [Judged(second, THRESHOLDS)], resamples=20)
+    assert (found.bootstrap.groups, found.bootstrap.resamples) == (3, 20)
+    assert found.metrics["micro_f1"].verdict == "not significant"
 
 
 def test_holm_by_hand():

@@ -23,7 +23,9 @@ fewer than some hundred groups hardly any difference in it is significant.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -46,6 +48,7 @@ Row = TypeVar("Row")
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+_MOST_RESAMPLES = 100_000
 _DRAWS_AT_ONCE = 2**21
 _OVER_GROUPS = "expanded percentile bootstrap over groups"
 _OVER_SAMPLES = "expanded percentile bootstrap over samples, as if independent: groups are unknown"
@@ -145,10 +148,10 @@ def bootstrap_intervals(judged: Judged, *, resamples: int = RESAMPLES, seed: int
     Raises:
         InputError: Fewer than two groups, or thresholds that are not L finite numbers.
     """
-    drawn = _Drawn.of(judged, resamples, seed)
+    drawn = Drawn.of(judged, resamples, seed)
     columns = zip(drawn.values, drawn.resampled, drawn.effective_groups, strict=True)
-    rows = [_interval(*one) for one in columns]
-    metrics, label_f1 = _by_name(rows, judged)
+    rows = [interval_of(*one) for one in columns]
+    metrics, label_f1 = by_name(rows, judged)
     return Intervals(bootstrap=drawn.bootstrap, metrics=metrics, label_f1=label_f1)
 
 
@@ -157,16 +160,20 @@ def compare(
 ) -> tuple[Differences, ...]:
     """Paired comparisons of a system with others on the same samples: the first minus each.
 
+    There are at least `resamples`, and so many that they can show a difference: see
+    `enough_resamples`.
+
     Raises:
         InputError: Tables, samples, truth or labels differ; fewer than two groups; thresholds that
             are not L finite numbers.
     """
     for other in others:
-        _check_paired(first.scores, other.scores)
-    ours = _Drawn.of(first, resamples, seed)
+        check_paired(first.scores, other.scores)
+    resamples = enough_resamples(resamples, first.scores, len(others))
+    ours = Drawn.of(first, resamples, seed)
     return _corrected(
         tuple(
-            _differences(first, ours, other, _Drawn.of(other, resamples, seed)) for other in others
+            _differences(first, ours, other, Drawn.of(other, resamples, seed)) for other in others
         )
     )
 
@@ -175,15 +182,15 @@ def headline_intervals(
     draws: Sequence[Judged], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
     """Headline metric -> its mean over several scorings of the same samples, with an interval."""
-    drawn = [_Drawn.of(one, resamples, seed, [DecisionFigures(one)]) for one in draws]
+    drawn = [Drawn.of(one, resamples, seed, [DecisionFigures(one)]) for one in draws]
     values = np.mean([one.values for one in drawn], axis=0)
     columns = np.mean([one.resampled for one in drawn], axis=0)
     rows = zip(HEADLINE, values, columns, drawn[0].effective_groups, strict=False)
-    return {name: _interval(*row) for name, *row in rows}
+    return {name: interval_of(*row) for name, *row in rows}
 
 
-class _Drawn(NamedTuple):
-    """K figures of a system.
+class Drawn(NamedTuple):
+    """K figures of a system, drawn anew.
 
     Attributes:
         resampled: K times, what the figure was in up to `resamples` resamples.
@@ -202,7 +209,7 @@ class _Drawn(NamedTuple):
         resamples: int,
         seed: int,
         figures: Sequence[Resampled] | None = None,
-    ) -> _Drawn:
+    ) -> Drawn:
         groups, figures = _groups(judged.scores), figures or judged.figures()
         once = np.ones((1, groups))
         values = np.concatenate([one.values(once)[0] for one in figures])
@@ -228,11 +235,11 @@ class _Drawn(NamedTuple):
         return cls(bootstrap, values, columns, effective)
 
 
-def _differences(first: Judged, ours: _Drawn, other: Judged, theirs: _Drawn) -> Differences:
+def _differences(first: Judged, ours: Drawn, other: Judged, theirs: Drawn) -> Differences:
     pairs = zip(ours.resampled, theirs.resampled, strict=True)
     columns = zip(ours.values - theirs.values, (a - b for a, b in pairs), strict=True)
     groups = ours.bootstrap.effective_groups
-    metrics, label_f1 = _by_name([_difference(*one, groups) for one in columns], first)
+    metrics, label_f1 = by_name([difference_of(*one, groups) for one in columns], first)
     for name in LOWER_IS_BETTER:
         metrics[name] = metrics[name].model_copy(update={"lower_is_better": True})
     return Differences(
@@ -255,7 +262,7 @@ def mean_interval(
         for chosen in draw_groups(len(sums), resamples, seed)
     ]
     groups_worth = float(effective_number(sizes))
-    return _interval(float(values.mean()), np.concatenate(drawn), groups_worth)
+    return interval_of(float(values.mean()), np.concatenate(drawn), groups_worth)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -267,6 +274,34 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def corrected(found: Sequence[Difference]) -> list[Difference]:
+    """Differences with a p-value, these corrected together."""
+    p_values = holm([one.p_value or 0.0 for one in found])
+    return [
+        one.model_copy(
+            update={
+                "corrected_p_value": p,
+                "significant": bool(one.significant) and p <= 1 - LEVEL + _ROUNDING,
+            }
+        )
+        for one, p in zip(found, p_values, strict=True)
+    ]
+
+
+def enough_resamples(asked: int, scores: Scores, comparisons: int) -> int:
+    """At least as many as are asked for, and so many that a difference can be significant.
+
+    No p-value falls below what the number of resamples can show, and the correction multiplies it
+    by the number of comparisons. Where even 100,000 would not do, there are too few groups.
+    """
+    groups = float(effective_number(np.bincount(scores.groups)))
+    if groups <= 1 or comparisons == 0:
+        return asked
+    share = _tail(groups, (1 - LEVEL) / comparisons)
+    needed = ceil(1.5 / share) if share > 0 else sys.maxsize
+    return max(asked, needed) if needed <= _MOST_RESAMPLES else asked
+
+
 def _corrected(found: tuple[Differences, ...]) -> tuple[Differences, ...]:
     """Each figure's differences to the other systems, their p-values corrected together."""
     families: list[dict[str, dict[str, Difference]]] = [
@@ -275,11 +310,8 @@ def _corrected(found: tuple[Differences, ...]) -> tuple[Differences, ...]:
     for kind in ("metrics", "label_f1"):
         for name in families[0][kind] if families else ():
             rows = [family[kind] for family in families if family[kind][name].p_value is not None]
-            corrected = holm([row[name].p_value or 0.0 for row in rows])
-            for row, p in zip(rows, corrected, strict=True):
-                significant = bool(row[name].significant) and p <= 1 - LEVEL + _ROUNDING
-                change = {"corrected_p_value": p, "significant": significant}
-                row[name] = row[name].model_copy(update=change)
+            for row, one in zip(rows, corrected([row[name] for row in rows]), strict=True):
+                row[name] = one
     return tuple(one.model_copy(update=family) for one, family in zip(found, families, strict=True))
 
 
@@ -299,7 +331,7 @@ def _groups(scores: Scores) -> int:
     return count
 
 
-def _by_name(rows: list[Row], judged: Judged) -> tuple[dict[str, Row], dict[str, Row]]:
+def by_name(rows: list[Row], judged: Judged) -> tuple[dict[str, Row], dict[str, Row]]:
     """Figures by the metrics' names, and by the labels'."""
     labels, first = judged.scores.labels, len(HEADLINE)
     last = first + len(labels)
@@ -307,7 +339,7 @@ def _by_name(rows: list[Row], judged: Judged) -> tuple[dict[str, Row], dict[str,
     return dict(zip(METRICS, rows[:first] + rows[last:], strict=True)), of_labels
 
 
-def _interval(value: float, drawn: np.ndarray, groups: float) -> Interval:
+def interval_of(value: float, drawn: np.ndarray, groups: float) -> Interval:
     defined, low, high = drawn[~np.isnan(drawn)], None, None
     if not np.isnan(value) and len(defined):
         tail = _tail(groups)
@@ -315,8 +347,8 @@ def _interval(value: float, drawn: np.ndarray, groups: float) -> Interval:
     return Interval(value=number(value), low=low, high=high, undefined=np.isnan(drawn).mean())
 
 
-def _difference(value: float, drawn: np.ndarray, groups: float) -> Difference:
-    found = _interval(value, drawn, groups)
+def difference_of(value: float, drawn: np.ndarray, groups: float) -> Difference:
+    found = interval_of(value, drawn, groups)
     if found.low is None or found.high is None:
         return Difference()
     # what is undefined lies on neither side of 0
@@ -330,11 +362,11 @@ def _difference(value: float, drawn: np.ndarray, groups: float) -> Difference:
     )
 
 
-def _tail(groups: float) -> float:
+def _tail(groups: float, error: float = 1 - LEVEL) -> float:
     """Share of resamples beyond either end of an interval that rests on so many groups."""
     if groups <= 1:
         return 0.0
-    return float(ndtr(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, (1 - LEVEL) / 2)))
+    return float(ndtr(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, error / 2)))
 
 
 def _two_sided(share: float, groups: float) -> float:
@@ -344,7 +376,7 @@ def _two_sided(share: float, groups: float) -> float:
     return min(1.0, 2 * float(stdtr(groups - 1, np.sqrt((groups - 1) / groups) * ndtri(share))))
 
 
-def _check_paired(first: Scores, second: Scores) -> None:
+def check_paired(first: Scores, second: Scores) -> None:
     where = f"comparison of {first.info.title} and {second.info.title}"
     for name in ("corpus", "fingerprint", "split", "labels"):
         expected, found = getattr(first.info, name), getattr(second.info, name)

@@ -18,18 +18,18 @@ from typing import NamedTuple
 import numpy as np
 
 from mmer.metrics.intervals import (
-    LEVEL,
     RESAMPLES,
     Bootstrap,
     Difference,
+    Drawn,
     Interval,
-    holm,
+    by_name,
+    check_paired,
+    corrected,
+    difference_of,
+    enough_resamples,
+    interval_of,
 )
-from mmer.metrics.intervals import _by_name as by_name
-from mmer.metrics.intervals import _check_paired as check_paired
-from mmer.metrics.intervals import _difference as difference_of
-from mmer.metrics.intervals import _Drawn as Drawn
-from mmer.metrics.intervals import _interval as interval_of
 from mmer.metrics.metrics import number
 from mmer.metrics.resampled import LOWER_IS_BETTER, UNBOUNDED, Judged
 from mmer.metrics.scores import ScoresInfo
@@ -138,6 +138,8 @@ def compare_seeds(
     first = replicates[0].judged
     for one in replicates[1:]:
         check_paired(first.scores, one.judged.scores)
+    pairs = len(systems) * (len(systems) - 1) // 2
+    resamples = enough_resamples(resamples, first.scores, pairs)
     drawn: dict[str, _System] = {}
     for place, (name, several) in enumerate(systems.items()):
         each = [Drawn.of(one.judged, resamples, seed) for one in several]
@@ -209,11 +211,8 @@ def _pairs(
     metrics = [_differences(found[i], found[j], judged, groups) for i, j in numbers]
     for name in metrics[0] if metrics else ():
         known = [of for of in metrics if of[name].p_value is not None]
-        corrected = holm([of[name].p_value or 0.0 for of in known])
-        for of, p in zip(known, corrected, strict=True):
-            significant = bool(of[name].significant) and p <= 1 - LEVEL
-            change = {"corrected_p_value": p, "significant": significant}
-            of[name] = of[name].model_copy(update=change)
+        for of, one in zip(known, corrected([of[name] for of in known]), strict=True):
+            of[name] = one
     return tuple(
         Pair(first=titles[i], second=titles[j], metrics=of)
         for (i, j), of in zip(numbers, metrics, strict=True)
