@@ -290,7 +290,8 @@ class _Session(logging.Handler):
                 if kind == "metrics":
                     assessment = self.saved.read(name)
                     f1 = {label.label: label.f1 for label in assessment.metrics.per_label}
-                    numbers = {**assessment.metrics.model_dump(), "f1": f1}
+                    judged = {k: one.value for k, one in assessment.intervals.metrics.items()}
+                    numbers = {**assessment.metrics.model_dump(), **judged, "f1": f1}
                     self.run.log_metrics({_owner(name): {assessment.info.split: numbers}})
                 elif kind == "history":
                     for epoch in self.saved.read(name).epochs:

@@ -102,10 +102,8 @@ def groups_behind(scores: Scores) -> dict[str, float]:
 
 def ends(values: np.ndarray, groups: float) -> np.ndarray:
     """Ends of the expanded percentile interval."""
-    tail = 0.0
-    if groups > 1:
-        student = stats.t(groups - 1).ppf(0.025) * np.sqrt(groups / (groups - 1))
-        tail = stats.norm.cdf(student)
+    student = stats.t(groups - 1).ppf(0.025) * np.sqrt(groups / (groups - 1))
+    tail = stats.norm.cdf(student)
     return np.quantile(values, [tail, 1 - tail])
 
 
@@ -134,7 +132,7 @@ def test_intervals_are_those_of_the_obvious_bootstrap(
     behind = groups_behind(scores)
     for name, values in slow_statistics(scores, thresholds, 20, seed).items():
         defined = values[~np.isnan(values)]
-        if found[name].value is None or not len(defined):
+        if found[name].value is None or not len(defined) or behind[name] <= 1:
             assert found[name].low is None
             continue
         if name != "calibration_error":  # what its ends are is tested below

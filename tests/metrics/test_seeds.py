@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,14 +10,14 @@ from scipy import stats
 from mmer.errors import InputError
 from mmer.metrics.intervals import bootstrap_intervals
 from mmer.metrics.resampled import METRICS, Judged
-from mmer.metrics.seeds import ComparedSystems, Replicate, compare_seeds
+from mmer.metrics.seeds import ComparedSystems, compare_seeds
 
 THRESHOLDS = np.full(3, 0.5)
 
 
 @pytest.fixture
 def system(drawn_scores):
-    """A system's seeds on one truth; `spread` says how far they differ."""
+    """A system's seeds, on one truth."""
 
     def made(title: str, seeds: int, *, base: int = 0, signal: float = 0.4, seeded: bool = True):
         truth = drawn_scores(samples=240, seed=99).truth
@@ -25,7 +26,9 @@ def system(drawn_scores):
             scores = drawn_scores(
                 seed=1000 * base + seed, truth=truth, signal=signal, title=title, system=title
             )
-            found.append(Replicate(seed + 1 if seeded else None, Judged(scores, THRESHOLDS)))
+            told = {"seed": seed + 1 if seeded else None, "model": f"{title} {seed}"}
+            scores = replace(scores, info=scores.info.model_copy(update=told))
+            found.append(Judged(scores, THRESHOLDS))
         return found
 
     return made
@@ -34,7 +37,7 @@ def system(drawn_scores):
 def test_one_fit_has_the_interval_of_the_bootstrap_over_groups(system):
     one = system("a", 1, seeded=False)
     found = compare_seeds({"a": one}, resamples=300, seed=4)
-    alone = bootstrap_intervals(one[0].judged, resamples=300, seed=4)
+    alone = bootstrap_intervals(one[0], resamples=300, seed=4)
     (only,) = found.systems
     assert {name: f.mean for name, f in only.metrics.items()} == alone.metrics
     assert {name: f.mean for name, f in only.label_f1.items()} == alone.label_f1
@@ -46,7 +49,7 @@ def test_a_figure_is_the_mean_over_seeds_with_their_deviation(system):
     several = system("a", 4)
     (found,) = compare_seeds({"a": several}, resamples=50).systems
     assert found.seeds == (1, 2, 3, 4)
-    alone = [bootstrap_intervals(one.judged, resamples=50).metrics for one in several]
+    alone = [bootstrap_intervals(one, resamples=50).metrics for one in several]
     for name in METRICS:
         values = [of[name].value for of in alone]
         assert found.metrics[name].values == pytest.approx(values)
@@ -63,7 +66,7 @@ def test_the_interval_covers_seeds_as_well_as_groups(system):
     over_seeds = stats.t.interval(0.95, 2, mean, error)
     assert figure.mean.low < over_seeds[0]
     assert figure.mean.high > over_seeds[1]
-    one = bootstrap_intervals(several[0].judged).metrics["micro_f1"]
+    one = bootstrap_intervals(several[0]).metrics["micro_f1"]
     assert figure.mean.high - figure.mean.low > one.high - one.low
 
 
@@ -115,7 +118,7 @@ def test_a_system_is_seldom_better_than_itself_under_other_seeds(system, seeds):
 
 
 def test_other_samples_are_refused(system, drawn_scores):
-    other = Replicate(1, Judged(drawn_scores(samples=60, seed=5), THRESHOLDS))
+    other = Judged(drawn_scores(samples=60, seed=5), THRESHOLDS)
     with pytest.raises(InputError, match="comparison of a and Toy"):
         compare_seeds({"a": system("a", 1), "b": [other]}, resamples=10)
 
@@ -123,3 +126,42 @@ def test_other_samples_are_refused(system, drawn_scores):
 def test_it_is_read_back_as_it_was_written(system):
     found = compare_seeds({t: system(t, 2, base=i) for i, t in enumerate("ab")}, resamples=20)
     assert ComparedSystems.from_json(found.to_json(), "here") == found
+
+
+def changed(one: Judged, **info: object) -> Judged:
+    scores = one.scores
+    return Judged(replace(scores, info=scores.info.model_copy(update=info)), one.thresholds)
+
+
+def test_seeds_that_differ_in_more_than_the_seed_are_refused(system):
+    first, second = system("a", 2)
+    with pytest.raises(InputError, match="settings of seed 1"):
+        compare_seeds({"a": [first, changed(second, recipe="other")]}, resamples=10)
+    with pytest.raises(InputError, match="another for each seed, found one twice"):
+        compare_seeds({"a": [first, changed(first, seed=2)]}, resamples=10)
+
+
+def test_without_chance_in_the_groups_it_is_students_interval(toy_scores):
+    """All groups alike, so that only the seeds are unsure."""
+    truth = np.tile([[1, 0], [0, 1]], (40, 1))
+    found = {}
+    for title, wrong in (("a", (0, 4, 8)), ("b", (12, 18, 20))):
+        several = []
+        for seed, count in enumerate(wrong):
+            values = np.where(truth, 0.9, 0.1)
+            values[:] = values - 0.004 * count * (2 * truth - 1)
+            info = {"title": title, "system": title, "seed": seed, "model": f"{title}{seed}"}
+            several.append(
+                Judged(toy_scores(values, truth, "test", groups_of=2, **info), np.full(2, 0.5))
+            )
+        found[title] = several
+    compared = compare_seeds(found, resamples=200)
+    briers = [np.array(one.metrics["brier_score"].values) for one in compared.systems]
+    mean = compared.systems[0].metrics["brier_score"].mean
+    low, high = stats.t.interval(0.95, 2, briers[0].mean(), briers[0].std(ddof=1) / np.sqrt(3))
+    assert (mean.low, mean.high) == pytest.approx((max(0, low), high))
+    one = compared.difference("a", "b", "brier_score")
+    welch = stats.ttest_ind(*briers, equal_var=False)
+    ends = welch.confidence_interval(0.95)
+    assert (one.low, one.high) == pytest.approx((ends.low, ends.high))
+    assert one.p_value == pytest.approx(welch.pvalue)

@@ -284,7 +284,7 @@ def test_reliability_shows_both_curves_and_both_errors(pair):
     first = source.comparison.assessments[0]
     seen = first.model_copy(update={"reliability": (after, *first.reliability[1:])})
     figure = figures.reliability(calibration, seen)
-    assert figure.layout.annotations[0].text == "happy: ECE 0.100 to 0.020"
+    assert figure.layout.annotations[0].text == "happy: ECE 0.100, 0.020"
     assert traces(figure, "scores")[0].y == (0.2, 0.7)
     assert traces(figure, "test")[0].y == (0.1, 0.8)
     assert traces(figure, "test")[0].customdata == (36, 4)

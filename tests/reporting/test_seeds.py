@@ -8,7 +8,7 @@ import pytest
 
 from mmer.metrics.metrics import HEADLINE
 from mmer.metrics.resampled import METRICS, Judged
-from mmer.metrics.seeds import ComparedSystems, Replicate, compare_seeds
+from mmer.metrics.seeds import ComparedSystems, compare_seeds
 from mmer.reporting.seeds import answer, notes, render_seeds, seeds_frame, seeds_text
 
 SIGNALS = {"Strong": 0.9, "Middling <b>": 0.25, "Middling too": 0.25, "Weak": 0.0}
@@ -21,17 +21,19 @@ def compare(noisy_scores):
         for place, title in enumerate(titles):
             drawn = [
                 noisy_scores(
-                    240, 1 + 50 * place + s, truth=truth, signal=SIGNALS[title], title=title, **info
+                    240,
+                    1 + 50 * place + s,
+                    truth=truth,
+                    signal=SIGNALS[title],
+                    title=title,
+                    system=title,
+                    model=f"digest {place} {s}",
+                    seed=None if title == "Weak" else s + 1,
+                    **info,
                 )
                 for s in range(seeds if title != "Weak" else 1)
             ]
-            systems[title] = [
-                Replicate(
-                    None if title == "Weak" else s + 1,
-                    Judged(one, np.full(one.truth.shape[1], 0.5)),
-                )
-                for s, one in enumerate(drawn)
-            ]
+            systems[title] = [Judged(one, np.full(one.truth.shape[1], 0.5)) for one in drawn]
         return compare_seeds(systems, resamples=2000)
 
     return made

@@ -29,7 +29,7 @@ class EvaluationSettings(Settings):
         repeats: Draws per missing rate, of which the mean is reported.
     """
 
-    resamples: int = Field(10_000, ge=1)
+    resamples: int = Field(10_000, ge=20)
     seed: int = Field(0, ge=0)
     missing_rates: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.2, 0.4, 0.6, 0.8)
     repeats: int = Field(5, ge=1)

@@ -9,8 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from mmer.calibration.calibration import Calibration
 from mmer.evaluation.assessment import EvaluationSettings, judged_by
+from mmer.metrics.resampled import Judged
 from mmer.metrics.scores import Scores
-from mmer.metrics.seeds import ComparedSystems, Replicate, compare_seeds
+from mmer.metrics.seeds import ComparedSystems, compare_seeds
 from mmer.schema import Settings
 
 
@@ -42,19 +43,19 @@ class ComparisonSettings(Settings):
 
 
 def compare_replicates(
-    cells: Iterable[tuple[str, int | None, Scores, Calibration]], settings: EvaluationSettings
+    cells: Iterable[tuple[Scores, Calibration]], settings: EvaluationSettings
 ) -> ComparedSystems:
     """Every system over its seeds, beside every other.
 
     Args:
-        cells: System, seed if it has one, test scores, and what was chosen on validation.
+        cells: Test scores of every seed of every system, and what was chosen on validation.
         settings: Of the bootstrap.
 
     Raises:
         InputError: A calibration belongs to other scores; scores are of other samples or tables
-            than the first ones.
+            than the first ones; seeds of a system differ in more than the seed.
     """
-    systems: dict[str, list[Replicate]] = {}
-    for system, seed, scores, calibration in cells:
-        systems.setdefault(system, []).append(Replicate(seed, judged_by(scores, calibration)))
+    systems: dict[str, list[Judged]] = {}
+    for scores, calibration in cells:
+        systems.setdefault(scores.info.system, []).append(judged_by(scores, calibration))
     return compare_seeds(systems, resamples=settings.resamples, seed=settings.seed)

@@ -56,7 +56,10 @@ _ROUNDING = 1e-12
 
 
 class Interval(Record):
-    """A figure and its percentile interval; all None where the figure itself is undefined.
+    """A figure and its percentile interval.
+
+    All are None where the figure itself is undefined; and there is no interval where a single group
+    decides, such as F1 of a label that no other has.
 
     Attributes:
         undefined: Share of resamples in which there is no value; they are left out.
@@ -297,7 +300,7 @@ def enough_resamples(asked: int, scores: Scores, comparisons: int) -> int:
     groups = float(effective_number(np.bincount(scores.groups)))
     if groups <= 1 or comparisons == 0:
         return asked
-    share = _tail(groups, (1 - LEVEL) / comparisons)
+    share = tail_of(groups, (1 - LEVEL) / comparisons)
     needed = ceil(1.5 / share) if share > 0 else sys.maxsize
     return max(asked, needed) if needed <= _MOST_RESAMPLES else asked
 
@@ -341,8 +344,8 @@ def by_name(rows: list[Row], judged: Judged) -> tuple[dict[str, Row], dict[str, 
 
 def interval_of(value: float, drawn: np.ndarray, groups: float) -> Interval:
     defined, low, high = drawn[~np.isnan(drawn)], None, None
-    if not np.isnan(value) and len(defined):
-        tail = _tail(groups)
+    if not np.isnan(value) and len(defined) and groups > 1:
+        tail = tail_of(groups, 1 - LEVEL)
         low, high = np.quantile(defined, [tail, 1 - tail])
     return Interval(value=number(value), low=low, high=high, undefined=np.isnan(drawn).mean())
 
@@ -362,8 +365,10 @@ def difference_of(value: float, drawn: np.ndarray, groups: float) -> Difference:
     )
 
 
-def _tail(groups: float, error: float = 1 - LEVEL) -> float:
-    """Share of resamples beyond either end of an interval that rests on so many groups."""
+def tail_of(groups: float, error: float) -> float:
+    """Share of resamples beyond either end of an interval that is wrong with probability `error`,
+    and rests on so many groups.
+    """
     if groups <= 1:
         return 0.0
     return float(ndtr(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, error / 2)))

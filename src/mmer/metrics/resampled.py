@@ -38,6 +38,8 @@ METRICS = {**HEADLINE, **RANKING, **PROBABILITY}
 
 BINS = 10
 _ELEMENTS_AT_ONCE = 2**18
+_FEWEST_RANKED = 1000  # resamples; or so many that all of them together have so many labels
+_MOST_RANKED = 4 * 10**7
 # How near to 0 and 1 a probability may come in the log loss: as near as in scikit-learn's.
 _EPSILON = np.finfo(np.float64).eps
 # Standard errors of a bin beyond which it is miscalibrated, whatever random error does.
@@ -130,10 +132,10 @@ class RankingFigures(Resampled):
     """Average precision and area under the ROC curve, means over labels; ranking of the labels."""
 
     names = tuple(RANKING)
-    most_resamples = 1000
 
     def __init__(self, scores: Scores) -> None:
         self.groups = scores.groups
+        self.most_resamples = max(_FEWEST_RANKED, _MOST_RANKED // scores.truth.size)
         columns = zip(scores.scores.T, scores.truth.T > 0, strict=True)
         self.columns = [_Ranked.of(*column, self.groups) for column in columns]
         wrong, depth, ranks, finds = _label_ranking(scores.scores, scores.truth > 0)

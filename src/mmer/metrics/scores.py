@@ -22,6 +22,7 @@ class ScoresInfo(Origin):
         system, title: Key in SYSTEMS, and name for readers.
         model: Digest of the model that gave the scores.
         fixed_threshold: Of systems with nothing to calibrate, the one that is part of them.
+        recipe: Digest of the system's settings without their seed.
         seed: Of systems that draw random numbers in training, the one that they were drawn from.
         kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
         epoch_groups: Number of validation groups on which alone it was chosen, and which the scores
@@ -31,6 +32,7 @@ class ScoresInfo(Origin):
     system: str
     title: str
     model: str
+    recipe: str = ""
     fixed_threshold: float | None = None
     seed: int | None = None
     kept_epoch: int | None = None

@@ -2,11 +2,12 @@
 
 What is asked is how good a *system* is, so the figure of a system is the mean over its seeds, and
 two things make it unsure: which recordings happen to be in the split, and which seeds happened to
-be drawn. The first is the bootstrap over groups, the same groups for all systems and seeds. The
-second is the standard error of the mean over S seeds, s / sqrt(S), times Student's t of S - 1
-degrees of freedom, because s itself is known from S seeds only. Both are added, draw by draw; those
-of two systems are independent (Welch's problem; Fisher's fiducial solution, which errs on the side
-of caution). With one seed the second is unknown and left out, and `SystemSeeds.seeds` says so.
+be drawn. For the first there is the interval of the bootstrap over groups (`metrics.intervals`), of
+the same groups for all systems and seeds; for the second Student's interval of a mean over S seeds,
+s / sqrt(S) times t of S - 1 degrees of freedom, and of two systems Welch's. Distances to the ends of
+independent intervals add by their squares (the method of variance estimates recovery; Zou and
+Donner 2008, "Construction of confidence limits about effect measures"). With one seed the second is
+unknown and left out, and `SystemSeeds.seeds` says so.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
+from mmer.errors import InputError
 from mmer.metrics.intervals import (
+    LEVEL,
     RESAMPLES,
     Bootstrap,
     Difference,
@@ -29,11 +33,14 @@ from mmer.metrics.intervals import (
     difference_of,
     enough_resamples,
     interval_of,
+    tail_of,
 )
 from mmer.metrics.metrics import number
 from mmer.metrics.resampled import LOWER_IS_BETTER, UNBOUNDED, Judged
 from mmer.metrics.scores import ScoresInfo
 from mmer.schema import Record
+
+_HALVINGS = 40
 
 
 class SeedFigure(Record):
@@ -104,19 +111,12 @@ class ComparedSystems(Record):
         return min(1.0, known * self.bootstrap.smallest_p_value)
 
 
-class Replicate(NamedTuple):
-    """One seed of a system; None if the system draws no random numbers."""
-
-    seed: int | None
-    judged: Judged
-
-
 class _System(NamedTuple):
-    """All seeds of a system: K figures of each, and their resamples with the seeds' uncertainty.
+    """All seeds of a system.
 
     Attributes:
-        values: (S, K).
-        resampled: K times (R,).
+        values: (S, K) figures.
+        resampled: K times (R,), means over the seeds.
         effective_groups: (K,) that each figure rests on.
     """
 
@@ -126,24 +126,24 @@ class _System(NamedTuple):
 
 
 def compare_seeds(
-    systems: Mapping[str, Sequence[Replicate]], *, resamples: int = RESAMPLES, seed: int = 0
+    systems: Mapping[str, Sequence[Judged]], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> ComparedSystems:
     """Figures of every system over its seeds, and of every two systems the difference.
 
     Raises:
-        InputError: Not all were scored on the same samples of the same tables; fewer than two
-            groups.
+        InputError: Not all were scored on the same samples of the same tables; the seeds of a
+            system differ in more than the seed, or not at all; fewer than two groups.
     """
-    replicates = [one for several in systems.values() for one in several]
-    first = replicates[0].judged
-    for one in replicates[1:]:
-        check_paired(first.scores, one.judged.scores)
+    first, *others = [one for several in systems.values() for one in several]
+    for one in others:
+        check_paired(first.scores, one.scores)
     pairs = len(systems) * (len(systems) - 1) // 2
     resamples = enough_resamples(resamples, first.scores, pairs)
     drawn: dict[str, _System] = {}
-    for place, (name, several) in enumerate(systems.items()):
-        each = [Drawn.of(one.judged, resamples, seed) for one in several]
-        drawn[name] = _over_seeds(each, np.random.default_rng([seed, place]))
+    for name, several in systems.items():
+        _check_alike(name, several)
+        each = [Drawn.of(one, resamples, seed) for one in several]
+        drawn[name] = _over_seeds(each)
         bootstrap = each[0].bootstrap
     return ComparedSystems(
         systems=tuple(_system(systems[name], one) for name, one in drawn.items()),
@@ -158,28 +158,100 @@ def compare_seeds(
     )
 
 
-def _over_seeds(each: Sequence[Drawn], generator: np.random.Generator) -> _System:
+def _check_alike(name: str, several: Sequence[Judged]) -> None:
+    """Refuse what is no system with several seeds, with an InputError."""
+    where, remedy = f"comparison, {name}", "Train its seeds again, in one run."
+    infos = [one.scores.info for one in several]
+    for info in infos:
+        if (info.system, info.recipe) != (infos[0].system, infos[0].recipe):
+            expected = f"the system and settings of seed {infos[0].seed}, {infos[0].recipe}"
+            raise InputError(where, f"seed {info.seed}", expected, info.recipe, remedy)
+    if len({info.model for info in infos}) < len(infos):
+        raise InputError(where, "models", "another for each seed", "one twice", remedy)
+
+
+def _over_seeds(each: Sequence[Drawn]) -> _System:
+    columns = [np.mean(of, axis=0) for of in zip(*(one.resampled for one in each), strict=True)]
     values = np.stack([one.values for one in each])
-    by_figure = zip(*(one.resampled for one in each), strict=True)
-    columns = [np.mean(several, axis=0) for several in by_figure]
-    if len(each) > 1:
-        errors = values.std(axis=0, ddof=1) / np.sqrt(len(each))
-        columns = [
-            column + error * generator.standard_t(len(each) - 1, len(column))
-            for column, error in zip(columns, errors, strict=True)
-        ]
     return _System(values, columns, each[0].effective_groups)
 
 
-def _system(several: Sequence[Replicate], found: _System) -> SystemSeeds:
+class _OfSeeds(NamedTuple):
+    """Standard error of a mean over seeds, or of the difference of two, and its degrees of freedom.
+
+    For two systems these are Welch's (1947, "The generalization of 'Student's' problem").
+    """
+
+    error: float
+    degrees: float
+
+    @classmethod
+    def of(cls, *values: np.ndarray) -> _OfSeeds:
+        """Of systems with values (S,) each; those of one seed tell nothing."""
+        several = [one for one in values if len(one) > 1 and np.ptp(one) > 0]
+        squares = np.array([one.var(ddof=1) / len(one) for one in several])
+        freedom = np.array([len(one) - 1 for one in several])
+        degrees = squares.sum() ** 2 / (squares**2 / freedom).sum() if several else 1.0
+        return cls(float(np.sqrt(squares.sum())), float(degrees))
+
+    def distance(self, error: float) -> float:
+        """Half the width of the interval that is wrong with this probability."""
+        return self.error * float(stdtrit(self.degrees, 1 - error / 2))
+
+
+def _ends(
+    value: float, rising: np.ndarray, groups: float, seeds: _OfSeeds, error: float
+) -> tuple[float, float]:
+    """Ends of the interval that is wrong with probability `error`; `rising` are the resamples."""
+    tail = tail_of(groups, error)
+    low, high = np.quantile(rising, [tail, 1 - tail])
+    further = seeds.distance(error)
+    below = np.hypot(max(0.0, value - low), further)
+    above = np.hypot(max(0.0, high - value), further)
+    return value - below, value + above
+
+
+def _widened(found: Interval, resampled: np.ndarray, groups: float, seeds: _OfSeeds) -> Interval:
+    """An interval over groups, with the seeds' part."""
+    if found.value is None or found.low is None or not seeds.error:
+        return found
+    rising = np.sort(resampled[~np.isnan(resampled)])
+    low, high = _ends(found.value, rising, groups, seeds, 1 - LEVEL)
+    return found.model_copy(update={"low": low, "high": high})
+
+
+def _unsure(found: Difference, resampled: np.ndarray, groups: float, seeds: _OfSeeds) -> Difference:
+    """A difference over groups, with the seeds' part: its p-value is that of the interval which
+    just reaches 0, and never below that over groups alone.
+    """
+    if found.difference is None or found.p_value is None or not seeds.error:
+        return found
+    value, rising = found.difference, np.sort(resampled[~np.isnan(resampled)])
+
+    def holds_0(error: float) -> bool:
+        low, high = _ends(value, rising, groups, seeds, error)
+        return low <= 0 <= high
+
+    p = least = found.p_value
+    if holds_0(least):
+        p = 1.0
+        for _ in range(_HALVINGS):
+            middle = np.sqrt(least * p)
+            least, p = (middle, p) if holds_0(middle) else (least, middle)
+    low, high = _ends(value, rising, groups, seeds, 1 - LEVEL)
+    told = {"low": low, "high": high, "p_value": float(p)}
+    return found.model_copy(update={**told, "significant": bool(not low <= 0 <= high)})
+
+
+def _system(several: Sequence[Judged], found: _System) -> SystemSeeds:
     columns = zip(found.values.T, found.resampled, found.effective_groups, strict=True)
     rows = [_figure(*one) for one in columns]
-    metrics, label_f1 = by_name(rows, several[0].judged)
+    metrics, label_f1 = by_name(rows, several[0])
     within = {name: _inside(one, name) for name, one in metrics.items()}
     return SystemSeeds(
-        info=several[0].judged.scores.info,
-        seeds=tuple(one.seed for one in several if one.seed is not None),
-        models=tuple(one.judged.scores.info.model for one in several),
+        info=several[0].scores.info,
+        seeds=tuple(one.scores.info.seed for one in several if one.scores.info.seed is not None),
+        models=tuple(one.scores.info.model for one in several),
         metrics=within,
         label_f1={label: _inside(one) for label, one in label_f1.items()},
     )
@@ -196,17 +268,18 @@ def _inside(figure: SeedFigure, name: str = "") -> SeedFigure:
 
 
 def _figure(values: np.ndarray, resampled: np.ndarray, groups: float) -> SeedFigure:
+    mean = interval_of(float(values.mean()), resampled, groups)
     return SeedFigure(
         values=tuple(map(number, values)),
-        mean=interval_of(float(values.mean()), resampled, groups),
+        mean=_widened(mean, resampled, groups, _OfSeeds.of(values)),
         deviation=number(values.std(ddof=1)) if len(values) > 1 else None,
     )
 
 
 def _pairs(
-    judged: Judged, found: Sequence[_System], replicates: Sequence[Replicate], groups: float
+    judged: Judged, found: Sequence[_System], firsts: Sequence[Judged], groups: float
 ) -> tuple[Pair, ...]:
-    titles = [one.judged.scores.info.title for one in replicates]
+    titles = [one.scores.info.title for one in firsts]
     numbers = list(combinations(range(len(found)), 2))
     metrics = [_differences(found[i], found[j], judged, groups) for i, j in numbers]
     for name in metrics[0] if metrics else ():
@@ -224,7 +297,11 @@ def _differences(
 ) -> dict[str, Difference]:
     values = first.values.mean(axis=0) - second.values.mean(axis=0)
     columns = [a - b for a, b in zip(first.resampled, second.resampled, strict=True)]
-    rows = [difference_of(*one, groups) for one in zip(values, columns, strict=True)]
+    seeds = map(_OfSeeds.of, first.values.T, second.values.T)
+    rows = [
+        _unsure(difference_of(value, column, groups), column, groups, of)
+        for value, column, of in zip(values, columns, seeds, strict=True)
+    ]
     metrics, _ = by_name(rows, judged)
     for name in LOWER_IS_BETTER:
         metrics[name] = metrics[name].model_copy(update={"lower_is_better": True})

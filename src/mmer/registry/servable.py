@@ -232,11 +232,11 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
 
 
 def _tags(servable: ServableModel) -> dict[str, str]:
-    info, metrics = servable.assessment.info, servable.assessment.metrics
+    info, figures = servable.assessment.info, servable.assessment.intervals.metrics
     return {
         **servable.identity,
         "system": info.system,
         "corpus": info.corpus,
         "synthetic": str(servable.synthetic).lower(),
-        **{f"{info.split}.{name}": str(getattr(metrics, name)) for name in HEADLINE},
+        **{f"{info.split}.{name}": str(figures[name].value) for name in HEADLINE},
     }

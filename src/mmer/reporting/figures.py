@@ -165,11 +165,11 @@ def reliability(calibration: Calibration, assessment: Assessment) -> go.Figure:
     stages = zip(calibration.probabilities, assessment.reliability, strict=True)
     pairs = [(one.before, seen) for one, seen in stages]
     titles = [
-        f"{label}: ECE {before.expected_calibration_error:.3f} to "
+        f"{label}: ECE {before.expected_calibration_error:.3f}, "
         f"{after.expected_calibration_error:.3f}"
         for label, (before, after) in zip(calibration.labels, pairs, strict=True)
     ]
-    heading = f"Reliability: scores on validation (grey), probabilities on {split} (coloured)"
+    heading = f"Reliability: scores on validation (grey, first), probabilities on {split} (second)"
     figure, cells = panels(heading, assessment.info.synthetic, titles)
     colours = label_colours(calibration.labels).values()
     for pair, colour, cell in zip(pairs, colours, cells, strict=True):

@@ -118,14 +118,16 @@ def answer(compared: ComparedSystems) -> str:
     best = best_system(compared)
     if best.metrics[MAIN].mean.value is None:
         return f"{HEADLINE[MAIN]} is undefined for every system."
-    lead = f"{best.info.title} has the highest {HEADLINE[MAIN]}"
+    single = any(len(one.seeds) == 1 for one in compared.systems)
+    lead = f"{'With one training seed, ' if single else ''}{best.info.title} has the highest "
+    lead += HEADLINE[MAIN]
     named: dict[str, list[str]] = {}
     for other in compared.systems:
         if other is not best:
             verdict = _difference(compared, best, other).verdict
             named.setdefault(verdict, []).append(other.info.title)
     if not named:
-        return f"{lead}: it is the only system."
+        return f"{best.info.title} is the only system."
     if set(named) == {"better"}:
         return f"{lead} and is significantly better than every other system."
     said = [f"{_VERDICTS[v]} {listed(named[v])}" for v in _VERDICTS if v in named]
@@ -140,7 +142,7 @@ def notes(compared: ComparedSystems) -> list[str]:
     single = [one.info.title for one in compared.systems if len(one.seeds) == 1]
     found = [
         f"± is the standard deviation over seeds; [ ] the {drawn.level:.0%} interval of the mean "
-        f"({drawn.method}, {drawn.resamples} resamples, and the seeds)."
+        f"({drawn.method}, {drawn.resamples} resamples; and over seeds)."
         if several
         else f"[ ]: {drawn.level:.0%} interval ({drawn.method}, {drawn.resamples} resamples)."
     ]
@@ -154,8 +156,20 @@ def notes(compared: ComparedSystems) -> list[str]:
     if len(compared.pairs) > 1:
         found.append(
             f"Differences are paired; p-values are corrected over all {len(compared.pairs)} pairs "
-            "by Holm's procedure. Every figure is under thresholds chosen for it on validation."
+            "by Holm's procedure. Where p is above 0.05 or the interval covers 0, the difference "
+            "is not significant. (The page of one training corrects for fewer comparisons.)"
         )
+    if compared.pairs and compared.smallest_p_value(MAIN) > 1 - drawn.level:
+        found.append(
+            f"{drawn.groups} groups, worth {drawn.effective_groups:.1f} of equal size, are too few "
+            f"for {len(compared.pairs)} pairs: no difference could be significant, however large."
+        )
+    if any(len(one.seeds) == 2 for one in compared.systems):
+        found.append("Two seeds hardly tell how far seeds differ: their intervals are very wide.")
+    found.append(
+        f"{listed(list(HEADLINE.values()))} are each under thresholds that were chosen for it on "
+        "validation; systems with nothing to calibrate have their own."
+    )
     if not info.groups_known:
         found.append(
             groups_unknown("intervals are narrower than they should be and differences less sure")

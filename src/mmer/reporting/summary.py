@@ -139,7 +139,8 @@ def answer_text(comparison: Comparison, *, bounds: bool = False) -> str:
     *most, last = said
     clauses = f"{', '.join(most)}, and {last}" if most else last
     corrected = " after Holm's correction" if len(found) > 1 else ""
-    return f"{title} {clauses}, in {HEADLINE[MAIN]}{corrected}."
+    this = "This fit of " if comparison.assessments[0].info.seed is not None else ""
+    return f"{this}{title} {clauses}, in {HEADLINE[MAIN]}{corrected}."
 
 
 def notes_below(comparison: Comparison) -> list[str]:
@@ -147,7 +148,8 @@ def notes_below(comparison: Comparison) -> list[str]:
     first, infos = comparison.assessments[0], [one.info for one in comparison.assessments]
     drawn = first.intervals.bootstrap
     notes = [
-        f"[ ]: {drawn.level:.0%} interval ({drawn.method}, {drawn.resamples} resamples); it says "
+        f"[ ]: {drawn.level:.0%} interval ({drawn.method}, {drawn.resamples} resamples, fewer of "
+        "ranking metrics where samples are many); it says "
         "how far a figure depends on the recordings in the split, not on the training seed."
     ]
     if seeds := seeds_text(infos):
@@ -196,10 +198,15 @@ def seeds_text(infos: Sequence[ScoresInfo]) -> str:
 def _differences_note(comparison: Comparison) -> str:
     title, count = comparison.assessments[0].info.title, len(comparison.differences)
     corrected = f", corrected by Holm's procedure for {count} comparisons" if count > 1 else ""
+    few = (
+        " No difference could be: there are too few groups for so many comparisons."
+        if smallest_p_value(comparison, MAIN) > 0.05
+        else ""
+    )
     return (
         f"Difference: {title} minus this system, on the same resamples. p is two-sided{corrected}; "
         "≤ marks the smallest that so many groups and resamples can show. Where p is above 0.05 or "
-        "the interval covers 0, the difference is not significant."
+        f"the interval covers 0, the difference is not significant.{few}"
     )
 
 

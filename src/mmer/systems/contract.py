@@ -39,6 +39,7 @@ class SystemInfo(Record):
         system: Key in SYSTEMS.
         title: Name for readers.
         settings: The system's settings, as JSON holds them.
+        recipe: Digest of these without their seed: systems of one recipe differ by chance alone.
         labels: L names, in the order of the scores.
         features: Modality -> what its steps must be.
         corpus: Name of the corpus that it was fitted on.
@@ -56,6 +57,7 @@ class SystemInfo(Record):
     system: str
     title: str
     settings: dict[str, Any]
+    recipe: str = ""
     labels: tuple[str, ...]
     features: dict[str, Features]
     corpus: str
@@ -173,6 +175,7 @@ class System(ABC):
             system=self.name,
             title=self.title,
             settings=settings.model_dump(mode="json"),
+            recipe=digest(self.with_seed(settings, 0).model_dump(mode="json")),
             labels=train.info.labels,
             features=train.info.features,
             corpus=train.info.corpus,
@@ -206,6 +209,7 @@ def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
         **origin,
         **own,
         model=fitted.digest,
+        recipe=fitted.info.recipe,
         seed=fitted.info.seed,
         kept_epoch=fitted.info.kept_epoch,
         epoch_groups=len(fitted.info.epoch_groups),

@@ -29,16 +29,20 @@ def compare_cells(
         cells: What the pipeline was made of.
 
     Raises:
-        InputError: The pipeline was made of other cells than are asked for; the scores are not of
-            the same samples.
+        InputError: The pipeline was made of other cells than are asked for; scores are of another
+            cell, or not of the same samples.
     """
     if (expected := cells_of(asked)) != list(cells):
         names = ", ".join(cell.name for cell in expected)
         found = ", ".join(cell.name for cell in cells)
         remedy = "Start the run anew, in a process of its own."
         raise InputError("comparison", "systems and seeds", names, found, remedy)
-    together = zip(cells, parts[::2], parts[1::2], strict=True)
-    compared = compare_replicates(((*cell, *given) for cell, *given in together), evaluation)
+    for cell, scores in zip(cells, parts[::2], strict=True):
+        if (scores.info.system, scores.info.seed) != cell:
+            found = f"{scores.info.system} with seed {scores.info.seed}"
+            where = f"test scores of {cell.name}"
+            raise InputError(where, "model", f"{cell.system} with seed {cell.seed}", found)
+    compared = compare_replicates(zip(parts[::2], parts[1::2], strict=True), evaluation)
     return compared, seeds_frame(compared)
 
 
