@@ -4,8 +4,8 @@ What is asked is how good a *system* is, so the figure of a system is the mean o
 two things make it unsure: which recordings happen to be in the split, and which seeds happened to
 be drawn. For the first there is the interval of the bootstrap over groups (`metrics.intervals`), of
 the same groups for all systems and seeds; for the second Student's interval of a mean over S seeds,
-s / sqrt(S) times t of S - 1 degrees of freedom, and of two systems Welch's. Distances to the ends of
-independent intervals add by their squares (the method of variance estimates recovery; Zou and
+s / sqrt(S) times t of S - 1 degrees of freedom, and of two systems Welch's. Distances to the ends
+of independent intervals add by their squares (the method of variance estimates recovery; Zou and
 Donner 2008, "Construction of confidence limits about effect measures"). With one seed the second is
 unknown and left out, and `SystemSeeds.seeds` says so.
 """
