@@ -1,7 +1,9 @@
 """Fill the README's tables from the files that runs have made: `make tables`.
 
 Between `<!-- table FILE -->` and `<!-- end -->` stands what FILE, the record of a
-`kedro run --pipelines=compare_<corpus>`, comes to. `tests/test_readme.py` fails where they differ.
+`kedro run --pipelines=compare_<corpus>`, comes to; after `<!-- subsets FILE FILE -->` micro-F1 with
+some modalities hidden, of a network trained with and of one trained without modality dropout.
+`tests/test_readme.py` fails where they differ.
 """
 
 from __future__ import annotations
@@ -9,17 +11,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mmer.evaluation.robustness import Robustness
 from mmer.metrics.metrics import HEADLINE
 from mmer.metrics.seeds import ComparedSystems
 from mmer.reporting.seeds import answer, figure_text, notes
+from mmer.reporting.summary import interval_text
 
 ROOT = Path(__file__).resolve().parents[1]
-_TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- (table|subsets) (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str) -> str:
     """The text with every table as its file has it."""
-    return _TABLE.sub(lambda found: f"{found[1]}{_table(ROOT / found[2])}\n{found[3]}", text)
+    kinds = {"table": _table, "subsets": _subsets}
+
+    def fill(found: re.Match[str]) -> str:
+        files = [ROOT / name for name in found[3].split()]
+        return f"{found[1]}{kinds[found[2]](*files)}\n{found[4]}"
+
+    return _TABLE.sub(fill, text)
 
 
 def _table(path: Path) -> str:
@@ -36,6 +46,15 @@ def _table(path: Path) -> str:
         figures = [figure_text(one.metrics[name], "<br>") for name in shown]
         lines.append(f"| {one.info.title} | {len(one.seeds) or ''} | {' | '.join(figures)} |")
     return "\n".join([*lines, "", answer(compared), *notes(compared)])
+
+
+def _subsets(dropped: Path, never: Path) -> str:
+    lines = ["| modalities shown | trained with modality dropout | without |", "|---|---|---|"]
+    pairs = zip(Robustness.read(dropped).by_subset, Robustness.read(never).by_subset, strict=True)
+    for one, other in pairs:
+        figures = [interval_text(of.intervals["micro_f1"]) for of in (one, other)]
+        lines.append(f"| {', '.join(one.modalities)} | {' | '.join(figures)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from kedro.runner import ParallelRunner, ThreadRunner
 from kedro.validation import ParameterValidationError
@@ -65,6 +67,21 @@ def test_a_seed_of_a_comparison_is_the_training_with_that_seed(run, saved):
     compared = ComparedSystems.read(saved("test", "mosei", "compared_systems.json")[-1])
     assert [one.seeds for one in compared.systems] == [(7,), ()]
     assert compared.systems[0].models == (alone.digest,)
+
+
+def test_seeds_of_other_settings_are_not_compared(run, saved):
+    """Neither cells of different settings, nor a cell copied over another."""
+    run("compare_mosei")
+    longer = {"comparison": {"seeds": "1"}, "pooled": {"training": {"epochs": 1}}}
+    stages = ["training", "calibration", "evaluation"]
+    run("compare_mosei", params={"mosei": longer}, tags=stages)
+    with pytest.raises(InputError, match="settings of seed 1"):
+        run("compare_mosei", tags=["comparison"])
+    for kind in ("test_scores.parquet", "calibration.json"):
+        first, second = (saved("test", "mosei", f"pooled_seed_{n}/{kind}")[-1] for n in (1, 2))
+        shutil.copy(first, second)
+    with pytest.raises(InputError, match="pooled with seed 2, found pooled with seed 1"):
+        run("compare_mosei", tags=["comparison"])
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,9 @@ def test_register_numbers_versions_moves_the_alias_and_notes_whose_they_are(proj
     assert version.tags["model"] == first.fitted.digest
     assert version.tags["system"] == LogisticRegressionSystem.name
     assert (version.tags["corpus"], version.tags["synthetic"]) == ("toy", "true")
-    assert float(version.tags["test.micro_f1"]) == first.assessment.metrics.micro_f1
+    for metric in ("micro_f1", "macro_f1", "accuracy"):
+        shown = first.assessment.intervals.metrics[metric].value
+        assert float(version.tags[f"test.{metric}"]) == shown
     of_its_own = client.get_run(client.get_model_version(registered, "2").run_id)
     assert of_its_own.info.status == "FINISHED"
     (output,) = client.get_run(run.run_id).outputs.model_outputs
