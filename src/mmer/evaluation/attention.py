@@ -87,7 +87,7 @@ def explain(
             sample_id=scores.sample_ids[n],
             correct_for=tuple(label for label, at in correct.items() if at == n),
             wrong_for=tuple(label for label, at in wrong.items() if at == n),
-            true=tuple(np.array(scores.labels)[scores.truth[n] > 0].tolist()),
+            true=scores.true_labels(n),
             scores=tuple(scores.scores[n].tolist()),
             modalities=_modalities(samples, int(n), looks, words[n]),
         )

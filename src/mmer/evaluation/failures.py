@@ -182,7 +182,7 @@ def most_confident_errors(
         of_sample = {
             "sample_id": scores.sample_ids[n],
             "group_id": scores.group_ids[n],
-            "true": tuple(np.array(scores.labels)[scores.truth[n] > 0].tolist()),
+            "true": scores.true_labels(n),
             "words": None if said is None else " ".join(said),
         }
         found.append(ConfidentError.model_validate({**row, **of_sample}))

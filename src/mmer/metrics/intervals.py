@@ -242,9 +242,8 @@ def _differences(first: Judged, ours: Drawn, other: Judged, theirs: Drawn) -> Di
     pairs = zip(ours.resampled, theirs.resampled, strict=True)
     columns = zip(ours.values - theirs.values, (a - b for a, b in pairs), strict=True)
     groups = ours.bootstrap.effective_groups
-    metrics, label_f1 = by_name([difference_of(*one, groups) for one in columns], first)
-    for name in LOWER_IS_BETTER:
-        metrics[name] = metrics[name].model_copy(update={"lower_is_better": True})
+    rows = [difference_of(*one, groups) for one in columns]
+    metrics, label_f1 = differences_by_name(rows, first)
     return Differences(
         first=first.scores.info.title,
         second=other.scores.info.title,
@@ -342,7 +341,18 @@ def by_name(rows: list[Row], judged: Judged) -> tuple[dict[str, Row], dict[str, 
     return dict(zip(METRICS, rows[:first] + rows[last:], strict=True)), of_labels
 
 
+def differences_by_name(
+    rows: list[Difference], judged: Judged
+) -> tuple[dict[str, Difference], dict[str, Difference]]:
+    """As `by_name`, with those marked of which less is better."""
+    metrics, label_f1 = by_name(rows, judged)
+    for name in LOWER_IS_BETTER:
+        metrics[name] = metrics[name].model_copy(update={"lower_is_better": True})
+    return metrics, label_f1
+
+
 def interval_of(value: float, drawn: np.ndarray, groups: float) -> Interval:
+    """A figure's interval, from what it was in resamples of so many effective groups."""
     defined, low, high = drawn[~np.isnan(drawn)], None, None
     if not np.isnan(value) and len(defined) and groups > 1:
         tail = tail_of(groups, 1 - LEVEL)
@@ -351,6 +361,7 @@ def interval_of(value: float, drawn: np.ndarray, groups: float) -> Interval:
 
 
 def difference_of(value: float, drawn: np.ndarray, groups: float) -> Difference:
+    """A difference's interval and p-value, from what it was in resamples of so many groups."""
     found = interval_of(value, drawn, groups)
     if found.low is None or found.high is None:
         return Difference()

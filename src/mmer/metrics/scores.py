@@ -61,6 +61,10 @@ class Scores:
     sample_ids: tuple[str, ...]
     group_ids: tuple[str, ...]
 
+    def true_labels(self, sample: int) -> tuple[str, ...]:
+        """The labels that a sample has."""
+        return tuple(np.array(self.labels)[self.truth[sample] > 0].tolist())
+
     def __post_init__(self) -> None:
         where = f"scores of {self.info.title} on {self.info.split}"
         expected = (len(self.sample_ids), len(self.labels))

@@ -31,12 +31,13 @@ from mmer.metrics.intervals import (
     check_paired,
     corrected,
     difference_of,
+    differences_by_name,
     enough_resamples,
     interval_of,
     tail_of,
 )
 from mmer.metrics.metrics import number
-from mmer.metrics.resampled import LOWER_IS_BETTER, UNBOUNDED, Judged
+from mmer.metrics.resampled import UNBOUNDED, Judged
 from mmer.metrics.scores import ScoresInfo
 from mmer.schema import Record
 
@@ -148,9 +149,8 @@ def compare_seeds(
     return ComparedSystems(
         systems=tuple(_system(systems[name], one) for name, one in drawn.items()),
         pairs=_pairs(
-            first,
-            list(drawn.values()),
             [several[0] for several in systems.values()],
+            list(drawn.values()),
             bootstrap.effective_groups,
         ),
         bootstrap=bootstrap,
@@ -276,12 +276,10 @@ def _figure(values: np.ndarray, resampled: np.ndarray, groups: float) -> SeedFig
     )
 
 
-def _pairs(
-    judged: Judged, found: Sequence[_System], firsts: Sequence[Judged], groups: float
-) -> tuple[Pair, ...]:
+def _pairs(firsts: Sequence[Judged], found: Sequence[_System], groups: float) -> tuple[Pair, ...]:
     titles = [one.scores.info.title for one in firsts]
     numbers = list(combinations(range(len(found)), 2))
-    metrics = [_differences(found[i], found[j], judged, groups) for i, j in numbers]
+    metrics = [_differences(found[i], found[j], firsts[i], groups) for i, j in numbers]
     for name in metrics[0] if metrics else ():
         known = [of for of in metrics if of[name].p_value is not None]
         for of, one in zip(known, corrected([of[name] for of in known]), strict=True):
@@ -302,10 +300,7 @@ def _differences(
         _unsure(difference_of(value, column, groups), column, groups, of)
         for value, column, of in zip(values, columns, seeds, strict=True)
     ]
-    metrics, _ = by_name(rows, judged)
-    for name in LOWER_IS_BETTER:
-        metrics[name] = metrics[name].model_copy(update={"lower_is_better": True})
-    return metrics
+    return differences_by_name(rows, judged)[0]
 
 
 def _reversed(one: Difference) -> Difference:

@@ -20,6 +20,7 @@ from mmer.reporting.summary import (
     difference_text,
     groups_unknown,
     listed,
+    samples_text,
     size_text,
     table_text,
     value_text,
@@ -95,11 +96,7 @@ def seeds_text(compared: ComparedSystems, width: int = 120) -> str:
         for one in systems
     ]
     columns.append(Column(f"{best.info.title}\nminus it,\n{HEADLINE[MAIN]}", 3, found))
-    info = compared.info
-    title = (
-        f"{info.corpus}, {'SYNTHETIC corpus, ' if info.synthetic else ''}{info.split} split: "
-        f"{size_text(compared.samples, compared.bootstrap.groups, info.groups_known)}"
-    )
+    title = samples_text(compared.info, compared.samples, compared.bootstrap.groups)
     return table_text(title, columns, [answer(compared), *notes(compared)], width)
 
 

@@ -80,10 +80,7 @@ def summary_frame(comparison: Comparison) -> pd.DataFrame:
 def summary_text(comparison: Comparison, width: int = 120) -> str:
     """The table for a terminal of `width` columns, with what it means below it."""
     info, metrics = comparison.assessments[0].info, comparison.assessments[0].metrics
-    title = (
-        f"{info.corpus}, {'SYNTHETIC corpus, ' if info.synthetic else ''}{info.split} split: "
-        f"{size_text(metrics.samples, metrics.groups, info.groups_known)}"
-    )
+    title = samples_text(info, metrics.samples, metrics.groups)
     columns, notes = _columns(comparison), [answer_text(comparison), *notes_below(comparison)]
     shown = fitting(columns, width)
     if any(column.title == "mAP" for column in shown):
@@ -216,6 +213,14 @@ def groups_unknown(consequence: str) -> str:
         "Groups are unknown: the corpus does not say which samples belong together, so each counts "
         "as a group of its own, as if samples were independent; if those of one recording are "
         f"alike, {consequence}."
+    )
+
+
+def samples_text(info: ScoresInfo, samples: int, groups: int) -> str:
+    """Which samples a table is of."""
+    return (
+        f"{info.corpus}, {'SYNTHETIC corpus, ' if info.synthetic else ''}{info.split} split: "
+        f"{size_text(samples, groups, info.groups_known)}"
     )
 
 
