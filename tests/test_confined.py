@@ -119,7 +119,7 @@ def test_a_child_that_waits_for_ever_is_given_up(run, tmp_path, monkeypatch) -> 
     _wait_until(lambda: not _lives(tmp_path / "pid"))
 
 
-def test_one_process_imports_what_all_children_of_a_thread_need(run, tmp_path) -> None:
+def test_one_process_imports_what_all_children_need(run, tmp_path) -> None:
     assert run("parent") == run("parent")
     with pytest.raises(InputError):
         run("crash")
@@ -141,6 +141,14 @@ def test_a_child_sees_the_folder_that_its_parent_is_in(run, tmp_path, monkeypatc
 def test_threads_have_a_child_each(run) -> None:
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(run, ["threads", "threads"])) == ["1", "1"]
+
+
+def test_threads_that_follow_each_other_have_the_same(run) -> None:
+    nurseries = {run("parent")}
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as thread:
+            nurseries.add(thread.submit(run, "parent").result())
+    assert len(nurseries) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

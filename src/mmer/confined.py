@@ -3,10 +3,10 @@
 What such a file can do to the library that reads it (ask for gigabytes, never end, crash it) then
 ends in one refusal that names the limit, and the process that asked goes on.
 
-To import the modules takes a second, so a nursery does it once: a process of the same interpreter,
-one for each thread that asks, which forks a child for every task. It has one thread and nothing of
-what its parent has imported or opened; both die with the parent. Argument, answer, errors and log
-records travel as JSON, never as pickles.
+To import the modules takes a second, so a nursery does it once: a process of the same interpreter
+which forks a child for every task. There are as many as have been needed at once. A nursery has one
+thread and nothing of what its parent has imported or opened; both die with the parent. Argument,
+answer, errors and log records travel as JSON, never as pickles.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import traceback
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -200,15 +202,34 @@ def _end(owner: int, process: subprocess.Popen, ours: socket.socket) -> None:
         process.wait()
 
 
-_of_thread = threading.local()
+_idle: deque[_Nursery] = deque()
 
 
-def _nursery() -> _Nursery:
-    """This thread's."""
-    nursery = getattr(_of_thread, "nursery", None)
-    if nursery is None or not nursery.lives:
-        nursery = _of_thread.nursery = _Nursery()
-    return nursery
+@contextmanager
+def _nursery() -> Iterator[_Nursery]:
+    """One that nobody else asks meanwhile."""
+    nursery = _waiting() or _starter(os.getpid()).submit(_Nursery).result()
+    try:
+        yield nursery
+    except BaseException:
+        nursery.end()
+        raise
+    if nursery.lives:
+        _idle.append(nursery)
+
+
+def _waiting() -> _Nursery | None:
+    with suppress(IndexError):
+        while not (nursery := _idle.pop()).lives:
+            pass
+        return nursery
+    return None
+
+
+@cache
+def _starter(process: int) -> ThreadPoolExecutor:
+    """The thread that starts this process's nurseries: they would die with any that ends."""
+    return ThreadPoolExecutor(1, f"nurseries of {process}")
 
 
 def _search() -> list[str]:
@@ -221,22 +242,14 @@ def _child(task: _Task, printed: IO[bytes]) -> Iterator[tuple[_Nursery, int]]:
 
     If anything goes wrong here the child ends with its nursery.
     """
-    nursery, (read_end, write_end) = _nursery(), os.pipe()
-    try:
-        with TemporaryFile() as given:
+    with ExitStack() as ends, _nursery() as nursery:
+        read_end, write_end = os.pipe()
+        ends.callback(os.close, read_end)
+        with os.fdopen(write_end, "wb"), TemporaryFile() as given:
             given.write(task.to_json().encode())
             given.seek(0)
             nursery.bear(task.function.partition(":")[0], given, printed, write_end)
-        os.close(write_end)
-        write_end = -1
         yield nursery, read_end
-    except BaseException:
-        nursery.end()
-        raise
-    finally:
-        os.close(read_end)
-        if write_end >= 0:
-            os.close(write_end)
 
 
 def _lines(pipe: int, seconds: float, where: Path) -> Iterator[bytes]:

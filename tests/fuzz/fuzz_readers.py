@@ -148,7 +148,8 @@ def _memory(peak: bool = False) -> int:
 def _seconds() -> float:
     """Processor time that this process and those that read for it have taken."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    reading = Path(f"/proc/{confined._nursery()._process.pid}/stat").read_text().rpartition(")")[2]
+    with confined._nursery() as nursery:
+        reading = Path(f"/proc/{nursery._process.pid}/stat").read_text().rpartition(")")[2]
     ticks = sum(map(int, reading.split()[11:15]))  # its own, and its children's
     return time.process_time() + ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas  # noqa: F401 - once: pyarrow would in every process that is forked
 from pydantic import AfterValidator, Field
 
 from mmer.corpora.corpus import Corpus, CorpusSource, Ingestion, Manifest, RawCorpus

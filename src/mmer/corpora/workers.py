@@ -68,10 +68,8 @@ def workers(settings: Ingestion) -> Iterator[Workers]:
     count = joblib.effective_n_jobs(settings.processes)
     # Threads only wait: each has a process of its own.
     threads = joblib.Parallel(n_jobs=count, backend="threading")
-    yield Workers(
-        1 if count == 1 else _TASKS_PER_WORKER * count,
-        lambda jobs: threads(joblib.delayed(_run)(job) for job in jobs),
-    )
+    # Each task opens the files anew, so there is one for each process.
+    yield Workers(count, lambda jobs: threads(joblib.delayed(_run)(job) for job in jobs))
 
 
 @contextmanager
