@@ -178,6 +178,10 @@ class Corpus:
         write_synthetic: Writes it in the official formats into an empty folder, and returns the
             Bayes-optimal score: metric -> value.
         download_instructions: Where the official files are to be had and where they go.
+        modalities: Those of all of its readers; what is trained without one of them is compared
+            with what has all.
+        family: Of corpora that are only of interest together, the name under which all of them are
+            compared.
     """
 
     title: str
@@ -187,6 +191,8 @@ class Corpus:
     write_synthetic: Callable[[Path, Any], dict[str, float]]
     download_instructions: str
     published: Published = field(default_factory=Published)
+    modalities: tuple[str, ...] = ()
+    family: str | None = None
 
     @property
     def place(self) -> str:

@@ -15,19 +15,13 @@ from mmer.metrics.seeds import ComparedSystems, compare_seeds
 from mmer.schema import Settings
 
 
-class ComparisonSettings(Settings):
-    """What is compared.
-
-    Attributes:
-        systems: Names of systems; all if empty. On a command line, separated by spaces.
-        seeds: With which every system that draws random numbers is trained. One says nothing of
-            how much the figures owe to chance in training.
-    """
+class _Chosen(Settings):
+    """Systems and seeds. On a command line, several are separated by spaces."""
 
     systems: tuple[str, ...] = ()
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
 
-    @field_validator("systems", "seeds", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
     def _listed(cls, given: Any) -> Any:
         """From a command line, where lists cannot be written: several in one string, or one."""
@@ -36,16 +30,42 @@ class ComparisonSettings(Settings):
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
-        for name, given in (("systems", self.systems), ("seeds", self.seeds)):
+        for name in type(self).model_fields:
+            given = getattr(self, name)
             if len(set(given)) < len(given):
                 raise ValueError(f"{name}: one is named twice")
         return self
 
 
+class ComparisonSettings(_Chosen):
+    """What is compared.
+
+    Attributes:
+        systems: Names of systems; all if empty.
+        seeds: With which every system that draws random numbers is trained. One says nothing of
+            how much the figures owe to chance in training.
+    """
+
+
+class AblationSettings(_Chosen):
+    """What is taken away from which systems.
+
+    Attributes:
+        systems: Names of systems; those that declare parts if empty.
+        seeds: See `ComparisonSettings`.
+        parts: Names of parts and modalities; all if empty.
+    """
+
+    parts: tuple[str, ...] = ()
+
+
 def compare_replicates(
-    cells: Iterable[tuple[Scores, Calibration]], settings: EvaluationSettings
+    cells: Iterable[tuple[Scores, Calibration]],
+    settings: EvaluationSettings,
+    *,
+    against_first: bool = False,
 ) -> ComparedSystems:
-    """Every system over its seeds, beside every other.
+    """Every system over its seeds, beside every other; or the first alone beside each other.
 
     Args:
         cells: Test scores of every seed of every system, and what was chosen on validation.
@@ -57,5 +77,10 @@ def compare_replicates(
     """
     systems: dict[str, list[Judged]] = {}
     for scores, calibration in cells:
-        systems.setdefault(scores.info.system, []).append(judged_by(scores, calibration))
-    return compare_seeds(systems, resamples=settings.resamples, seed=settings.seed)
+        systems.setdefault(scores.info.title, []).append(judged_by(scores, calibration))
+    return compare_seeds(
+        systems,
+        resamples=settings.resamples,
+        seed=settings.seed,
+        against_first=against_first,
+    )

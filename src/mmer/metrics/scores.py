@@ -24,6 +24,7 @@ class ScoresInfo(Origin):
         fixed_threshold: Of systems with nothing to calibrate, the one that is part of them.
         recipe: Digest of the system's settings without their seed.
         seed: Of systems that draw random numbers in training, the one that they were drawn from.
+        without: The part of the system that was taken away, if one was.
         kept_epoch: Of systems trained in epochs, the one that was kept, counted from 1.
         epoch_groups: Number of validation groups on which alone it was chosen, and which the scores
             on validation leave out; 0 if it was on all of them, or there are no epochs.
@@ -35,6 +36,7 @@ class ScoresInfo(Origin):
     recipe: str = ""
     fixed_threshold: float | None = None
     seed: int | None = None
+    without: str | None = None
     kept_epoch: int | None = None
     epoch_groups: int = 0
 

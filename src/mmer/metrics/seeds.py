@@ -17,9 +17,11 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import Field
 from scipy.special import stdtrit
 
 from mmer.errors import InputError
+from mmer.metrics.counts import Counts
 from mmer.metrics.intervals import (
     LEVEL,
     RESAMPLES,
@@ -88,13 +90,15 @@ class ComparedSystems(Record):
     """Several systems, each with several seeds, on the same samples.
 
     Attributes:
-        pairs: Every two of them, in their order.
+        pairs: Every two of them, in their order; or the first with each of the others.
+        all_positive: Micro- and macro-F1 of predicting every label for every sample.
     """
 
     systems: tuple[SystemSeeds, ...]
     pairs: tuple[Pair, ...]
     bootstrap: Bootstrap
     samples: int
+    all_positive: dict[str, float] = Field(default={})
 
     @property
     def info(self) -> ScoresInfo:
@@ -106,10 +110,40 @@ class ComparedSystems(Record):
         pairs = {(pair.first, pair.second): pair.metrics[metric] for pair in self.pairs}
         return pairs.get((first, second)) or _reversed(pairs[second, first])
 
+    def share_of_possible(self, title: str, metric: str) -> Interval | None:
+        """Of the way from predicting every label to the Bayes-optimal score, how much a system
+        goes: below 0 if it is worse than the former. None where the latter is not known.
+        """
+        first, last = self.all_positive.get(metric), self.info.bayes_optimal.get(metric)
+        if first is None or last is None or last <= first:
+            return None
+        figure = next(one for one in self.systems if one.info.title == title).metrics[metric]
+
+        def share(value: float | None) -> float | None:
+            return None if value is None else (value - first) / (last - first)
+
+        ends = {name: share(getattr(figure.mean, name)) for name in ("value", "low", "high")}
+        return figure.mean.model_copy(update=ends)
+
     def smallest_p_value(self, metric: str) -> float:
         """What no corrected p-value of the metric's differences falls below."""
         known = sum(pair.metrics[metric].p_value is not None for pair in self.pairs)
         return min(1.0, known * self.bootstrap.smallest_p_value)
+
+
+class ComparedOn(Record):
+    """A comparison, and the title of the corpus that it was made on."""
+
+    corpus: str
+    compared: ComparedSystems
+
+
+class ComparedCorpora(Record):
+    """Comparisons on several corpora; or of several systems with what remains of each without one
+    of its parts: then the first of `compared.systems` is the whole system.
+    """
+
+    corpora: tuple[ComparedOn, ...]
 
 
 class _System(NamedTuple):
@@ -127,9 +161,14 @@ class _System(NamedTuple):
 
 
 def compare_seeds(
-    systems: Mapping[str, Sequence[Judged]], *, resamples: int = RESAMPLES, seed: int = 0
+    systems: Mapping[str, Sequence[Judged]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    against_first: bool = False,
 ) -> ComparedSystems:
-    """Figures of every system over its seeds, and of every two systems the difference.
+    """Figures of every system over its seeds, and the difference of every two systems, or only of
+    the first and each of the others if it is `against_first`.
 
     Raises:
         InputError: Not all were scored on the same samples of the same tables; the seeds of a
@@ -138,8 +177,8 @@ def compare_seeds(
     first, *others = [one for several in systems.values() for one in several]
     for one in others:
         check_paired(first.scores, one.scores)
-    pairs = len(systems) * (len(systems) - 1) // 2
-    resamples = enough_resamples(resamples, first.scores, pairs)
+    pairs = [(i, j) for i, j in combinations(range(len(systems)), 2) if not (against_first and i)]
+    resamples = enough_resamples(resamples, first.scores, len(pairs))
     drawn: dict[str, _System] = {}
     for name, several in systems.items():
         _check_alike(name, several)
@@ -152,10 +191,17 @@ def compare_seeds(
             [several[0] for several in systems.values()],
             list(drawn.values()),
             bootstrap.effective_groups,
+            pairs,
         ),
         bootstrap=bootstrap,
         samples=len(first.scores.truth),
+        all_positive=_all_positive(first.scores.truth),
     )
+
+
+def _all_positive(truth: np.ndarray) -> dict[str, float]:
+    counts = Counts.by_group(np.ones_like(truth, bool), truth > 0, np.zeros(len(truth), int))
+    return {"micro_f1": counts.micro_f1().item(), "macro_f1": counts.macro_f1().item()}
 
 
 def _check_alike(name: str, several: Sequence[Judged]) -> None:
@@ -276,9 +322,13 @@ def _figure(values: np.ndarray, resampled: np.ndarray, groups: float) -> SeedFig
     )
 
 
-def _pairs(firsts: Sequence[Judged], found: Sequence[_System], groups: float) -> tuple[Pair, ...]:
+def _pairs(
+    firsts: Sequence[Judged],
+    found: Sequence[_System],
+    groups: float,
+    numbers: Sequence[tuple[int, int]],
+) -> tuple[Pair, ...]:
     titles = [one.scores.info.title for one in firsts]
-    numbers = list(combinations(range(len(found)), 2))
     metrics = [_differences(found[i], found[j], firsts[i], groups) for i, j in numbers]
     for name in metrics[0] if metrics else ():
         known = [of for of in metrics if of[name].p_value is not None]

@@ -150,6 +150,18 @@ class Samples:
             target=None if self.target is None else self.target[rows],
         )
 
+    def without(self, modality: str) -> Samples:
+        """The same samples, all of which lack the modality."""
+        none = np.zeros(len(self), np.int64)
+        nowhere = torch.from_numpy(none).to(self.device)
+        return replace(
+            self,
+            values={**self.values, modality: self.values[modality][:0]},
+            starts={**self.starts, modality: nowhere},
+            lengths={**self.lengths, modality: nowhere},
+            host_lengths={**self.host_lengths, modality: none},
+        )
+
     def gather(self, index: np.ndarray) -> Batch:
         """The samples `index` (B,) as a padded batch, where the samples lie.
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -52,6 +54,8 @@ class SystemInfo(Record):
             else is chosen on; none if it was on all of them.
         may_lack: Modalities that it has learned to do without; others must be there when it is
             used.
+        without: The part that was taken away from it, if one was: one of its system's `parts`, or a
+            modality, which it then never sees.
     """
 
     system: str
@@ -68,6 +72,7 @@ class SystemInfo(Record):
     kept_epoch: int | None = None
     epoch_groups: tuple[str, ...] = ()
     may_lack: tuple[str, ...] = ()
+    without: str | None = None
 
     @property
     def widths(self) -> dict[str, int]:
@@ -142,6 +147,8 @@ class System(ABC):
         settings: Type of its settings; all have defaults.
         simple: True if it stands beside the other systems as what they have to beat.
         seeded: True if fitting draws random numbers, so that another seed gives another system.
+        parts: What can be taken away from it, to see what it is good for: name -> settings that do
+            so. Every modality is such a part besides.
     """
 
     name: str
@@ -149,6 +156,7 @@ class System(ABC):
     settings: type[Settings]
     simple: bool = False
     seeded: bool = False
+    parts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     @abstractmethod
     def fit(self, train: Samples, valid: Samples, settings: Any) -> Fit:
@@ -168,6 +176,10 @@ class System(ABC):
         """The settings with another seed; those of systems that are not `seeded` have none."""
         return settings
 
+    def count_parameters(self, fitted: FittedSystem) -> int:
+        """How many numbers fitting has found."""
+        return sum(x.numel() for x in fitted.arrays.values())
+
     def info(self, train: Samples, settings: Settings, **more: Any) -> SystemInfo:
         """What is common to all that this system learns from these samples."""
         more.setdefault("may_lack", often_absent(train))
@@ -185,6 +197,35 @@ class System(ABC):
         )
 
 
+def fit_without(
+    system: System, part: str | None, train: Samples, valid: Samples, settings: Any
+) -> Fit:
+    """Fit a system from which one part has been taken away: one of its `parts`, or a modality.
+
+    Raises:
+        InputError: It has no such part; and as of `System.fit`.
+    """
+    if part is None:
+        return system.fit(train, valid, settings)
+    if part in system.parts:
+        changed = _merged(settings.model_dump(), system.parts[part])
+        settings = type(settings).model_validate(changed)
+    elif part in train.modalities:
+        train, valid = train.without(part), valid.without(part)
+    else:
+        expected = f"one of {', '.join((*system.parts, *train.modalities))}"
+        raise InputError("ablation", f"parts of {system.title}", expected, part)
+    fitted, history = system.fit(train, valid, settings)
+    title = f"{fitted.info.title} without {part.replace('_', ' ')}"
+    info = fitted.info.model_copy(update={"without": part, "title": title})
+    return Fit(replace(fitted, info=info), history)
+
+
+def _merged(settings: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {k: _merged(settings[k], v) for k, v in change.items() if isinstance(v, Mapping)}
+    return {**settings, **change, **nested}
+
+
 def often_absent(samples: Samples) -> tuple[str, ...]:
     """Modalities that enough of the samples lack for a system to have learned to do without."""
     lacking = {m: (lengths == 0).mean() for m, lengths in samples.host_lengths.items()}
@@ -194,7 +235,8 @@ def often_absent(samples: Samples) -> tuple[str, ...]:
 def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
     """Scores with all that they are of.
 
-    Those on validation leave out the groups on which alone the system's epoch was chosen.
+    Those on validation leave out the groups on which alone the system's epoch was chosen. A system
+    without a modality is not shown it.
 
     Raises:
         InputError: The samples are not of the tables that the system was fitted on.
@@ -202,6 +244,8 @@ def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
     fitted.check_fits(samples.info)
     if samples.info.split == "valid" and fitted.info.epoch_groups:
         samples = without_groups(samples, fitted.info.epoch_groups)
+    if fitted.info.without in samples.modalities:
+        samples = samples.without(fitted.info.without)
     origin = {name: getattr(samples.info, name) for name in Origin.model_fields}
     own = {name: getattr(fitted.info, name) for name in ("system", "title", "fixed_threshold")}
     origin["synthetic"] |= fitted.info.synthetic
@@ -211,6 +255,7 @@ def scored(fitted: FittedSystem, scorer: Scorer, samples: Samples) -> Scores:
         model=fitted.digest,
         recipe=fitted.info.recipe,
         seed=fitted.info.seed,
+        without=fitted.info.without,
         kept_epoch=fitted.info.kept_epoch,
         epoch_groups=len(fitted.info.epoch_groups),
     )

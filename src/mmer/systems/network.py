@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmer.errors import InputError
 from mmer.samples.batches import Present, Samples
-from mmer.systems.contract import Attention, Fit, FittedSystem, System, often_absent
+from mmer.systems.contract import Attention, Fit, FittedSystem, System, SystemInfo, often_absent
 from mmer.training.loop import train as train_network
 from mmer.training.network import Network
 from mmer.training.scoring import score_samples
@@ -47,16 +47,17 @@ class NetworkSystem(System):
         arrays = {name: x.to("cpu", copy=True).contiguous() for name, x in state.items()}
         return Fit(FittedSystem(info, arrays), history)
 
+    def count_parameters(self, fitted: FittedSystem) -> int:
+        """Queues, prototypes and statistics of the input do not count."""
+        return sum(x.numel() for x in self._empty(fitted.info).parameters())
+
     def scorer(self, fitted: FittedSystem, device: torch.device) -> NetworkScorer:
         """The network with what it has learned; draws no random numbers.
 
         Raises:
             InputError: The arrays are not those of such a network.
         """
-        info, where = fitted.info, f"fitted {fitted.info.title}"
-        settings: Any = self.settings.model_validate(info.settings)
-        with torch.device("meta"):
-            network = self.network(settings.network, info.widths, len(info.labels))
+        where, network = f"fitted {fitted.info.title}", self._empty(fitted.info)
         own = network.state_dict()
         check_names(where, fitted.arrays, own)
         for name, tensor in fitted.arrays.items():
@@ -65,6 +66,12 @@ class NetworkSystem(System):
         state = {name: x.to(device, copy=True) for name, x in fitted.arrays.items()}
         network.load_state_dict(state, assign=True)
         return NetworkScorer(network.eval())
+
+    def _empty(self, info: SystemInfo) -> Network:
+        """The network, its parameters nowhere yet."""
+        settings: Any = self.settings.model_validate(info.settings)
+        with torch.device("meta"):
+            return self.network(settings.network, info.widths, len(info.labels))
 
 
 class NetworkScorer:

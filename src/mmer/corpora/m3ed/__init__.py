@@ -30,5 +30,6 @@ CORPUS = Corpus(
         f"Put one of M3ED's feature pickles (such as {FILES[-1]}) there. "
         "M3ED's authors give access to it (AIM3-RUC/RUCM3ED on GitHub)."
     ),
+    modalities=("text", "visual", "audio"),
     published=Published.read(Path(__file__).with_name("published.json")),
 )

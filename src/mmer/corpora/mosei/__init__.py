@@ -57,5 +57,6 @@ CORPUS = Corpus(
         f"explanations, {WORDS.name}) there; the CMU-MultimodalSDK (CMU-MultiComp-Lab on GitHub) "
         "downloads them. For files already cut into samples, choose another reader."
     ),
+    modalities=("text", "visual", "audio"),
     published=Published.read(Path(__file__).with_name("published.json")),
 )

@@ -23,6 +23,7 @@ from mmer.systems.layers.heads import Aggregation, MaxPooledHeads
 from mmer.systems.layers.label_specific import (
     LabelAttention,
     LabelSpecificFeatures,
+    MeanOverSteps,
     PseudoAlignment,
 )
 from mmer.systems.layers.losses import (
@@ -87,7 +88,8 @@ class Carat(Network):
         self.longest = {m: settings.longest(m) for m in widths}
         # As published under `reference`; else only a batch without any step of a modality gets one.
         self.shortest = {m: n if settings.reference and n else 1 for m, n in self.longest.items()}
-        self.loss_weights = settings.loss_weights.model_dump()
+        self.parts = settings.parts
+        self.loss_weights = _weights(settings)
         count, hidden, latent = len(widths), settings.hidden, settings.latent
         self.label_specific = nn.ModuleDict()
         for modality, width in widths.items():
@@ -104,7 +106,9 @@ class Carat(Network):
                     settings.max_length,
                     settings.dropout,
                 ),
-                LabelAttention(hidden, num_labels),
+                LabelAttention(hidden, num_labels)
+                if self.parts.label_attention
+                else MeanOverSteps(num_labels),
             )
         self.autoencoders = Autoencoders(count, hidden, latent)
         self.prototypes = PrototypeBank(count, num_labels, latent, settings.prototype_momentum)
@@ -128,12 +132,14 @@ class Carat(Network):
         unit = self._unit(latent) * present_MB[..., None, None]
         bank = self.prototypes
         prototype = bank.mixture(unit) if self.training else bank.nearest(unit)
+        if not self.parts.prototypes:
+            prototype = torch.zeros_like(prototype)
         # One pass through the decoders for what was seen and what the prototypes say.
         both = torch.cat([latent, prototype.to(latent.dtype)], dim=1).flatten(1, 2)
         decoded, pad = (x.view_as(u_MBLd) for x in self.autoencoders.decode(both).chunk(2, dim=1))
         seen = torch.where(present_MB[..., None, None], decoded, pad)
-        alpha = self.reconstruction.alpha(seen, pad)
-        beta = self.reconstruction.beta(alpha)
+        alpha = self.reconstruction.alpha(seen, pad) if self.parts.alpha else seen
+        beta = self.reconstruction.beta(alpha) if self.parts.beta else alpha
         return FeatureLevels(u_MBLd, latent, unit, decoded, alpha, beta, present_MB)
 
     def losses(self, batch: Batch, shuffle: Shuffle | None = None) -> Losses:
@@ -141,7 +147,14 @@ class Carat(Network):
         found = self(batch)
         labels = batch.labels.to(self.queue.vectors.dtype)
         if shuffle is None:
-            shuffle = draw_shuffle(self.num_labels, len(self.widths), len(labels), labels.device)
+            shuffle = draw_shuffle(
+                self.num_labels,
+                len(self.widths),
+                len(labels),
+                labels.device,
+                mix_samples=self.parts.shuffle_samples,
+                mix_modalities=self.parts.shuffle_modalities,
+            )
         target, present = found.label_specific, found.present
         aggregated = self.aggregation(found.beta.transpose(0, 1))  # (B, M, L)
         shuffled, shuffled_labels = apply_shuffle(shuffle, found.beta, labels)
@@ -155,15 +168,24 @@ class Carat(Network):
             "mse_alpha": summed_mse(found.alpha, target, present),
             "mse_beta": summed_mse(found.beta, target, present),
         }
-        rebuilt = (self._unit(self._encode(x)) for x in (found.alpha, found.beta))
-        vectors = contrast_vectors(found.unit, *rebuilt)
-        classes = contrast_classes(labels, present)
-        terms["contrast"] = supervised_contrast(
-            vectors, classes, self.queue.vectors, self.queue.classes, self.settings.temperature
-        )
+        vectors, classes = self._contrasted(found, labels)
+        if self.parts.contrast:
+            terms["contrast"] = supervised_contrast(
+                vectors, classes, self.queue.vectors, self.queue.classes, self.settings.temperature
+            )
+        terms = {name: terms[name] for name in self.loss_weights}
         total = torch.stack([weight * terms[name] for name, weight in self.loss_weights.items()])
         lesson = Lesson(found.unit.detach(), labels, present, vectors.detach(), classes)
         return Losses({"total": total.sum(), **terms}, lesson)
+
+    def _contrasted(self, found: FeatureLevels, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors of all levels that there are, and their classes; none without contrast."""
+        if not self.parts.contrast:
+            return found.unit.new_zeros(0, found.unit.shape[-1]), labels.new_zeros(0).long()
+        levels = [x for name, x in _levels(found) if getattr(self.parts, name)]
+        rebuilt = (self._unit(self._encode(x)) for x in levels)
+        classes = contrast_classes(labels, found.present, 1 + len(levels))
+        return contrast_vectors(found.unit, *rebuilt), classes
 
     def after_step(self, carry: Lesson) -> None:
         """The prototypes move towards level U; the contrasted vectors enter the queue."""
@@ -205,3 +227,15 @@ class Carat(Network):
     def _unit(self, latent_MBLz: Tensor) -> Tensor:
         """Z/|Z|, in full precision also under autocast."""
         return F.normalize(latent_MBLz.to(self.queue.vectors.dtype), dim=-1)
+
+
+def _weights(settings: CaratNetwork) -> dict[str, float]:
+    """Those of the terms that are not switched off."""
+    parts = settings.parts.model_dump()
+    off = {f"{kind}_{name}" for name, on in parts.items() if not on for kind in ("bce", "mse")}
+    off |= {name for name, on in parts.items() if not on}
+    return {name: w for name, w in settings.loss_weights.model_dump().items() if name not in off}
+
+
+def _levels(found: FeatureLevels) -> tuple[tuple[str, Tensor], ...]:
+    return ("alpha", found.alpha), ("beta", found.beta)

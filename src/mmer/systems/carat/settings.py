@@ -53,6 +53,30 @@ class LossWeights(Settings):
     bce_shuffled: NonNegativeFloat = 0.1
 
 
+class CaratParts(Settings):
+    """What can be switched off, to see what it is good for.
+
+    Attributes:
+        contrast: The contrastive loss.
+        alpha: The first level of reconstruction and its losses; without it, the second rebuilds
+            from the decoded features.
+        beta: The second level and its losses; without it, the first is what is aggregated.
+        prototypes: Where they stood, vectors of zeros stand: Pad carries no information.
+        label_attention: Each label's own weights on the steps; without it, all labels have the mean
+            of the steps.
+        shuffle_samples, shuffle_modalities: Which of them the shuffle mixes. With neither, the
+            shuffled aggregation is what it is without shuffling.
+    """
+
+    contrast: bool = True
+    alpha: bool = True
+    beta: bool = True
+    prototypes: bool = True
+    label_attention: bool = True
+    shuffle_samples: bool = True
+    shuffle_modalities: bool = True
+
+
 class CaratNetwork(Settings):
     """Sizes and constants of the network; the defaults are the paper's, for word-aligned features.
 
@@ -71,6 +95,7 @@ class CaratNetwork(Settings):
         queue: Vectors that the contrast remembers.
         prototype_momentum: Share of a prototype that one update keeps.
         loss_weights: Weights of the terms of the total loss.
+        parts: All on, but in ablations.
         reference: True reproduces the published program with its surprises; see the module.
         reference_lengths: Under `reference`, the steps to which every sample of a modality is
             padded; `max_length` for those not named. Published: 60 aligned; unaligned text 50,
@@ -90,6 +115,7 @@ class CaratNetwork(Settings):
     queue: Size = 8192
     prototype_momentum: float = Field(default=0.99, ge=0, le=1)
     loss_weights: LossWeights = LossWeights()
+    parts: CaratParts = CaratParts()
     reference: bool = False
     reference_lengths: dict[str, Size] = Field(default_factory=dict)
 

@@ -23,15 +23,27 @@ class Shuffle(NamedTuple):
     modalities: Tensor
 
 
-def draw_shuffle(num_labels: int, modalities: int, batch: int, device: torch.device) -> Shuffle:
-    """Uniform permutations, all at once: the order of random numbers."""
+def draw_shuffle(
+    num_labels: int,
+    modalities: int,
+    batch: int,
+    device: torch.device,
+    *,
+    mix_samples: bool = True,
+    mix_modalities: bool = True,
+) -> Shuffle:
+    """Uniform permutations, all at once: the order of random numbers. What is not to be mixed stays
+    where it is.
+    """
 
-    def permutations(*shape: int) -> Tensor:
-        return torch.rand(shape, device=device).argsort(dim=-1)
+    def permutations(mixed: bool, *shape: int) -> Tensor:
+        if mixed:
+            return torch.rand(shape, device=device).argsort(dim=-1)
+        return torch.arange(shape[-1], device=device).expand(shape)
 
     return Shuffle(
-        samples=permutations(num_labels, modalities, batch),
-        modalities=permutations(num_labels, batch, modalities),
+        samples=permutations(mix_samples, num_labels, modalities, batch),
+        modalities=permutations(mix_modalities, num_labels, batch, modalities),
     )
 
 

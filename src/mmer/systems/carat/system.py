@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from mmer.systems.carat.network import Carat
-from mmer.systems.carat.settings import CaratSettings
+from mmer.systems.carat.settings import CaratParts, CaratSettings
 from mmer.systems.network import NetworkSystem
 
 
@@ -14,3 +16,6 @@ class CaratSystem(NetworkSystem):
     title = "CARAT"
     settings = CaratSettings
     network = Carat
+    parts = MappingProxyType(
+        {name: {"network": {"parts": {name: False}}} for name in CaratParts.model_fields}
+    )

@@ -53,6 +53,20 @@ class LabelAttention(nn.Module):
         return attention_BTL.transpose(1, 2) @ h_BTd, attention_BTL
 
 
+class MeanOverSteps(nn.Module):
+    """What label attention is compared with: for every label, the mean of H over time."""
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.num_labels = num_labels
+
+    def forward(self, h_BTd: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """As of `LabelAttention`, with equal weights on all steps that there are."""
+        share_BT = mask_BT / mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
+        attention_BTL = share_BT.to(h_BTd.dtype)[..., None].expand(-1, -1, self.num_labels)
+        return attention_BTL.transpose(1, 2) @ h_BTd, attention_BTL
+
+
 class LabelSpecificFeatures(nn.Module):
     """All layers of one modality; without pseudo-alignment it is encoded at its own length."""
 
@@ -61,7 +75,7 @@ class LabelSpecificFeatures(nn.Module):
         input_norm: InputNorm,
         pseudo_alignment: PseudoAlignment | None,
         encoder: Encoder,
-        label_attention: LabelAttention,
+        label_attention: LabelAttention | MeanOverSteps,
     ) -> None:
         super().__init__()
         self.input_norm = input_norm

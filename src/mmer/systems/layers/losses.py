@@ -1,6 +1,7 @@
 """Terms of CARAT's loss, and what goes into its contrast (CARAT, "heads and losses").
 
-Shapes: B samples, L labels, M modalities, d hidden, z latent; V = 3 levels (U, alpha, beta).
+Shapes: B samples, L labels, M modalities, d hidden, z latent; V levels: U, alpha, beta, without
+those that are switched off.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def contrast_vectors(*levels: Tensor) -> Tensor:
     return torch.stack(levels).permute(2, 0, 1, 3, 4).flatten(0, 3)
 
 
-def contrast_classes(labels_BL: Tensor, present_MB: Tensor) -> Tensor:
+def contrast_classes(labels_BL: Tensor, present_MB: Tensor, levels: int = 3) -> Tensor:
     """Class of each contrast vector: (modality, polarity, label); the level is no part of it.
 
     A modality that a sample lacks has no vector at level U, but its reconstructions have.
@@ -45,4 +46,5 @@ def contrast_classes(labels_BL: Tensor, present_MB: Tensor) -> Tensor:
     place_BL = torch.arange(L, device=device) + L * (labels_BL == 0)
     classes_BML = first_M[:, None] + place_BL[:, None, :]
     level_u_BML = torch.where(present_MB.T[..., None], classes_BML, EMPTY)
-    return torch.stack([level_u_BML, classes_BML, classes_BML], dim=1).flatten()
+    rebuilt = (classes_BML for _ in range(levels - 1))
+    return torch.stack([level_u_BML, *rebuilt], dim=1).flatten()
