@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 
-.PHONY: train test test-all lint viz ui pictures tables clean help
+.PHONY: probes train test test-all lint viz ui pictures tables clean help
 train: .venv/installed  ## train, calibrate, compare and register the default system on the default corpus
 	$(BIN)/python -m kedro run --pipelines=__default__
 
@@ -19,6 +19,9 @@ lint: .venv/installed
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -c "from importlinter.cli import lint_imports_command as main; main()"
+
+probes: .venv/installed  ## what each system can learn, on synthetic corpora of one structure each (30 minutes)
+	$(BIN)/python -m kedro run --pipelines=compare_probes
 
 viz: .venv/installed  ## the pipelines in the browser
 	$(BIN)/python -m kedro viz run

@@ -1,8 +1,10 @@
 """Fill the README's tables from the files that runs have made: `make tables`.
 
 Between `<!-- table FILE -->` and `<!-- end -->` stands what FILE, the record of a
-`kedro run --pipelines=compare_<corpus>`, comes to; after `<!-- subsets FILE FILE -->` micro-F1 with
-some modalities hidden, of a network trained with and of one trained without modality dropout.
+`kedro run --pipelines=compare_<corpus>`, comes to, and after `<!-- costs FILE -->` what it cost;
+after `<!-- shares FILE -->` that of `compare_probes`, after `<!-- parts FILE -->` that of
+`ablate_<corpus>`; after `<!-- subsets FILE FILE -->` micro-F1 with some modalities hidden, of a
+network trained with and of one trained without modality dropout.
 `tests/test_readme.py` fails where they differ.
 """
 
@@ -11,19 +13,30 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mmer.evaluation.costs import ComparedCosts
 from mmer.evaluation.robustness import Robustness
 from mmer.metrics.metrics import HEADLINE
-from mmer.metrics.seeds import ComparedSystems
+from mmer.metrics.seeds import ComparedCorpora, ComparedSystems
+from mmer.reporting import ablations, corpora
+from mmer.reporting.costs import COST_TITLES, cost_notes, cost_texts
 from mmer.reporting.seeds import answer, figure_text, notes
-from mmer.reporting.summary import interval_text
+from mmer.reporting.summary import difference_text, interval_text
 
 ROOT = Path(__file__).resolve().parents[1]
-_TABLE = re.compile(r"(<!-- (table|subsets) (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(
+    r"(<!-- (table|costs|shares|parts|subsets) (.+?) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def filled(text: str) -> str:
     """The text with every table as its file has it."""
-    kinds = {"table": _table, "subsets": _subsets}
+    kinds = {
+        "table": _table,
+        "costs": _costs,
+        "shares": _shares,
+        "parts": _parts,
+        "subsets": _subsets,
+    }
 
     def fill(found: re.Match[str]) -> str:
         files = [ROOT / name for name in found[3].split()]
@@ -46,6 +59,40 @@ def _table(path: Path) -> str:
         figures = [figure_text(one.metrics[name], "<br>") for name in shown]
         lines.append(f"| {one.info.title} | {len(one.seeds) or ''} | {' | '.join(figures)} |")
     return "\n".join([*lines, "", answer(compared), *notes(compared)])
+
+
+def _costs(path: Path) -> str:
+    costs = ComparedCosts.read(path)
+    lines = [f"| system | {' | '.join(COST_TITLES)} |", f"|---|{'---|' * len(COST_TITLES)}"]
+    for one in costs.systems:
+        lines.append(f"| {one.title} | {' | '.join(cost_texts(one.costs))} |")
+    return "\n".join([*lines, "", *cost_notes(costs)])
+
+
+def _shares(path: Path) -> str:
+    compared = ComparedCorpora.read(path)
+    titles = [one.info.title for one in compared.corpora[0].compared.systems]
+    lines = [f"| | {' | '.join(titles)} |", f"|---|{'---|' * len(titles)}"]
+    for on in compared.corpora:
+        shares = [on.compared.share_of_possible(title, "micro_f1") for title in titles]
+        cells = ["unknown" if one is None else interval_text(one, "<br>") for one in shares]
+        lines.append(f"| {on.corpus} | {' | '.join(cells)} |")
+    said = [*corpora.answers(compared), *corpora.notes(compared)]
+    return "\n".join([*lines, "", *said])
+
+
+def _parts(path: Path) -> str:
+    ablated = ComparedCorpora.read(path)
+    titles = [on.corpus for on in ablated.corpora]
+    parts = [ablations.part_name(one) for one in ablations.parts_of(ablated.corpora[0])]
+    lines = [f"| without | {' | '.join(titles)} |", f"|---|{'---|' * len(titles)}"]
+    for row, part in enumerate(parts):
+        cells = [
+            difference_text(on.compared.pairs[row].metrics["micro_f1"], "<br>")
+            for on in ablated.corpora
+        ]
+        lines.append(f"| {part} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *ablations.answers(ablated), *ablations.notes(ablated)])
 
 
 def _subsets(dropped: Path, never: Path) -> str:

@@ -45,6 +45,9 @@ def _run(verbose: bool, **options: Any) -> dict[str, Any]:
         # Kedro logs both as well as raising them.
         logging.getLogger("kedro.pipeline.node").addFilter(_is_news)
         logging.getLogger("kedro.validation.parameter_validator").setLevel(logging.CRITICAL)
+    names = options["pipelines"] or [options["pipeline"] or ""]
+    if not options["runner"] and all(map(is_comparison, names)):
+        options["runner"] = "mmer.runners.PatientRunner"
     try:
         assert kedro_run.callback is not None
         return kedro_run.callback(**options)
@@ -61,6 +64,11 @@ _VERBOSE = click.Option(
     ["--verbose", "-v"], is_flag=True, help="Show the traceback of every error."
 )
 cli.command("run", params=[*kedro_run.params, _VERBOSE], help=kedro_run.help)(_run)
+
+
+def is_comparison(pipeline: str) -> bool:
+    """Whether it is made of cells, of which one does not need the other."""
+    return pipeline.startswith(("compare_", "ablate_"))
 
 
 def explain(error: BaseException) -> str | None:

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +28,15 @@ from pydantic import ValidationError
 from mmer import provenance
 from mmer.errors import InputError
 from mmer.registry import tracking
+from mmer.registry.cell_runs import CellRuns
 from mmer.schema import Settings
 
 if TYPE_CHECKING:
     from mmer.corpora.corpus import Ingestion
+    from mmer.evaluation.costs import Cost
 
 _NOT_NOTED = ("project_path", "pipeline_names", "runner")
-_KINDS = ("artifact", "metrics", "history")
+_KINDS = ("artifact", "metrics", "history", "cell", "compared")
 _PARAMS = "params:"
 
 logger = logging.getLogger(__name__)
@@ -50,19 +52,27 @@ class DefaultParameters:
         from mmer.calibration.settings import CalibrationSettings
         from mmer.corpora import CORPORA
         from mmer.evaluation.assessment import EvaluationSettings
-        from mmer.evaluation.seeds import ComparisonSettings
+        from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
+        from mmer.pipelines.cells.cells import families
         from mmer.systems import SYSTEMS
 
-        kinds: dict[str, type[Settings]] = {
-            "calibration": CalibrationSettings,
+        together: dict[str, type[Settings]] = {
             "evaluation": EvaluationSettings,
             "comparison": ComparisonSettings,
+            "ablation": AblationSettings,
+        }
+        kinds: dict[str, type[Settings]] = {
+            **together,
+            "calibration": CalibrationSettings,
             **{name: system.settings for name, system in SYSTEMS.items()},
         }
+        needed = {(family, key): kind for family in families() for key, kind in together.items()}
         for corpus, known in CORPORA.items():
-            for key, kind in {"ingestion": known.ingestion, **kinds}.items():
-                if (name := f"{_PARAMS}{corpus}.{key}") not in catalog:
-                    catalog[name] = kind()
+            every = {"ingestion": known.ingestion, **kinds}
+            needed |= {(corpus, key): kind for key, kind in every.items()}
+        for (owner, key), kind in needed.items():
+            if (name := f"{_PARAMS}{owner}.{key}") not in catalog:
+                catalog[name] = kind()
 
 
 class AskedCells:
@@ -71,19 +81,24 @@ class AskedCells:
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Read what the parameters say; what is wrong in them is Kedro's to report."""
-        from mmer.evaluation.seeds import ComparisonSettings
-        from mmer.pipelines.seeds import cells
+        from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
+        from mmer.pipelines.cells.cells import ask
 
         try:
             parameters = context.config_loader["parameters"]
         except MissingConfigException:
             parameters = {}
-        asked = {}
-        for corpus, given in parameters.items():
-            if isinstance(given, dict) and "comparison" in given:
-                with suppress(ValidationError):
-                    asked[corpus] = ComparisonSettings.model_validate(given["comparison"])
-        cells.ask(asked)
+        kinds: dict[str, type[Settings]] = {
+            "comparison": ComparisonSettings,
+            "ablation": AblationSettings,
+        }
+        asked: dict[str, list] = {}
+        for owner, given in parameters.items():
+            for key, kind in kinds.items() if isinstance(given, dict) else ():
+                if key in given:
+                    with suppress(ValidationError):
+                        asked.setdefault(owner, []).append(kind.model_validate(given[key]))
+        ask(asked)
 
 
 class SameTables:
@@ -126,11 +141,13 @@ class MlflowTracking:
 
     A catalog entry says by its metadata what of it goes to MLflow: `mlflow: artifact` for its file;
     `mlflow: metrics` for the file of an `Assessment` and the numbers in it; `mlflow: history` for
-    the file of a `History` and the numbers of every epoch. These come while the training is under
+    the file of a `History` and the numbers of every epoch; `mlflow: compared` for the file of a
+    comparison and the figures of its cells. Epochs come while the training is under
     way if it runs in this process, as log records of `mmer.training.progress` that carry `metrics`
     and `step`, and else at the end. Names are the entry's, without the corpus: the assessment of
     `corpus.system.assessment` on test is `system/test/<metric>`, the history of
-    `corpus.system.history` is `system/train/<term>`.
+    `corpus.system.history` is `system/train/<term>`. A cell of a comparison, whose receipt the
+    catalog marks by `mlflow: cell`, has a run of its own inside this one.
     """
 
     def __init__(self) -> None:
@@ -154,7 +171,8 @@ class MlflowTracking:
             f"{pipelines} {run_params['run_id']}",
             {f"kedro.{key}": _joined(value) for key, value in called.items()},
         )
-        self._sessions.append(_Session(run, saved))
+        cells = CellRuns(Path(run_params["project_path"]))
+        self._sessions.append(_Session(run, saved, cells))
         # A parameter that is missing is the runner's to report.
         names = sorted(n for n in pipeline.inputs() if n.startswith(_PARAMS) and n in catalog)
         run.log_params({name.removeprefix(_PARAMS): catalog[name].load() for name in names})
@@ -164,6 +182,12 @@ class MlflowTracking:
         """Note whose training the next metrics in this thread are of."""
         if self._sessions:
             self._sessions[-1].enter(node)
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Log a cell that is finished."""
+        if self._sessions:
+            self._sessions[-1].log_cells(node.outputs)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
@@ -211,16 +235,27 @@ class _Saved:
 
     def tell(self) -> None:
         """Say how the system stands beside the others, and where the report is."""
+        from mmer.reporting.ablations import ablations_text
+        from mmer.reporting.corpora import corpora_text
+        from mmer.reporting.costs import costs_text
         from mmer.reporting.seeds import seeds_text
         from mmer.reporting.summary import summary_text
 
-        for name in self.now():
-            kind, width = name.rpartition(".")[2], shutil.get_terminal_size().columns
-            if kind == "comparison":
-                click.echo(f"\n{summary_text(self.read(name), width)}")
-            if kind == "compared_systems":
-                click.echo(f"\n{seeds_text(self.read(name), width)}")
-            if kind in ("report", "compared_page"):
+        texts: dict[str, Callable[..., str]] = {
+            "comparison": summary_text,
+            "compared_systems": seeds_text,
+            "compared_costs": costs_text,
+            "compared_corpora": corpora_text,
+            "ablated_systems": ablations_text,
+        }
+        names = {name: name.rpartition(".")[2] for name in self.now()}
+        if "compared_corpora" in names.values():
+            del texts["compared_systems"], texts["compared_costs"]  # those of single corpora
+        for name, kind in names.items():
+            if kind in texts:
+                width = shutil.get_terminal_size().columns
+                click.echo(f"\n{texts[kind](self.read(name), width)}")
+            if kind in ("report", "compared_page", "ablated_page"):
                 click.echo(f"\nThe report:            {os.path.relpath(self.path(name))}")
                 click.echo("The run in MLflow:     make ui")
                 click.echo("The pipelines:         make viz")
@@ -248,9 +283,10 @@ class _Saved:
 class _Session(logging.Handler):
     """What the hook knows of one `kedro run`; it forwards what trainings in it log."""
 
-    def __init__(self, run: tracking.TrackedRun, saved: _Saved) -> None:
+    def __init__(self, run: tracking.TrackedRun, saved: _Saved, cells: CellRuns) -> None:
         super().__init__()
-        self.run, self.saved = run, saved
+        self.run, self.saved, self.cells = run, saved, cells
+        self._owners = {_owned(name) for name, kind in saved.kinds.items() if kind == "cell"}
         self._node = threading.local()  # a thread runs one node at a time
         self._told: set[tuple[str, int]] = set()  # histories and epochs
         # Metrics must arrive however quiet the console is told to be.
@@ -261,7 +297,8 @@ class _Session(logging.Handler):
     def enter(self, node: Node) -> None:
         """Note whose training the next metrics in this thread are of."""
         histories = (name for name in node.outputs if self.saved.kinds.get(name) == "history")
-        self._node.history = next(histories, None)
+        name = next(histories, None)
+        self._node.history = None if name and _owned(name) in self._owners else name
 
     def emit(self, record: logging.LogRecord) -> None:
         metrics, step = getattr(record, "metrics", None), getattr(record, "step", 0)
@@ -277,13 +314,55 @@ class _Session(logging.Handler):
         self._log_outputs()
         with _reading_back():
             self.run.set_tags(self.saved.provenance(data | set(self.saved.now())))
+        self.cells.close(status)
         if self.run.close(status):
             where = self.run.uri if self.run.is_remote else "`make ui`"
             logger.info("MLflow run '%s': %s. Look at it: %s", self.run.name, status, where)
 
+    def log_cells(self, names: Iterable[str]) -> None:
+        """Open the runs of the cells whose receipts are among these and have been saved."""
+        saved = set(self.saved.now())
+        for name in (n for n in names if n in saved and self.saved.kinds[n] == "cell"):
+            with _reading_back():
+                self._log_cell(_owned(name), self.saved.read(name).cost)
+
+    def _log_cell(self, owner: str, cost: Cost) -> None:
+        parts = {kind: f"{owner}.{kind}" for kind in ("model", "history", "calibration", "trained")}
+        files = [self.saved.path(name) for name in parts.values()]
+        info = self.saved.read(parts["model"]).info
+        decisive = {key: getattr(cost, key) for key in ("system", "seed", "without")}
+        self.cells.log(
+            owner,
+            {"corpus": info.corpus, **decisive, **info.settings},
+            cost.model_dump(include={"parameters", "training", "scoring"}),
+            self.saved.read(parts["history"]),
+            files,
+            cost.training.seconds,
+        )
+
+    def _log_figures(self, name: str) -> None:
+        """Of every cell and, in this run, of every system, as the comparison found them."""
+        from mmer.pipelines.cells.cells import Cell
+
+        compared = self.saved.read(name)
+        for of in getattr(compared, "corpora", None) or [compared]:
+            for system in getattr(of, "compared", of).systems:
+                info, named = system.info, {**system.metrics, **_under("f1", system.label_f1)}
+                for row, seed in enumerate(system.seeds or (None,)):
+                    cell = Cell(info.system, seed, info.without).name
+                    figures = {key: one.values[row] for key, one in named.items()}
+                    self.cells.figures(f"{info.corpus}.{cell}", info.split, figures)
+                means = {key: one.mean.value for key, one in system.metrics.items()}
+                owner = f"{info.corpus}/{Cell(info.system, None, info.without).name}"
+                self.run.log_metrics({owner: {info.split: means}})
+
     def _log_outputs(self) -> None:
-        for name in self.saved.now():
+        now = self.saved.now()
+        self.log_cells(now)
+        for name in now:
             kind = self.saved.kinds[name]
+            if _owned(name) in self._owners:
+                continue  # it is in the run of its cell
             if kind is not None:
                 self.run.log_artifact(self.saved.path(name), name)
             with _reading_back():
@@ -293,6 +372,8 @@ class _Session(logging.Handler):
                     judged = {k: one.value for k, one in assessment.intervals.metrics.items()}
                     numbers = {**assessment.metrics.model_dump(), **judged, "f1": f1}
                     self.run.log_metrics({_owner(name): {assessment.info.split: numbers}})
+                elif kind == "compared":
+                    self._log_figures(name)
                 elif kind == "history":
                     for epoch in self.saved.read(name).epochs:
                         if (name, epoch.epoch) not in self._told:
@@ -314,6 +395,15 @@ def _kind(name: str, catalog: CatalogProtocol) -> str | None:
 def _owner(name: str) -> str:
     """Whose numbers an entry holds: "system" of "corpus.system.assessment"."""
     return "/".join(name.split(".")[1:-1])
+
+
+def _owned(name: str) -> str:
+    """What an entry is of: "corpus.cell" of "corpus.cell.history"."""
+    return name.rpartition(".")[0]
+
+
+def _under(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}/{key}": figure for key, figure in figures.items()}
 
 
 def _state(path: Path) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from itertools import chain
 
 from kedro.pipeline import Pipeline
@@ -11,18 +12,20 @@ from mmer.corpora import CORPORA
 from mmer.pipelines import (
     alignment,
     calibration,
+    cells,
     comparison,
     evaluation,
     ingestion,
     registration,
-    seeds,
     training,
 )
+from mmer.pipelines.cells.cells import families
 from mmer.systems import SYSTEMS
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """`train_<corpus>_<system>`; `train_<corpus>` is that of the first system; `compare_<corpus>`.
+    """`train_<corpus>_<system>`; `train_<corpus>` is that of the first system; `compare_<corpus>`
+    and `ablate_<corpus>`, and these two of every family of corpora.
 
     The first of all is the default. A stage alone is a tag or a namespace:
     `--tags=evaluation`, `--namespaces=training`.
@@ -31,11 +34,17 @@ def register_pipelines() -> dict[str, Pipeline]:
     # names does not foresee.
     warnings.filterwarnings("ignore", "One or more dataset names contain '.'", UserWarning)
     pipelines = {}
-    for corpus in CORPORA:
+    for corpus, known in CORPORA.items():
+        if known.family:
+            continue
         for system in SYSTEMS:
             pipelines[f"train_{corpus}_{system}"] = train_pipeline(corpus, system)
         pipelines[f"train_{corpus}"] = pipelines[f"train_{corpus}_{next(iter(SYSTEMS))}"]
-        pipelines[f"compare_{corpus}"] = compare_pipeline(corpus)
+        pipelines[f"compare_{corpus}"] = _on([corpus], cells.compare(corpus))
+        pipelines[f"ablate_{corpus}"] = _on([corpus], cells.ablate(corpus))
+    for family, corpora in families().items():
+        pipelines[f"compare_{family}"] = _on(corpora, cells.compare_family(family, corpora))
+        pipelines[f"ablate_{family}"] = _on(corpora, cells.ablate_family(family, corpora))
     default = pipelines[f"train_{next(iter(CORPORA))}"]
     return {"__default__": default, **pipelines}
 
@@ -58,13 +67,15 @@ def train_pipeline(corpus: str, system: str) -> Pipeline:
     return _joined(stages)
 
 
-def compare_pipeline(corpus: str) -> Pipeline:
-    """From the official files to systems x seeds in one table."""
+def _on(corpora: Iterable[str], stages: dict[str, list[Pipeline]]) -> Pipeline:
+    """From the official files to what cells say together."""
+    corpora = list(corpora)
+    several = len(corpora) > 1
     tables = {
-        "ingestion": [ingestion.create_pipeline(corpus)],
-        "alignment": [alignment.create_pipeline(corpus)],
+        "ingestion": [ingestion.create_pipeline(c, of_several=several) for c in corpora],
+        "alignment": [alignment.create_pipeline(c, of_several=several) for c in corpora],
     }
-    return _joined({**tables, **seeds.create_pipeline(corpus)})
+    return _joined({**tables, **stages})
 
 
 def _joined(stages: dict[str, list[Pipeline]]) -> Pipeline:

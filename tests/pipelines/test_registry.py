@@ -19,31 +19,44 @@ STAGES = {
     "comparison",
     "registration",
 }
-COMPARING = STAGES - {"registration"}
+COMPARING = STAGES - {"calibration", "registration"}  # a cell's training chooses its thresholds
+
+
+def compares(name: str) -> bool:
+    return name.startswith(("compare_", "ablate_"))
 
 
 def stages_of(name: str) -> set[str]:
-    """All, but nothing is registered by a comparison."""
-    return COMPARING if name.startswith("compare_") else STAGES
+    """All, but a comparison's cells are calibrated with their training, and none is registered."""
+    return COMPARING if compares(name) else STAGES
 
 
-def corpus_of(pipeline: Pipeline) -> str:
-    (raw,) = (name for name in pipeline.inputs() if name.endswith(".raw"))
-    return raw.removesuffix(".raw")
+def corpora_of(pipeline: Pipeline) -> set[str]:
+    raw = (name for name in pipeline.inputs() if name.endswith(".raw"))
+    return {name.removesuffix(".raw") for name in raw}
 
 
 def test_every_corpus_and_system_has_its_pipeline():
-    expected = {f"train_{corpus}_{system}" for corpus in CORPORA for system in SYSTEMS}
-    expected |= {f"{what}_{corpus}" for corpus in CORPORA for what in ("train", "compare")}
+    alone = [name for name, corpus in CORPORA.items() if not corpus.family]
+    expected = {f"train_{corpus}_{system}" for corpus in alone for system in SYSTEMS}
+    expected |= {f"train_{corpus}" for corpus in alone}
+    compared = {*alone, *(corpus.family for corpus in CORPORA.values() if corpus.family)}
+    expected |= {f"{what}_{name}" for what in ("compare", "ablate") for name in compared}
     assert set(PIPELINES) == {"__default__", *expected}
     assert PIPELINES["__default__"] is PIPELINES["train_mosei"] is PIPELINES["train_mosei_carat"]
+
+
+def test_every_corpus_is_in_a_comparison():
+    compared = [corpora_of(pipe) for name, pipe in PIPELINES.items() if name[:8] == "compare_"]
+    assert set().union(*compared) == set(CORPORA)
+    assert sum(map(len, compared)) == len(CORPORA)
 
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_nothing_that_trains_or_calibrates_stands_on_the_test_split(name):
     pipeline = PIPELINES[name]
     choosing = pipeline.only_nodes_with_tags("training", "calibration").nodes
-    assert len(choosing) >= 9
+    assert len(choosing) >= (3 if compares(name) else 9)
     for node in choosing:
         behind: Pipeline = pipeline.to_nodes(node.name)
         touched = behind.datasets() | set(node.inputs)
@@ -52,11 +65,11 @@ def test_nothing_that_trains_or_calibrates_stands_on_the_test_split(name):
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_the_test_split_is_there_to_be_kept_away(name):
-    corpus = corpus_of(PIPELINES[name])
-    readers = [n for n in PIPELINES[name].nodes if f"{corpus}.test_samples" in n.inputs]
-    stages = {tag for node in readers for tag in node.tags} & STAGES
-    page = {"comparison"} if "registration" in stages_of(name) else set()  # tables are its data
-    assert stages == {"alignment", "evaluation", *page}
+    for corpus in corpora_of(PIPELINES[name]):
+        readers = [n for n in PIPELINES[name].nodes if f"{corpus}.test_samples" in n.inputs]
+        stages = {tag for node in readers for tag in node.tags} & STAGES
+        page = set() if compares(name) else {"comparison"}  # tables are its data
+        assert stages == {"alignment", "evaluation", *page}
 
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
@@ -69,17 +82,21 @@ def test_every_node_is_in_the_namespace_of_its_stage(name):
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_the_only_loose_ends_are_raw_files_a_workspace_and_parameters(name):
-    corpus = corpus_of(PIPELINES[name])
+    corpora = corpora_of(PIPELINES[name])
+    assert corpora
     inputs = {i for i in PIPELINES[name].inputs() if not i.startswith("params:")}
-    assert inputs == {f"{corpus}.raw", f"{corpus}.workspace"}
+    finished = {i for i in inputs if i.endswith((".finished_training", ".finished_scoring"))}
+    assert bool(finished) == compares(name)
+    assert inputs - finished == {f"{c}.{end}" for c in corpora for end in ("raw", "workspace")}
 
 
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_every_system_takes_the_same_road(name):
     pipeline = PIPELINES[name]
-    systems = {n.namespace.split(".")[1] for n in pipeline.only_nodes_with_tags("training").nodes}
-    trained = {system.partition("_seed_")[0] for system in systems}
-    assert {s for s, system in SYSTEMS.items() if system.simple} <= trained
+    trainings = pipeline.only_nodes_with_tags("training").nodes
+    systems = {node.namespace.partition(".")[2] for node in trainings}
+    if not compares(name):
+        assert {s for s, system in SYSTEMS.items() if system.simple} <= systems
     roads = {
         system: sorted(
             node.short_name
@@ -90,3 +107,24 @@ def test_every_system_takes_the_same_road(name):
         for system in systems
     }
     assert len({tuple(road) for road in roads.values()}) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(PIPELINES) if compares(name)])
+def test_a_cell_of_a_comparison_is_a_system_with_a_seed(name):
+    trainings = PIPELINES[name].only_nodes_with_tags("training").nodes
+    for corpus in corpora_of(PIPELINES[name]):
+        cells = {
+            n.namespace.split(".")[2] for n in trainings if n.namespace.split(".")[1] == corpus
+        }
+        seeded = {
+            f"{s}_seed_{n}" for s, system in SYSTEMS.items() if system.seeded for n in (1, 2, 3)
+        }
+        if name.startswith("compare_"):
+            assert cells == seeded | {s for s, system in SYSTEMS.items() if not system.seeded}
+            continue
+        for system in (s for s, system in SYSTEMS.items() if system.parts):
+            parts = {*SYSTEMS[system].parts, *CORPORA[corpus].modalities}
+            for part in parts:
+                assert f"{system}_without_{part}_seed_1" in cells
+            of_system = {cell for cell in cells if cell.startswith(f"{system}_")}
+            assert len(of_system) == 3 * (1 + len(parts))

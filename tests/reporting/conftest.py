@@ -1,8 +1,9 @@
-"""A whole evaluation to show: a system beside another, made from a seed."""
+"""What is shown: an evaluation, comparisons of systems and of parts, made from a seed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,7 @@ from mmer.evaluation.attention import (
     ModalityAttention,
     most_confident,
 )
+from mmer.evaluation.costs import ComparedCosts, Cost, Machine, Spent
 from mmer.evaluation.deletion import Deletion, LabelDeletion
 from mmer.evaluation.failures import (
     CoOccurrence,
@@ -37,10 +39,13 @@ from mmer.evaluation.failures import (
 from mmer.evaluation.robustness import Robustness, measure_robustness
 from mmer.metrics.decisions import decide
 from mmer.metrics.intervals import Interval
+from mmer.metrics.resampled import Judged
 from mmer.metrics.scores import Scores
+from mmer.metrics.seeds import ComparedCorpora, ComparedOn, ComparedSystems, compare_seeds
 from mmer.samples.table import Features, TableInfo
 
 HOSTILE = "<script>alert('x')</script>"
+_SAMPLES = 240
 
 
 @dataclass(frozen=True)
@@ -214,4 +219,131 @@ def _explanations(scores: Scores, thresholds: np.ndarray) -> Explanations:
         labels=scores.labels,
         examples=(example,),
         deletion=Deletion(labels=(tested, untested)),
+    )
+
+
+@pytest.fixture(scope="session")
+def compare_made(noisy_scores) -> Callable[..., ComparedSystems]:
+    """See `compared_systems`; what is asked for again is not made again."""
+    known: dict[str, ComparedSystems] = {}
+
+    def made(*what: object, **how: object) -> ComparedSystems:
+        key = repr((what, how))
+        if key not in known:
+            known[key] = compared_systems(noisy_scores, *what, **how)
+        return known[key]
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def side_by_side() -> Callable[[Mapping[str, ComparedSystems]], ComparedCorpora]:
+    """Comparisons by the title of their corpus."""
+
+    def made(corpora: Mapping[str, ComparedSystems]) -> ComparedCorpora:
+        return ComparedCorpora(
+            corpora=tuple(ComparedOn(corpus=title, compared=one) for title, one in corpora.items())
+        )
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def parsed_latex() -> Callable[[str], list[list[str]]]:
+    """Rows of cells of a table for a paper, which has to be one that LaTeX can set."""
+
+    def parsed(text: str) -> list[list[str]]:
+        lines = [line for line in text.splitlines() if not line.startswith("%")]
+        body = "\n".join(lines)
+        assert not re.search(r"(?<!\\)[#%_~^]", re.sub(r"\$\^\\dagger\$", "", body))
+        assert body.isascii()
+        assert len(re.findall(r"(?<!\\)\$", body)) % 2 == 0
+        for line in lines:
+            bare = re.sub(r"\\[{}]", "", line)
+            assert bare.count("{") == bare.count("}"), line
+        assert lines[0].startswith(r"\begin{tabular}{@{}l")
+        assert lines[-1] == r"\end{tabular}"
+        assert [line for line in lines if line in (r"\toprule", r"\bottomrule")] == [
+            r"\toprule",
+            r"\bottomrule",
+        ]
+        rows = [line.removesuffix(r" \\") for line in lines if line.endswith(r" \\")]
+        columns = lines[0].count("r", len(r"\begin{tabular}")) + 1
+        cells = [re.split(r"(?<!\\) & ", row) for row in rows]
+        for row in cells:
+            assert len(row) == columns or row[0].startswith(rf"\multicolumn{{{columns}}}"), row
+        return cells
+
+    return parsed
+
+
+@pytest.fixture(scope="session")
+def make_costs() -> Callable[..., ComparedCosts]:
+    """See `costs_of_systems`."""
+    return costs_of_systems
+
+
+def compared_systems(
+    make: Callable[..., Scores],
+    signals: Mapping[str, float],
+    seeds: int = 3,
+    *,
+    unseeded: tuple[str, ...] = (),
+    whole: str | None = None,
+    resamples: int = 500,
+    **info: object,
+) -> ComparedSystems:
+    """Systems (title -> how much of the truth shows in their scores) on one truth.
+
+    Args:
+        make: The fixture `noisy_scores`.
+        unseeded: Systems that draw no random numbers.
+        whole: Of an ablation the whole system, the others being named by the part they lack.
+    """
+    systems, truth = {}, make(_SAMPLES, 0).truth
+    for place, (name, signal) in enumerate(signals.items()):
+        part = name if whole is not None and place else None
+        title = f"{whole} without {name}" if part else whole or name
+        drawn = [
+            make(
+                _SAMPLES,
+                1 + 50 * place + seed,
+                truth=truth,
+                signal=signal,
+                title=title,
+                system=whole or name,
+                without=part,
+                model=f"digest {place} {seed}",
+                seed=None if name in unseeded else seed + 1,
+                **info,
+            )
+            for seed in range(1 if name in unseeded else seeds)
+        ]
+        systems[title] = [Judged(one, np.full(one.truth.shape[1], 0.5)) for one in drawn]
+    return compare_seeds(systems, resamples=resamples, against_first=whole is not None)
+
+
+def costs_of_systems(compared: ComparedSystems, energy: float | None = None) -> ComparedCosts:
+    """Every seed takes longer than the last, and every system ten times as long as the last."""
+    machine = Machine(
+        processor="Some Processor",
+        device="cpu",
+        threads=2,
+        energy=() if energy is None else ("package-0",),
+    )
+    return ComparedCosts.of(
+        Cost(
+            system=one.info.system,
+            title=one.info.title,
+            seed=seed,
+            parameters=1234567 + place,
+            training=Spent(
+                seconds=2.5 * 10**place + number, memory=150_000_000 + place, energy=energy
+            ),
+            scoring=Spent(seconds=0.5, memory=None, energy=energy),
+            scored_samples=_SAMPLES,
+            machine=machine,
+        )
+        for place, one in enumerate(compared.systems)
+        for number, seed in enumerate(one.seeds or (None,))
     )

@@ -6,7 +6,6 @@ the names of files and tells the names of those that it made; nothing else passe
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 import time
@@ -22,12 +21,13 @@ import joblib
 from mmer.confined import Limits, confined
 from mmer.corpora.corpus import Ingestion
 from mmer.corpora.tasks import AlignTask, Made, make_shards
-from mmer.errors import InputError
+from mmer.dask_cluster import Patience, connected, lost
 from mmer.schema import Record
 
 if TYPE_CHECKING:
     from distributed import Client
 
+_SETTING = "ingestion.dask"
 _TASKS_PER_WORKER = 4
 _SECONDS_TO_CONNECT = 10
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -61,7 +61,7 @@ def workers(settings: Ingestion) -> Iterator[Workers]:
         InputError: Dask's scheduler or workers are not there, or are lost on the way.
     """
     if settings.dask:
-        with _dask(settings.dask) as client:
+        with connected(_SETTING, settings.dask, _SECONDS_TO_CONNECT) as client:
             tasks = _TASKS_PER_WORKER * sum(client.nthreads().values())
             yield Workers(tasks, partial(_on_dask, client))
         return
@@ -111,44 +111,13 @@ def _on_dask(client: Client, jobs: Sequence[Job]) -> None:
     from distributed import KilledWorker
 
     futures = client.map(_run_json, [job.to_json() for job in jobs], pure=False)
-    expected, address = "workers that stay until the work is done", client.scheduler.address
-    alone_since = None
+    address, patience = client.scheduler.address, Patience(_SECONDS_TO_CONNECT)
     try:
         while any(future.status == "pending" for future in futures):
-            # The scheduler waits for new workers for ever; a person would like to know.
-            there = client.scheduler_info(n_workers=-1)["workers"]
-            alone_since = None if there else alone_since or time.monotonic()
-            if alone_since and time.monotonic() - alone_since > _SECONDS_TO_CONNECT:
+            if patience.is_over(bool(client.scheduler_info(n_workers=-1)["workers"])):
                 client.cancel(futures)
-                raise InputError("ingestion.dask", address, expected, "none left")
+                raise lost(_SETTING, address, "none left")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         client.gather(futures)
     except (KilledWorker, CancelledError, OSError) as error:
-        raise InputError("ingestion.dask", address, expected, error) from error
-
-
-@contextmanager
-def _dask(address: str) -> Iterator[Client]:
-    """A connection to a running scheduler that has workers."""
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        remedy = "Install it: pip install 'mmer[dask]'."
-        raise InputError("ingestion.dask", "", "Dask", "none installed", remedy) from error
-    remedy = "Start both: `dask scheduler`, and `dask worker ADDRESS` on every machine."
-    client, found = None, ""
-    try:
-        client = Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:
-        found = str(error)
-    if client is None:
-        # What is left of it ends now: if it did so while another starts, both would wait for ever.
-        gc.collect()
-        expected = "the address of a running Dask scheduler"
-        raise InputError("ingestion.dask", address, expected, found, remedy)
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=_SECONDS_TO_CONNECT)
-        except TimeoutError as error:
-            raise InputError("ingestion.dask", address, "workers", "none", remedy) from error
-        yield client
+        raise lost(_SETTING, address, error) from error

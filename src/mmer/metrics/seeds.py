@@ -91,14 +91,14 @@ class ComparedSystems(Record):
 
     Attributes:
         pairs: Every two of them, in their order; or the first with each of the others.
-        all_positive: Micro- and macro-F1 of predicting every label for every sample.
+        of_every_label: Micro- and macro-F1 of predicting every label for every sample.
     """
 
     systems: tuple[SystemSeeds, ...]
     pairs: tuple[Pair, ...]
     bootstrap: Bootstrap
     samples: int
-    all_positive: dict[str, float] = Field(default={})
+    of_every_label: dict[str, float] = Field(default={})
 
     @property
     def info(self) -> ScoresInfo:
@@ -114,7 +114,7 @@ class ComparedSystems(Record):
         """Of the way from predicting every label to the Bayes-optimal score, how much a system
         goes: below 0 if it is worse than the former. None where the latter is not known.
         """
-        first, last = self.all_positive.get(metric), self.info.bayes_optimal.get(metric)
+        first, last = self.of_every_label.get(metric), self.info.bayes_optimal.get(metric)
         if first is None or last is None or last <= first:
             return None
         figure = next(one for one in self.systems if one.info.title == title).metrics[metric]
@@ -195,11 +195,11 @@ def compare_seeds(
         ),
         bootstrap=bootstrap,
         samples=len(first.scores.truth),
-        all_positive=_all_positive(first.scores.truth),
+        of_every_label=_of_every_label(first.scores.truth),
     )
 
 
-def _all_positive(truth: np.ndarray) -> dict[str, float]:
+def _of_every_label(truth: np.ndarray) -> dict[str, float]:
     counts = Counts.by_group(np.ones_like(truth, bool), truth > 0, np.zeros(len(truth), int))
     return {"micro_f1": counts.micro_f1().item(), "macro_f1": counts.macro_f1().item()}
 

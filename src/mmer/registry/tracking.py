@@ -62,7 +62,9 @@ def current_run() -> TrackedRun | None:
     return _open_runs.get((os.getpid(), run_id))
 
 
-def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None) -> TrackedRun:
+def open_run(
+    project: Path, name: str, tags: Mapping[str, object] | None = None, seconds: float = 0.0
+) -> TrackedRun:
     """Open an MLflow run, inside the one that is open already if there is one.
 
     Args:
@@ -70,6 +72,7 @@ def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None)
             repository whose commit is noted.
         name: What the run is called in MLflow's pages.
         tags: Besides user, commit and parent.
+        seconds: How long what it tells of has been going on already.
 
     Raises:
         InputError: MLflow does not answer at the tracking URI.
@@ -81,7 +84,9 @@ def open_run(project: Path, name: str, tags: Mapping[str, object] | None = None)
     try:
         client = connect(uri)
         experiment = _experiment_id(client, uri, project)
-        run_id = client.create_run(experiment, run_name=name, tags=_texts(noted)).info.run_id
+        began = time.time_ns() // 1_000_000 - round(1000 * seconds)
+        made = client.create_run(experiment, start_time=began, run_name=name, tags=_texts(noted))
+        run_id = made.info.run_id
     except Exception as error:
         raise InputError(
             uri,
@@ -167,15 +172,20 @@ class TrackedRun:
         """End the run as "FINISHED", "FAILED" or "KILLED"; say whether MLflow has all of it."""
         atexit.unregister(self.close)
         _open_runs.pop((os.getpid(), self.run_id), None)
-        os.environ.pop(_RUN_VARIABLE, None)
-        if self._around is not None:
-            os.environ[_RUN_VARIABLE] = self._around
+        if os.environ.get(_RUN_VARIABLE, "").startswith(self.run_id):
+            self.step_aside()
         self._retry_at = 0.0
         self._send(partial(self.client.set_terminated, self.run_id, status))
         if self._undelivered:
             text = "MLflow at %s is gone: run '%s' there lacks its last %d entries and the mark %s"
             logger.warning(text, self.uri, self.name, len(self._undelivered) - 1, status)
         return not self._undelivered
+
+    def step_aside(self) -> None:
+        """Let the run around this one, if there is one, be the current one again."""
+        os.environ.pop(_RUN_VARIABLE, None)
+        if self._around is not None:
+            os.environ[_RUN_VARIABLE] = self._around
 
     def _log_batch(self, **entities: Any) -> None:
         self._send(partial(self.client.log_batch, self.run_id, **entities))

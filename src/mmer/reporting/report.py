@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
-from plotly.offline import get_plotlyjs
-from plotly.utils import PlotlyJSONEncoder
 
 from mmer.calibration.calibration import Calibration
 from mmer.corpora.corpus import PublishedScore
@@ -25,10 +19,9 @@ from mmer.evaluation.failures import Failures
 from mmer.metrics.metrics import HEADLINE
 from mmer.reporting.data_figures import data_figures
 from mmer.reporting.figures import EvaluationFigures, best_constant, label_colours
-from mmer.reporting.narrow import narrow_layout
+from mmer.reporting.pages import rendered
 from mmer.reporting.summary import (
     answer_text,
-    difference_text,
     groups_unknown,
     interval_text,
     listed,
@@ -39,7 +32,6 @@ from mmer.reporting.summary import (
     value_text,
 )
 
-_TEMPLATES = Path(__file__).with_name("page")
 _MOST_STEPS = 5
 _FULL_SHADE = 4.0
 
@@ -79,32 +71,18 @@ def render_report(source: ReportInput) -> str:
     """
     _check(source)
     first, calibration = source.comparison.assessments[0], source.calibration
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "value": value_text,
-        "interval": interval_text,
-        "difference": difference_text,
-        "range": _range,
-        "share": _share,
-        "shaded": _shaded,
-        "lines": _lines,
-    }
-    return environment.get_template("report.html").render(
-        zip=zip,
+    return rendered(
+        "report.html",
+        _figures(source),
+        {"share": _share, "shaded": _shaded},
+        title=f"{first.info.title} on {source.corpus}",
+        synthetic=first.info.synthetic,
         source=source,
         info=first.info,
         metrics=first.metrics,
         intervals=first.intervals,
         headline=HEADLINE,
         colours=label_colours(first.info.labels),
-        plotlyjs=get_plotlyjs(),
-        figures=_figures(source),
         calibration=calibration,
         question=_question(source),
         chosen=_chosen(source),
@@ -145,24 +123,13 @@ def _check(source: ReportInput) -> None:
         raise InputError("report", "coverage", expected, len(first.coverage))
 
 
-def _figures(source: ReportInput) -> dict[str, dict[str, str]]:
-    """What the page draws, as JSON that may stand in HTML, and in words for who cannot see it."""
-    figures = {
+def _figures(source: ReportInput) -> dict[str, go.Figure]:
+    """What the page draws."""
+    return {
         **source.figures._asdict(),
         **data_figures(source.data)._asdict(),
         "learning_curves": source.learning_curves,
     }
-    found = {}
-    for name, figure in figures.items():
-        if figure.data:
-            drawn = json.loads(figure.to_json())
-            parts = {"data": drawn["data"], "wide": drawn["layout"], "small": narrow_layout(figure)}
-            text = json.dumps(parts, cls=PlotlyJSONEncoder).replace("<", r"\u003c")
-            found[name] = {
-                "json": text,
-                "title": figure.layout.title.text.partition("<")[0].strip(),
-            }
-    return found
 
 
 def _question(source: ReportInput) -> str:
@@ -191,11 +158,6 @@ def _chosen(source: ReportInput) -> str:
         f"Chosen were {epoch}the thresholds for each of {listed(list(HEADLINE.values()))}, and the "
         f"probabilities' calibrators, on validation: {size}{apart}."
     )
-
-
-def _lines(text: str) -> Markup:
-    """Text whose lines stay lines."""
-    return Markup("<br>").join(escape(text).split("\n"))
 
 
 def _quantities(data: DataReport) -> list[tuple[str, list[str]]]:
@@ -256,10 +218,6 @@ def _optimism(calibration: Calibration, first: Assessment) -> str:
         f"optimism of validation{chosen_on} is {chosen.value - reached.value:+.3f}{bounds}; the "
         f"interval is that of {first.info.split} alone."
     )
-
-
-def _range(bounds: tuple[float, float] | None) -> str:
-    return " to ".join(f"{value:.3f}" for value in dict.fromkeys(bounds)) if bounds else "—"
 
 
 def _shaded(seen: ModalityAttention, label: int, colour: str) -> list[tuple[str, str, float]]:

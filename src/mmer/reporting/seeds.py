@@ -1,24 +1,37 @@
-"""Systems x seeds: as numbers for programs, a table for the terminal, and a page."""
+"""Systems x seeds and what they cost: for programs, the terminal, a paper, and as a page."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pandas as pd
 import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
-from plotly.offline import get_plotlyjs
 
-from mmer.metrics.intervals import Difference
+from mmer.corpora.corpus import Published
+from mmer.evaluation.costs import ComparedCosts
+from mmer.metrics.intervals import Difference, Interval
 from mmer.metrics.metrics import HEADLINE
 from mmer.metrics.resampled import METRICS
 from mmer.metrics.seeds import ComparedSystems, SeedFigure, SystemSeeds
-from mmer.reporting.panels import PALETTE, error_bars
+from mmer.reporting import latex
+from mmer.reporting.costs import (
+    COST_TITLES,
+    NOT_MEASURED,
+    UNKNOWN,
+    cost_figure,
+    cost_notes,
+    cost_rows,
+    cost_texts,
+    costs_of,
+)
+from mmer.reporting.pages import rendered
+from mmer.reporting.panels import PALETTE, error_bars, panels
 from mmer.reporting.summary import (
     MAIN,
     Column,
     difference_text,
     groups_unknown,
+    interval_text,
     listed,
     samples_text,
     size_text,
@@ -26,50 +39,121 @@ from mmer.reporting.summary import (
     value_text,
 )
 
-_TEMPLATE = Path(__file__).with_name("seeds.html")
+_COSTS_IN_A_PAPER = 4
 _VERDICTS = {
     "not significant": "does not differ significantly from",
     "undefined": "cannot be compared with",
     "better": "is better than",
 }
+_SHOWN = {**HEADLINE, "macro_average_precision": "mAP"}
 _MORE = {name: title for name, title in METRICS.items() if name not in HEADLINE and title != "mAP"}
 
 
-def seeds_frame(compared: ComparedSystems) -> pd.DataFrame:
-    """One row per system and metric, as a program reads it.
+def seeds_frame(compared: ComparedSystems, costs: ComparedCosts) -> pd.DataFrame:
+    """One row per system and figure or cost, as a program reads it.
 
-    `mean`, its interval `low` and `high`, the `deviation` over seeds, the figures of the single
-    seeds, and of each other system the difference to it with p-value and verdict.
+    `mean`, its interval `low` and `high`, the `deviation` over seeds, the `values` of the single
+    seeds; of what the Bayes-optimal score is known of, the share of the possible with its interval;
+    and of each other system the difference to it with p-value and verdict. What the machine does
+    not tell is empty.
     """
-    rows = []
+    rows = [*_metric_rows(compared), *_cost_rows(compared, costs)]
+    return pd.DataFrame(rows)
+
+
+def _metric_rows(compared: ComparedSystems) -> Iterator[dict[str, object]]:
     for system in compared.systems:
         for name, figure in system.metrics.items():
-            row: dict[str, object] = {
-                "system": system.info.title,
-                "metric": name,
+            share = compared.share_of_possible(system.info.title, name)
+            yield {
+                **_of_system(system, name),
                 "mean": figure.mean.value,
                 "low": figure.mean.low,
                 "high": figure.mean.high,
                 "deviation": figure.deviation,
-                "seeds": " ".join(map(str, system.seeds)),
                 "values": " ".join("" if v is None else f"{v:.6f}" for v in figure.values),
-                "corpus": system.info.corpus,
-                "split": system.info.split,
-                "synthetic": system.info.synthetic,
+                "share_of_possible": share.value if share else None,
+                "share_of_possible_low": share.low if share else None,
+                "share_of_possible_high": share.high if share else None,
+                **_differences(compared, system, name),
             }
-            for other in compared.systems:
-                if other is not system:
-                    pair = system.info.title, other.info.title
-                    one = compared.difference(*pair, name)
-                    row |= {
-                        f"minus {pair[1]}": one.difference,
-                        f"minus {pair[1]}: low": one.low,
-                        f"minus {pair[1]}: high": one.high,
-                        f"minus {pair[1]}: corrected p": one.corrected_p_value,
-                        f"minus {pair[1]}: verdict": one.verdict,
-                    }
-            rows.append(row)
-    return pd.DataFrame(rows)
+
+
+def _differences(compared: ComparedSystems, system: SystemSeeds, name: str) -> dict[str, object]:
+    row: dict[str, object] = {}
+    for other in compared.systems:
+        if other is not system:
+            pair = system.info.title, other.info.title
+            one = compared.difference(*pair, name)
+            row |= {
+                f"minus {pair[1]}": one.difference,
+                f"minus {pair[1]}: low": one.low,
+                f"minus {pair[1]}: high": one.high,
+                f"minus {pair[1]}: corrected p": one.corrected_p_value,
+                f"minus {pair[1]}: verdict": one.verdict,
+            }
+    return row
+
+
+def _cost_rows(compared: ComparedSystems, costs: ComparedCosts) -> Iterator[dict[str, object]]:
+    for system in compared.systems:
+        for one in cost_rows(costs_of(costs, system.info.title)):
+            yield {
+                **_of_system(system, one.name),
+                "mean": one.mean,
+                "deviation": one.deviation,
+                "values": " ".join("" if v is None else f"{v:.9g}" for v in one.values),
+            }
+
+
+def _of_system(system: SystemSeeds, metric: str) -> dict[str, object]:
+    return {
+        "system": system.info.title,
+        "metric": metric,
+        "seeds": " ".join(map(str, system.seeds)),
+        "corpus": system.info.corpus,
+        "split": system.info.split,
+        "synthetic": system.info.synthetic,
+    }
+
+
+def seeds_latex(compared: ComparedSystems, costs: ComparedCosts) -> str:
+    """The table for a paper, with booktabs; what has to be said below it stands in comments."""
+    titles = [one.info.title for one in compared.systems]
+    shares = _shares(compared)
+    head = ["", *_SHOWN.values(), *(["share of the possible"] if shares else [])]
+    rows: list[list[str]] = []
+    for title, system in zip(titles, compared.systems, strict=True):
+        cells = [_latex_cell(compared, system, name) for name in _SHOWN]
+        below = [latex.bounds(system.metrics[name].mean) for name in _SHOWN]
+        if shares:
+            cells.append(latex.number(shares[title].value))
+            below.append(latex.bounds(shares[title]))
+        told = cost_texts(costs_of(costs, title))[:_COSTS_IN_A_PAPER]
+        known = ["--" if text in (UNKNOWN, NOT_MEASURED) else latex.escaped(text) for text in told]
+        rows.append([latex.escaped(title), *cells, *known])
+        rows.append(["", *below, *[""] * len(told)])
+    size = samples_text(compared.info, compared.samples, compared.bootstrap.groups)
+    comments = [
+        f"Caption: {size}.",
+        "Bold: the highest mean. Dagger: not significantly different from it.",
+        *notes(compared),
+        *cost_notes(costs),
+    ]
+    return latex.table([*head, *COST_TITLES[:_COSTS_IN_A_PAPER]], [rows], comments)
+
+
+def _latex_cell(compared: ComparedSystems, system: SystemSeeds, metric: str) -> str:
+    """Mean and deviation, marked if it is the best, or not shown to differ from the best."""
+    figure = system.metrics[metric]
+    text = latex.escaped(mean_text(figure))
+    best = best_system(compared, metric)
+    if figure.mean.value is None:
+        return text
+    if system is best:
+        return latex.bold(text)
+    alike = _difference(compared, best, system, metric).verdict == "not significant"
+    return text + latex.DAGGER if alike else text
 
 
 def seeds_text(compared: ComparedSystems, width: int = 120) -> str:
@@ -87,6 +171,9 @@ def seeds_text(compared: ComparedSystems, width: int = 120) -> str:
     ):
         cells = [figure_text(one.metrics[name], "\n") for one in systems]
         columns.append(Column(METRICS[name], stays, cells))
+    if shares := _shares(compared):
+        cells = [interval_text(one, "\n") for one in shares.values()]
+        columns.append(Column("share of\nthe possible", 3, cells))
     found = [
         ""
         if one is best
@@ -100,11 +187,11 @@ def seeds_text(compared: ComparedSystems, width: int = 120) -> str:
     return table_text(title, columns, [answer(compared), *notes(compared)], width)
 
 
-def best_system(compared: ComparedSystems) -> SystemSeeds:
-    """That with the highest mean of micro-F1, significant or not; the first of equals."""
+def best_system(compared: ComparedSystems, metric: str = MAIN) -> SystemSeeds:
+    """That with the highest mean, significant or not; the first of equals."""
 
     def mean(one: SystemSeeds) -> float:
-        value = one.metrics[MAIN].mean.value
+        value = one.metrics[metric].mean.value
         return -1.0 if value is None else value
 
     return max(compared.systems, key=mean)
@@ -174,26 +261,45 @@ def notes(compared: ComparedSystems) -> list[str]:
     if best := info.bayes_optimal:
         scores = (f"{HEADLINE[name]} {best[name]:.3f}" for name in HEADLINE if name in best)
         found.append(f"Bayes-optimal score, not exceeded on average: {', '.join(scores)}.")
+    if _shares(compared):
+        found.append(
+            f"Share of the possible: how far {HEADLINE[MAIN]} goes from "
+            f"{compared.of_every_label[MAIN]:.3f}, that of predicting every label, to the "
+            "Bayes-optimal score. Its interval is that of the system's own figure."
+        )
     return found
 
 
 def figure_text(figure: SeedFigure, separator: str = " ") -> str:
     """Mean, deviation over seeds and interval, as text."""
-    deviation = "" if figure.deviation is None else f" ± {figure.deviation:.3f}"
     low, high = figure.mean.low, figure.mean.high
     bounds = "" if low is None else f"{separator}[{low:.3f}, {high:.3f}]"
-    return f"{value_text(figure.mean.value)}{deviation}{bounds}"
+    return f"{mean_text(figure)}{bounds}"
 
 
-def render_seeds(compared: ComparedSystems, corpus: str) -> str:
-    """The comparison as one page of HTML that opens from disk, with Plotly inside."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"figure": figure_text, "difference": difference_text}
-    options = {"full_html": False, "include_plotlyjs": False, "default_width": "100%"}
-    config = {"displayModeBar": False, "responsive": True}
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+def mean_text(figure: SeedFigure) -> str:
+    """Mean and deviation over seeds, as text."""
+    deviation = "" if figure.deviation is None else f" ± {figure.deviation:.3f}"
+    return f"{value_text(figure.mean.value)}{deviation}"
+
+
+def render_seeds(
+    compared: ComparedSystems, corpus: str, costs: ComparedCosts, published: Published
+) -> str:
+    """The comparison as one page of HTML that opens from disk, with Plotly inside.
+
+    Args:
+        corpus: Title for readers.
+        published: What others report on it.
+    """
+    figures = {name: seeds_figure(compared, name) for name in HEADLINE}
+    titles = [one.info.title for one in compared.systems]
+    return rendered(
+        "seeds.html",
+        {**figures, "costs": cost_figure(compared, costs)},
+        {"figure_text": figure_text},
+        title=f"Systems on {corpus}",
+        synthetic=compared.info.synthetic,
         corpus=corpus,
         compared=compared,
         info=compared.info,
@@ -201,12 +307,12 @@ def render_seeds(compared: ComparedSystems, corpus: str) -> str:
         notes=notes(compared),
         size=size_text(compared.samples, compared.bootstrap.groups, compared.info.groups_known),
         headline=HEADLINE,
-        tables=[{**HEADLINE, "macro_average_precision": "mAP"}, _MORE],
-        plotlyjs=get_plotlyjs(),
-        figures=[
-            seeds_figure(compared, name).to_html(div_id=f"figure-{name}", config=config, **options)
-            for name in HEADLINE
-        ],
+        tables=[_SHOWN, _MORE],
+        shares=_shares(compared),
+        cost_titles=COST_TITLES,
+        costs={title: cost_texts(costs_of(costs, title)) for title in titles},
+        cost_notes=cost_notes(costs),
+        published=published,
     )
 
 
@@ -216,7 +322,7 @@ def seeds_figure(compared: ComparedSystems, metric: str) -> go.Figure:
     titles = [one.info.title.replace(" ", "<br>", 1) for one in systems]
     figures = [one.metrics[metric] for one in systems]
     seeds = [(t, v) for t, f in zip(titles, figures, strict=True) for v in f.values]
-    drawn = go.Figure(layout={"template": "plotly_white", "showlegend": False})
+    drawn, _ = panels(METRICS[metric], compared.info.synthetic, columns=1)
     drawn.add_scatter(
         x=[value for _, value in seeds],
         y=[title for title, _ in seeds],
@@ -232,14 +338,26 @@ def seeds_figure(compared: ComparedSystems, metric: str) -> go.Figure:
         marker={"color": PALETTE[1], "size": 9},
         error_x=error_bars([one.mean for one in figures]),
     )
-    if best := (compared.info.bayes_optimal or {}).get(metric):
+    if best := compared.info.bayes_optimal.get(metric):
         drawn.add_vline(best, line_dash="dot", line_color="#5f6368")
-    margin = {"l": 8, "r": 12, "t": 36, "b": 8}
-    height = 100 + 46 * len(systems)
-    drawn.update_layout(title_text=METRICS[metric], title_x=0.5, height=height, margin=margin)
-    drawn.update_yaxes(automargin=True)
-    return drawn
+    drawn.update_layout(
+        title_text=drawn.layout.title.text.replace(" <", "<br><"),
+        title_font_size=14,
+        height=120 + 46 * len(systems),
+        margin={"l": 8, "r": 12, "t": 56, "b": 8},
+        showlegend=False,
+    )
+    return drawn.update_yaxes(automargin=True).update_xaxes(automargin=True)
 
 
-def _difference(compared: ComparedSystems, first: SystemSeeds, second: SystemSeeds) -> Difference:
-    return compared.difference(first.info.title, second.info.title, MAIN)
+def _shares(compared: ComparedSystems) -> dict[str, Interval]:
+    """Title -> share of the possible, where it is known."""
+    titles = [one.info.title for one in compared.systems]
+    found = {title: compared.share_of_possible(title, MAIN) for title in titles}
+    return {title: share for title, share in found.items() if share is not None}
+
+
+def _difference(
+    compared: ComparedSystems, first: SystemSeeds, second: SystemSeeds, metric: str = MAIN
+) -> Difference:
+    return compared.difference(first.info.title, second.info.title, metric)

@@ -6,9 +6,15 @@ from mmer.samples.table import SPLITS
 from .nodes import align_samples, report_data
 
 
-def create_pipeline(corpus: str) -> Pipeline:
-    """What the official files are -> sample tables, and a report of what they hold."""
-    node, manifest = in_namespace("alignment"), f"{corpus}.manifest"
+def create_pipeline(corpus: str, *, of_several: bool = False) -> Pipeline:
+    """What the official files are -> sample tables, and a report of what they hold.
+
+    Nodes are named after the corpus if it is `of_several` in the same pipeline.
+    """
+    node, manifest = (
+        in_namespace(f"alignment.{corpus}" if of_several else "alignment"),
+        f"{corpus}.manifest",
+    )
     tables = {split: f"{corpus}.{split}_samples" for split in SPLITS}
     reports = [f"{corpus}.data_report", f"{corpus}.data_report_figure"]
     aligned = [

@@ -1,4 +1,4 @@
-"""The cells of a comparison, systems x seeds: what `compare_<corpus>` is made of.
+"""The cells of a comparison: systems, or what is left of them without a part, x seeds.
 
 Kedro registers pipelines without their parameters. So the settings that a run asks for are noted
 here as soon as its configuration is known, before the pipelines are made (`hooks.AskedCells`).
@@ -6,53 +6,104 @@ here as soon as its configuration is known, before the pipelines are made (`hook
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
+from mmer.corpora import CORPORA
 from mmer.errors import InputError
-from mmer.evaluation.seeds import ComparisonSettings
+from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
 from mmer.systems import SYSTEMS
 
-_asked: dict[str, ComparisonSettings] = {}
+Asked = TypeVar("Asked", ComparisonSettings, AblationSettings)
+
+_asked: dict[tuple[str, type], ComparisonSettings | AblationSettings] = {}
 
 
 class Cell(NamedTuple):
     """One seed of one system; no seed if the system draws no random numbers.
 
     Attributes:
+        without: The part that is taken away, if one is.
         name: What everything of it is filed under.
     """
 
     system: str
     seed: int | None
+    without: str | None = None
 
     @property
     def name(self) -> str:
-        return self.system if self.seed is None else f"{self.system}_seed_{self.seed}"
+        without = f"_without_{self.without}" if self.without else ""
+        seed = "" if self.seed is None else f"_seed_{self.seed}"
+        return f"{self.system}{without}{seed}"
 
 
-def ask(settings: Mapping[str, ComparisonSettings]) -> None:
-    """Note what each corpus's comparison is asked for."""
+def families() -> dict[str, list[str]]:
+    """Family -> its corpora."""
+    found: dict[str, list[str]] = {}
+    for name, corpus in CORPORA.items():
+        if corpus.family:
+            found.setdefault(corpus.family, []).append(name)
+    return found
+
+
+def ask(settings: Mapping[str, Iterable[ComparisonSettings | AblationSettings]]) -> None:
+    """Note what is asked for of each corpus or family."""
     _asked.clear()
-    _asked.update(settings)
+    _asked.update({(name, type(one)): one for name, given in settings.items() for one in given})
 
 
-def cells(corpus: str) -> list[Cell]:
-    """The cells of a corpus's comparison, system by system.
+def asked(name: str, kind: type[Asked]) -> Asked:
+    """What is asked for of a corpus or a family."""
+    found = _asked.get((name, kind), kind())
+    assert isinstance(found, kind)
+    return found
+
+
+def compared_cells(settings: ComparisonSettings) -> list[Cell]:
+    """The cells of a comparison, system by system.
 
     Raises:
         InputError: A system is asked for that there is not.
     """
-    return cells_of(_asked.get(corpus, ComparisonSettings()))
+    names = _known("comparison", "systems", settings.systems, SYSTEMS)
+    return [cell for name in names for cell in _cells(name, settings.seeds)]
 
 
-def cells_of(settings: ComparisonSettings) -> list[Cell]:
-    """See `cells`."""
-    if unknown := set(settings.systems) - set(SYSTEMS):
-        expected = f"some of {', '.join(SYSTEMS)}"
-        raise InputError("comparison settings", "systems", expected, ", ".join(sorted(unknown)))
-    return [
-        Cell(name, seed)
-        for name in settings.systems or SYSTEMS
-        for seed in (settings.seeds if SYSTEMS[name].seeded else (None,))
-    ]
+def ablated_cells(settings: AblationSettings, corpus: str) -> dict[str, list[Cell]]:
+    """System -> the cells of its ablation: the whole system first, then without each part.
+
+    Raises:
+        InputError: A system or a part is asked for that there is not.
+    """
+    able = [name for name, system in SYSTEMS.items() if system.parts]
+    names = _known("ablation", "systems", settings.systems, SYSTEMS, able)
+    modalities, found = CORPORA[corpus].modalities, {}
+    every = {part for name in names for part in SYSTEMS[name].parts} | set(modalities)
+    _known("ablation", "parts", settings.parts, sorted(every))
+    for name in names:
+        parts = [*SYSTEMS[name].parts, *modalities]
+        kept = [part for part in parts if part in (settings.parts or parts)]
+        found[name] = [
+            cell for part in (None, *kept) for cell in _cells(name, settings.seeds, part)
+        ]
+    return found
+
+
+def _cells(system: str, seeds: Iterable[int], without: str | None = None) -> list[Cell]:
+    seeded = SYSTEMS[system].seeded
+    return [Cell(system, seed, without) for seed in (seeds if seeded else (None,))]
+
+
+def _known(
+    where: str,
+    key: str,
+    given: tuple[str, ...],
+    known: Iterable[str],
+    default: Iterable[str] | None = None,
+) -> list[str]:
+    """What is given, or all; an InputError if it is not known."""
+    if unknown := set(given) - set(known):
+        expected = f"some of {', '.join(known)}"
+        raise InputError(f"{where} settings", key, expected, ", ".join(sorted(unknown)))
+    return list(given or (known if default is None else default))

@@ -1,0 +1,3 @@
+"""Kedro runners of this project: `kedro run --runner=mmer.runners.DaskRunner`."""
+
+from .dask_runner import DaskRunner as DaskRunner

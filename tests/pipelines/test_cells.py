@@ -1,0 +1,188 @@
+"""Comparisons and ablations, tiny, through Kedro: what is finished is kept, other work is not."""
+
+from __future__ import annotations
+
+import shutil
+
+import mlflow
+import pytest
+from kedro.validation import ParameterValidationError
+
+from mmer.corpora import CORPORA
+from mmer.errors import InputError
+from mmer.evaluation.costs import ComparedCosts
+from mmer.metrics.seeds import ComparedCorpora, ComparedSystems
+from mmer.pipelines.cells import nodes
+from mmer.pipelines.cells.cells import families
+from mmer.systems.storage import load_fitted
+
+ALONE = [name for name, corpus in CORPORA.items() if not corpus.family]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What is trained, and not taken from an earlier run."""
+    cells, fit = [], nodes.fit_without
+
+    def noted(recipe, part, train, valid, settings):
+        cells.append((recipe.name, part, getattr(settings, "training", None)))
+        return fit(recipe, part, train, valid, settings)
+
+    monkeypatch.setattr(nodes, "fit_without", noted)
+    return cells
+
+
+def children(parent: str) -> dict[str, mlflow.entities.Run]:
+    """Name -> run, of those inside the newest run whose name begins so."""
+    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "mmer")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    newest = next(run for run in runs if run.info.run_name.startswith(parent))
+    inside = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == newest.info.run_id]
+    return {run.info.run_name: run for run in inside}
+
+
+@pytest.mark.parametrize("corpus", ALONE)
+def test_every_comparison_runs(run, corpus, saved):
+    run(f"compare_{corpus}")
+    models = {path.parts[-4] for path in saved("test", corpus, "pooled_seed_*/model.safetensors")}
+    assert models == {"pooled_seed_1", "pooled_seed_2"}
+    compared = ComparedSystems.read(saved("test", corpus, "compared_systems.json")[-1])
+    assert [one.seeds for one in compared.systems] == [(1, 2), ()]
+    costs = ComparedCosts.read(saved("test", corpus, "compared_costs.json")[-1])
+    assert [len(one.costs) for one in costs.systems] == [2, 1]
+    for end in ("html", "tex", "csv"):
+        told = saved("test", corpus, f"compared_systems.{end}")[-1].read_text(encoding="utf-8")
+        assert compared.systems[0].info.title in told
+
+
+def test_every_cell_has_a_run_in_mlflow(run, saved):
+    run("compare_m3ed")
+    found = children("compare_m3ed")
+    assert set(found) == {"m3ed.pooled_seed_1", "m3ed.pooled_seed_2", "m3ed.label_prior"}
+    compared = ComparedSystems.read(saved("test", "m3ed", "compared_systems.json")[-1])
+    values = compared.systems[0].metrics["micro_f1"].values
+    cells = [found[f"m3ed.pooled_seed_{seed}"] for seed in (1, 2)]
+    assert [cell.data.metrics["test/micro_f1"] for cell in cells] == pytest.approx(values)
+    assert [cell.data.params["seed"] for cell in cells] == ["1", "2"]
+    assert all(cell.info.status == "FINISHED" for cell in cells)
+    assert all({"train/total", "cost/training/seconds"} <= set(c.data.metrics) for c in cells)
+    names = [set(cell.data.metrics) for cell in cells]
+    assert names[0] == names[1]
+
+
+def test_what_is_finished_is_not_trained_again(run, saved, trained):
+    asked = {"comparison": {"systems": "pooled", "seeds": "11 12"}}
+    run("compare_m3ed", params={"m3ed": asked})
+    first = saved("test", "m3ed", "compared_systems.json")[-1].read_bytes()
+    assert len(trained) == 2
+    run("compare_m3ed", params={"m3ed": asked})
+    assert len(trained) == 2
+    assert saved("test", "m3ed", "compared_systems.json")[-1].read_bytes() == first
+    more = {"comparison": {"systems": "pooled", "seeds": "11 12 13"}}
+    run("compare_m3ed", params={"m3ed": more})
+    assert [settings.seed for _, _, settings in trained] == [11, 12, 13]
+
+
+def test_other_settings_are_trained_anew_and_the_old_ones_found_again(run, trained):
+    one = {"comparison": {"systems": "pooled", "seeds": "21"}}
+    for epochs in (1, 2, 1):
+        run("compare_m3ed", params={"m3ed": {**one, "pooled": {"training": {"epochs": epochs}}}})
+    assert [settings.epochs for _, _, settings in trained] == [1, 2]
+    run("compare_m3ed", params={"m3ed": {**one, "calibration": {"target": "macro_f1"}}})
+    assert len(trained) == 3
+
+
+@pytest.mark.parametrize("kind", ["model.safetensors", "calibration.json", "test_scores.parquet"])
+def test_what_is_not_as_it_was_saved_is_made_again(run, saved, trained, kind, caplog):
+    asked = {"m3ed": {"comparison": {"systems": "pooled", "seeds": "31 32"}}}
+    run("compare_m3ed", params=asked)
+    before = saved("test", "m3ed", "compared_systems.json")[-1].read_bytes()
+    found = [saved("test", "m3ed", f"pooled_seed_{seed}/{kind}") for seed in (31, 32)]
+    for version in found[0]:
+        shutil.copy(found[1][-1], version)
+    trained.clear()
+    run("compare_m3ed", params=asked)
+    assert len(trained) == (0 if "scores" in kind else 1)
+    assert "is not taken" in caplog.text
+    assert saved("test", "m3ed", "compared_systems.json")[-1].read_bytes() == before
+
+
+def test_a_cell_that_was_cut_off_while_it_was_saved_is_made_again(run, saved, trained):
+    """Without its receipt, nothing is taken for finished."""
+    asked = {"m3ed": {"comparison": {"systems": "pooled", "seeds": "41"}}}
+    run("compare_m3ed", params=asked)
+    for receipt in saved("test", "m3ed", "pooled_seed_41/trained.json"):
+        receipt.unlink()
+    run("compare_m3ed", params=asked)
+    assert len(trained) == 2
+
+
+def test_a_seed_of_a_comparison_is_the_training_with_that_seed(run, saved):
+    """To the last bit, and with what the command line asks for, as strings."""
+    run("train_mosei_pooled", params={"mosei": {"pooled": {"training": {"seed": 7}}}})
+    alone = load_fitted(saved("test", "mosei", "pooled/model.safetensors")[-1])
+    asked = {"seeds": "7", "systems": "pooled linear"}
+    run("compare_mosei", params={"mosei": {"comparison": asked}})
+    compared = ComparedSystems.read(saved("test", "mosei", "compared_systems.json")[-1])
+    assert [one.seeds for one in compared.systems] == [(7,), ()]
+    assert compared.systems[0].models == (alone.digest,)
+
+
+def test_seeds_of_other_settings_are_not_compared(run, saved):
+    """Neither cells of different settings, nor a cell copied over another."""
+    run("compare_mosei")
+    longer = {"comparison": {"seeds": "1"}, "pooled": {"training": {"epochs": 1}}}
+    run("compare_mosei", params={"mosei": longer}, tags=["training", "evaluation"])
+    with pytest.raises(InputError, match="settings of seed 1"):
+        run("compare_mosei", tags=["comparison"])
+    for kind in ("test_scores.parquet", "calibration.json"):
+        first, second = (saved("test", "mosei", f"pooled_seed_{n}/{kind}")[-1] for n in (1, 2))
+        shutil.copy(first, second)
+    with pytest.raises(InputError, match="pooled_seed_2, found pooled_seed_1"):
+        run("compare_mosei", tags=["comparison"])
+
+
+def test_an_ablation_compares_the_whole_with_what_is_left(run, saved, trained):
+    asked = {"parts": "contrast text", "seeds": "1 2"}
+    run("ablate_m3ed", params={"m3ed": {"ablation": asked}})
+    (ablated,) = ComparedCorpora.read(saved("test", "m3ed", "ablated_systems.json")[-1]).corpora
+    whole, *others = ablated.compared.systems
+    assert [one.info.without for one in (whole, *others)] == [None, "contrast", "text"]
+    assert [one.seeds for one in (whole, *others)] == [(1, 2)] * 3
+    titles = {(pair.first, pair.second) for pair in ablated.compared.pairs}
+    assert titles == {(whole.info.title, other.info.title) for other in others}
+    assert len({model for one in (whole, *others) for model in one.models}) == 6
+    before = len(trained)
+    run("compare_m3ed", params={"m3ed": {"comparison": {"systems": "carat", "seeds": "1 2"}}})
+    assert len(trained) == before, "the whole system is the cell of the comparison"
+    for end in ("html", "tex", "csv"):
+        told = saved("test", "m3ed", f"ablated_systems.{end}")[-1].read_text(encoding="utf-8")
+        assert "contrast" in told
+
+
+@pytest.mark.parametrize("family", sorted(families()))
+def test_a_family_is_compared_on_all_of_its_corpora(run, saved, family):
+    run(f"compare_{family}")
+    compared = ComparedCorpora.read(saved("test", family, "compared_corpora.json")[-1])
+    expected = [CORPORA[name].title for name in families()[family]]
+    assert [one.corpus for one in compared.corpora] == expected
+    page = saved("test", family, "compared_systems.html")[-1].read_text(encoding="utf-8")
+    assert "SYNTHETIC" in page
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "asked", "message"),
+    [
+        ("compare", {"systems": "pooled perceptron"}, "perceptron"),
+        ("compare", {"seeds": "1 1"}, "named twice"),
+        ("ablate", {"parts": "contrast gravity"}, "gravity"),
+        ("ablate", {"systems": "perceptron"}, "perceptron"),
+    ],
+)
+def test_what_there_is_not_stops_before_anything_runs(run, saved, pipeline, asked, message):
+    before = saved("test", "mosei", "*/model.safetensors")
+    key = {"compare": "comparison", "ablate": "ablation"}[pipeline]
+    with pytest.raises((InputError, ParameterValidationError), match=message):
+        run(f"{pipeline}_mosei", params={"mosei": {key: asked}})
+    assert saved("test", "mosei", "*/model.safetensors") == before
