@@ -6,6 +6,7 @@ import shutil
 
 import mlflow
 import pytest
+from kedro.io import DatasetError
 from kedro.validation import ParameterValidationError
 
 from mmer.corpora import CORPORA
@@ -14,6 +15,8 @@ from mmer.evaluation.costs import ComparedCosts
 from mmer.metrics.seeds import ComparedCorpora, ComparedSystems
 from mmer.pipelines.cells import nodes
 from mmer.pipelines.cells.cells import families
+from mmer.runners import PatientRunner
+from mmer.runners.dask_runner import FailedNodes
 from mmer.systems.storage import load_fitted
 
 ALONE = [name for name, corpus in CORPORA.items() if not corpus.family]
@@ -186,3 +189,21 @@ def test_what_there_is_not_stops_before_anything_runs(run, saved, pipeline, aske
     with pytest.raises((InputError, ParameterValidationError), match=message):
         run(f"{pipeline}_mosei", params={"mosei": {key: asked}})
     assert saved("test", "mosei", "*/model.safetensors") == before
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(run, saved):
+    asked = {"systems": "carat pooled", "seeds": "51"}
+    hopeless = {"training": {"optimiser": {"learning_rate": 1e30}}}
+    params = {"m3ed": {"comparison": asked, "carat": hopeless}}
+    with pytest.raises(FailedNodes, match="carat_seed_51") as error:
+        run("compare_m3ed", params=params, runner=PatientRunner())
+    assert "finite" in str(error.value)
+    assert list(error.value.failed) == ["training.m3ed.carat_seed_51.train_cell"]
+    assert saved("test", "m3ed", "pooled_seed_51/scored.json")
+    assert not saved("test", "m3ed", "carat_seed_51/trained.json")
+    assert set(children("compare_m3ed")) == {"m3ed.pooled_seed_51"}
+
+
+def test_what_nothing_can_follow_is_told_as_it_is(run):
+    with pytest.raises(DatasetError, match="nowhere"):
+        run("compare_m3ed", params={"m3ed_file": "nowhere"}, runner=PatientRunner())

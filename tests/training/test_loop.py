@@ -318,3 +318,8 @@ def test_it_learns_on_the_device(toy_table, building, precision):
     settings = quick(device="cuda", precision=precision, epochs=60, learning_rate=5e-3)
     history = train(building(samples, dropout=0.0), samples, samples, settings).history
     assert max(epoch.selection for epoch in history.epochs) > 0.95
+
+
+def test_a_network_that_has_gone_astray_after_its_last_step_is_told(packed, building):
+    with pytest.raises(InputError, match=r"finite.*Lower the learning rate"):
+        train(building(packed[0]), *packed, quick(epochs=1, learning_rate=1e35))

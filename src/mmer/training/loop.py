@@ -198,6 +198,10 @@ def _validate(
 ) -> dict[Selection, float]:
     """The figures by which epochs can be kept."""
     scores, truth = score_samples(network, samples), samples.truth
+    if not np.isfinite(scores).all():
+        raise InputError(
+            "training", "validation", "finite scores", "NaN", "Lower the learning rate."
+        )
     if settings.drop_last_validation_batch:
         whole = len(truth) // settings.batch_size * settings.batch_size
         shown = rng.permutation(len(truth))[:whole]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -52,6 +53,8 @@ class Rare(Probe):
     Attributes:
         rate: Share of the samples that have a label.
     """
+
+    drawn: ClassVar[int] = 300_000
 
     strength: PositiveFloat = 0.7
     valid_samples: PositiveInt = 800

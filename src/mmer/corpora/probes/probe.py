@@ -10,7 +10,7 @@ Shapes: N samples, M modalities, T steps of the longest sample, D coordinates, L
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -26,7 +26,7 @@ WIDTH = 2 * len(LABELS)
 """D: a label has one coordinate, or two."""
 _FEWEST_STEPS, _MOST_STEPS = 6, 16
 _RATE = 0.3
-_DRAWN, _DRAWN_AT_ONCE = 100_000, 10_000
+_DRAWN_AT_ONCE = 10_000
 
 
 class Shown(NamedTuple):
@@ -61,6 +61,9 @@ class Probe(Settings):
         train_samples, valid_samples, test_samples: Samples of each split.
         group_size: Samples of a group; the last of a split may have fewer.
     """
+
+    drawn: ClassVar[int] = 100_000
+    """Samples of which the Bayes-optimal score is the mean."""
 
     seed: NonNegativeInt = 1
     strength: PositiveFloat
@@ -119,7 +122,7 @@ class Probe(Settings):
         Of a sample by itself, from many drawn ones: to about 0.001.
         """
         rng, groups = np.random.default_rng(0), np.arange(_DRAWN_AT_ONCE)
-        drawn = (self.draw(rng, groups, "test")[1] for _ in range(_DRAWN // _DRAWN_AT_ONCE))
+        drawn = (self.draw(rng, groups, "test")[1] for _ in range(self.drawn // _DRAWN_AT_ONCE))
         return bayes_optimal_scores(np.concatenate([self.posterior(shown) for shown in drawn]))
 
 
