@@ -1,4 +1,5 @@
-"""Make the README's pictures from the last run: the report, and the pipeline in Kedro-Viz.
+"""Make the README's pictures: the report of the last run, the pipeline in Kedro-Viz, and what each
+system can learn of the probes (from `benchmarks/results/compare_probes.json`).
 
 Run with `make pictures` after `make train`; needs Chromium (Debian: `apt install chromium`).
 """
@@ -17,7 +18,11 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from mmer.metrics.seeds import ComparedCorpora
+from mmer.reporting.corpora import corpora_figure
+
 PROJECT = Path(__file__).resolve().parents[1]
+PROBES = PROJECT / "benchmarks" / "results" / "compare_probes.json"
 REPORTS = PROJECT / "data" / "08_reporting" / "base"
 
 
@@ -28,6 +33,10 @@ def main() -> None:
     screenshot(reports[-1].as_uri(), "report.png", "1200,1500")
     with tempfile.TemporaryDirectory() as folder, served(build_graph(Path(folder))) as address:
         screenshot(f"{address}?pid=__default__&types=nodes", "pipeline.png", "1400,900")
+        probes = Path(folder) / "probes.html"
+        figure = corpora_figure(ComparedCorpora.read(PROBES))
+        figure.write_html(probes, config={"displayModeBar": False})
+        screenshot(probes.as_uri(), "probes.png", "1100,620")
 
 
 def build_graph(folder: Path) -> Path:

@@ -81,9 +81,7 @@ def test_every_reader_can_be_chosen_with_the_options_of_all_at_hand(
 
 
 def test_every_reader_has_files_here() -> None:
-    known = {id(corpus): name for name, corpus in reversed(CORPORA.items())}
-    readers = {(name, reader) for name in known.values() for reader in CORPORA[name].readers}
-    assert set(READERS) == readers
+    assert set(READERS) == set(look_alikes.readers())
 
 
 @pytest.mark.parametrize("name", CORPORA)

@@ -280,6 +280,12 @@ def write_m3ed_folder(folder: Path, rng: np.random.Generator) -> list:
     return content
 
 
+def write_probe_folder(folder: Path, rng: np.random.Generator) -> None:
+    sizes = {f"{split}_samples": 24 for split in ("train", "valid", "test")}
+    corpus = CORPORA["probe_mean"]
+    corpus.write_synthetic(folder, corpus.synthetic(seed=int(rng.integers(100)), **sizes))
+
+
 FOLDERS: dict[tuple[str, str], Callable[[Path, np.random.Generator], object]] = {
     ("mosei", "csd"): write_csd_folder,
     ("mosei", "tensors_pkl"): write_tensors_folder,
@@ -288,8 +294,18 @@ FOLDERS: dict[tuple[str, str], Callable[[Path, np.random.Generator], object]] = 
     ("mosei", "mmsa_aligned"): write_mmsa_folder,
     ("mosei", "mmsa_unaligned"): partial(write_mmsa_folder, aligned=False),
     ("m3ed", "pkl"): write_m3ed_folder,
+    ("probe_mean", "parquet"): write_probe_folder,
 }
 """Corpus and reader -> writes a whole small corpus in its layout into a folder."""
+
+
+def readers() -> list[tuple[str, str]]:
+    """Corpus and name of every reader that there is; of corpora that share one, the first."""
+    first: dict[object, tuple[str, str]] = {}
+    for name, corpus in CORPORA.items():
+        for reader, function in corpus.readers.items():
+            first.setdefault((reader, function), (name, reader))
+    return list(first.values())
 
 
 def options(corpus: str, reader: str) -> Settings:

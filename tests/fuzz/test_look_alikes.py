@@ -8,9 +8,7 @@ import pytest
 
 from mmer.corpora import CORPORA
 
-# Corpora may share their readers.
-_NAMED_FIRST = {id(corpus): name for name, corpus in reversed(CORPORA.items())}
-READERS = [(name, r) for name in _NAMED_FIRST.values() for r in CORPORA[name].readers]
+READERS = look_alikes.readers()
 
 
 @pytest.mark.parametrize(("corpus", "reader"), READERS)

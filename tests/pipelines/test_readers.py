@@ -39,7 +39,7 @@ def official_files(corpus: str, reader: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("env", ["paper", "reproduction"])
-@pytest.mark.parametrize("corpus", list(CORPORA))
+@pytest.mark.parametrize("corpus", [name for name, one in CORPORA.items() if not one.family])
 def test_the_environments_of_official_files_run(
     project, run, tmp_path, env, corpus, saved, file_parameter
 ):

@@ -71,7 +71,7 @@ class Ingestion(Settings):
         }
 
 
-_SUFFIXES = {".csd", ".pkl", ".pt", ".json", ".csv", ".txt"}
+_SUFFIXES = {".csd", ".parquet", ".pkl", ".pt", ".json", ".csv", ".txt"}
 
 
 class RawCorpus(Record):

@@ -53,7 +53,7 @@ def write_synthetic(folder: Path, probe: Probe) -> dict[str, float]:
 
 def _corpus(structure: str, probe: type[Probe]) -> Corpus:
     return Corpus(
-        title=f"probe: {structure}",
+        title=structure,
         ingestion=ProbeIngestion,
         readers={"parquet": read_parquet},
         synthetic=probe,
