@@ -33,10 +33,10 @@ from mmer.schema import Settings
 
 if TYPE_CHECKING:
     from mmer.corpora.corpus import Ingestion
-    from mmer.evaluation.costs import Cost
+    from mmer.pipelines.cells.nodes import TrainedCell
 
 _NOT_NOTED = ("project_path", "pipeline_names", "runner")
-_KINDS = ("artifact", "metrics", "history", "cell", "compared")
+_KINDS = ("artifact", "metrics", "history", "cell", "cell_cost", "compared")
 _PARAMS = "params:"
 
 logger = logging.getLogger(__name__)
@@ -314,30 +314,35 @@ class _Session(logging.Handler):
         self._log_outputs()
         with _reading_back():
             self.run.set_tags(self.saved.provenance(data | set(self.saved.now())))
-        self.cells.close(status)
+        self.cells.close()
         if self.run.close(status):
             where = self.run.uri if self.run.is_remote else "`make ui`"
             logger.info("MLflow run '%s': %s. Look at it: %s", self.run.name, status, where)
 
     def log_cells(self, names: Iterable[str]) -> None:
-        """Open the runs of the cells whose receipts are among these and have been saved."""
+        """Log the cells whose receipts are among these and have been saved."""
         saved = set(self.saved.now())
-        for name in (n for n in names if n in saved and self.saved.kinds[n] == "cell"):
+        for name in (name for name in names if name in saved):
+            kind, owner = self.saved.kinds[name], _owned(name)
             with _reading_back():
-                self._log_cell(_owned(name), self.saved.read(name).cost)
+                if kind == "cell":
+                    self._log_cell(owner, self.saved.read(name))
+                elif kind == "cell_cost":
+                    cost = self.saved.read(name).cost.model_dump()
+                    shown = {key: cost[key] for key in ("parameters", "training", "scoring")}
+                    self.cells.log_metrics(owner, {"cost": shown})
 
-    def _log_cell(self, owner: str, cost: Cost) -> None:
+    def _log_cell(self, owner: str, receipt: TrainedCell) -> None:
         parts = {kind: f"{owner}.{kind}" for kind in ("model", "history", "calibration", "trained")}
-        files = [self.saved.path(name) for name in parts.values()]
         info = self.saved.read(parts["model"]).info
-        decisive = {key: getattr(cost, key) for key in ("system", "seed", "without")}
+        decisive = {key: getattr(info, key) for key in ("corpus", "system", "seed", "without")}
         self.cells.log(
             owner,
-            {"corpus": info.corpus, **decisive, **info.settings},
-            cost.model_dump(include={"parameters", "training", "scoring"}),
+            {**decisive, **info.settings},
             self.saved.read(parts["history"]),
-            files,
-            cost.training.seconds,
+            [self.saved.path(name) for name in parts.values()],
+            seconds=receipt.training.seconds,
+            ended=receipt.ended,
         )
 
     def _log_figures(self, name: str) -> None:
@@ -351,7 +356,7 @@ class _Session(logging.Handler):
                 for row, seed in enumerate(system.seeds or (None,)):
                     cell = Cell(info.system, seed, info.without).name
                     figures = {key: one.values[row] for key, one in named.items()}
-                    self.cells.figures(f"{info.corpus}.{cell}", info.split, figures)
+                    self.cells.log_metrics(f"{info.corpus}.{cell}", {info.split: figures})
                 means = {key: one.mean.value for key, one in system.metrics.items()}
                 owner = f"{info.corpus}/{Cell(info.system, None, info.without).name}"
                 self.run.log_metrics({owner: {info.split: means}})

@@ -7,6 +7,7 @@ import shutil
 import mlflow
 import pytest
 from kedro.io import DatasetError
+from kedro.runner import ThreadRunner
 from kedro.validation import ParameterValidationError
 
 from mmer.corpora import CORPORA
@@ -69,6 +70,7 @@ def test_every_cell_has_a_run_in_mlflow(run, saved):
     assert [cell.data.metrics["test/micro_f1"] for cell in cells] == pytest.approx(values)
     assert [cell.data.params["seed"] for cell in cells] == ["1", "2"]
     assert all(cell.info.status == "FINISHED" for cell in cells)
+    assert all(cell.data.tags["mmer.cell"] == cell.info.run_name for cell in cells)
     assert all({"train/total", "cost/training/seconds"} <= set(c.data.metrics) for c in cells)
     names = [set(cell.data.metrics) for cell in cells]
     assert names[0] == names[1]
@@ -82,6 +84,8 @@ def test_what_is_finished_is_not_trained_again(run, saved, trained):
     run("compare_m3ed", params={"m3ed": asked})
     assert len(trained) == 2
     assert saved("test", "m3ed", "compared_systems.json")[-1].read_bytes() == first
+    taken = [r.data.tags["mmer.taken_from_earlier_run"] for r in children("compare_m3ed").values()]
+    assert taken == ["True", "True"]
     more = {"comparison": {"systems": "pooled", "seeds": "11 12 13"}}
     run("compare_m3ed", params={"m3ed": more})
     assert [settings.seed for _, _, settings in trained] == [11, 12, 13]
@@ -137,8 +141,9 @@ def test_seeds_of_other_settings_are_not_compared(run, saved):
     run("compare_mosei")
     longer = {"comparison": {"seeds": "1"}, "pooled": {"training": {"epochs": 1}}}
     run("compare_mosei", params={"mosei": longer}, tags=["training", "evaluation"])
-    with pytest.raises(InputError, match="settings of seed 1"):
+    with pytest.raises(InputError, match="expected the settings that are asked for"):
         run("compare_mosei", tags=["comparison"])
+    run("compare_mosei")
     for kind in ("test_scores.parquet", "calibration.json"):
         first, second = (saved("test", "mosei", f"pooled_seed_{n}/{kind}")[-1] for n in (1, 2))
         shutil.copy(first, second)
@@ -201,9 +206,45 @@ def test_a_cell_that_fails_does_not_stop_the_others(run, saved):
     assert list(error.value.failed) == ["training.m3ed.carat_seed_51.train_cell"]
     assert saved("test", "m3ed", "pooled_seed_51/scored.json")
     assert not saved("test", "m3ed", "carat_seed_51/trained.json")
-    assert set(children("compare_m3ed")) == {"m3ed.pooled_seed_51"}
+    (child,) = children("compare_m3ed").values()
+    assert (child.info.run_name, child.info.status) == ("m3ed.pooled_seed_51", "FINISHED")
 
 
 def test_what_nothing_can_follow_is_told_as_it_is(run):
     with pytest.raises(DatasetError, match="nowhere"):
         run("compare_m3ed", params={"m3ed_file": "nowhere"}, runner=PatientRunner())
+
+
+def test_a_stage_alone_is_not_told_other_settings_in_silence(run):
+    run("compare_m3ed")
+    longer = {"m3ed": {"pooled": {"training": {"epochs": 9}}}}
+    with pytest.raises(InputError, match="expected the settings that are asked for"):
+        run("compare_m3ed", params=longer, tags=["comparison"])
+
+
+def test_what_a_model_cost_is_not_told_of_another(run):
+    """A system that draws no random numbers has its model where its own pipeline puts it, too."""
+    asked = {"m3ed": {"comparison": {"systems": "linear pooled", "seeds": "61 62"}}}
+    run("compare_m3ed", params=asked)
+    run("train_m3ed_linear", params={"m3ed": {"linear": {"penalties": [0.5]}}})
+    with pytest.raises(InputError, match="that of its receipt"):
+        run("compare_m3ed", params=asked, tags=["evaluation", "comparison"])
+
+
+def test_a_part_that_is_off_already_is_no_ablation(run):
+    off = {"network": {"parts": {"contrast": False}}}
+    asked = {"ablation": {"parts": "contrast", "seeds": "71"}, "carat": off}
+    with pytest.raises(InputError, match="switched off already"):
+        run("ablate_m3ed", params={"m3ed": asked})
+
+
+def test_side_by_side_in_threads_each_cell_is_the_same(run, saved):
+    asked = {"m3ed": {"comparison": {"systems": "pooled", "seeds": "81 82 83"}}}
+    run("compare_m3ed", params=asked, runner=ThreadRunner())
+    first = ComparedSystems.read(saved("test", "m3ed", "compared_systems.json")[-1])
+    for seed in (81, 82, 83):
+        for receipt in saved("test", "m3ed", f"pooled_seed_{seed}/trained.json"):
+            receipt.unlink()
+    run("compare_m3ed", params=asked)
+    again = ComparedSystems.read(saved("test", "m3ed", "compared_systems.json")[-1])
+    assert again.systems[0].models == first.systems[0].models

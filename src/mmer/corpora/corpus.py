@@ -180,6 +180,7 @@ class Corpus:
         download_instructions: Where the official files are to be had and where they go.
         modalities: Those of all of its readers; what is trained without one of them is compared
             with what has all.
+        caveat: What has to be known where systems are judged on it, if anything.
         family: Of corpora that are only of interest together, the name under which all of them are
             compared.
     """
@@ -193,6 +194,7 @@ class Corpus:
     published: Published = field(default_factory=Published)
     modalities: tuple[str, ...] = ()
     family: str | None = None
+    caveat: str = ""
 
     @property
     def place(self) -> str:

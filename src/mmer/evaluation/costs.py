@@ -81,6 +81,8 @@ class Cost(Record):
         seed: None of a system that draws no random numbers.
         without: The part that was taken away, if one was.
         parameters: How many numbers training chose.
+        machine: On which it was trained.
+        scored_on: On which it was scored.
         scoring: Of `scored_samples` samples.
     """
 
@@ -93,6 +95,7 @@ class Cost(Record):
     scoring: Spent
     scored_samples: int
     machine: Machine
+    scored_on: Machine | None = None
 
     @property
     def samples_per_second(self) -> float:

@@ -132,10 +132,13 @@ class ComparedSystems(Record):
 
 
 class ComparedOn(Record):
-    """A comparison, and the title of the corpus that it was made on."""
+    """A comparison, and the title of the corpus that it was made on; with what has to be known of
+    that, if anything.
+    """
 
     corpus: str
     compared: ComparedSystems
+    caveat: str = ""
 
 
 class ComparedCorpora(Record):

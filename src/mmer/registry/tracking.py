@@ -63,7 +63,7 @@ def current_run() -> TrackedRun | None:
 
 
 def open_run(
-    project: Path, name: str, tags: Mapping[str, object] | None = None, seconds: float = 0.0
+    project: Path, name: str, tags: Mapping[str, object] | None = None, began: float | None = None
 ) -> TrackedRun:
     """Open an MLflow run, inside the one that is open already if there is one.
 
@@ -72,7 +72,7 @@ def open_run(
             repository whose commit is noted.
         name: What the run is called in MLflow's pages.
         tags: Besides user, commit and parent.
-        seconds: How long what it tells of has been going on already.
+        began: When that began of which it tells, in seconds since 1970; None for now.
 
     Raises:
         InputError: MLflow does not answer at the tracking URI.
@@ -84,8 +84,8 @@ def open_run(
     try:
         client = connect(uri)
         experiment = _experiment_id(client, uri, project)
-        began = time.time_ns() // 1_000_000 - round(1000 * seconds)
-        made = client.create_run(experiment, start_time=began, run_name=name, tags=_texts(noted))
+        start = round(1000 * (time.time() if began is None else began))
+        made = client.create_run(experiment, start_time=start, run_name=name, tags=_texts(noted))
         run_id = made.info.run_id
     except Exception as error:
         raise InputError(
@@ -168,14 +168,18 @@ class TrackedRun:
         """Copy a file among the run's artefacts under `folder`."""
         self._send(partial(self.client.log_artifact, self.run_id, str(path), folder))
 
-    def close(self, status: str) -> bool:
-        """End the run as "FINISHED", "FAILED" or "KILLED"; say whether MLflow has all of it."""
+    def close(self, status: str, ended: float | None = None) -> bool:
+        """End the run as "FINISHED", "FAILED" or "KILLED"; say whether MLflow has all of it.
+
+        `ended` is when that ended of which it tells, in seconds since 1970; None for now.
+        """
         atexit.unregister(self.close)
         _open_runs.pop((os.getpid(), self.run_id), None)
         if os.environ.get(_RUN_VARIABLE, "").startswith(self.run_id):
             self.step_aside()
         self._retry_at = 0.0
-        self._send(partial(self.client.set_terminated, self.run_id, status))
+        at = None if ended is None else round(1000 * ended)
+        self._send(partial(self.client.set_terminated, self.run_id, status, at))
         if self._undelivered:
             text = "MLflow at %s is gone: run '%s' there lacks its last %d entries and the mark %s"
             logger.warning(text, self.uri, self.name, len(self._undelivered) - 1, status)

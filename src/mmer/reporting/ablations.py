@@ -53,7 +53,8 @@ def ablations_frame(ablated: ComparedCorpora) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "corpus": on.corpus,
+                "corpus": on.compared.info.corpus,
+                "title": on.corpus,
                 "system": whole_of(on).info.title,
                 "without": one.info.without,
                 "metric": name,
@@ -264,7 +265,7 @@ def _answers_on_one(on: ComparedOn) -> list[str]:
         "not significant": "without {it}, micro-F1 does not differ significantly",
         "undefined": "micro-F1 is undefined",
     }
-    lead, found = f"{whole} on {on.corpus}: ", []
+    lead, found = f"{_single([on])}{whole} on {on.corpus}: ", []
     for verdict, why in told.items():
         if names := named.get(verdict):
             it = "it" if len(names) == 1 else "any one of them"
@@ -301,7 +302,12 @@ def _answers_on_several(several: list[ComparedOn]) -> Iterator[str]:
         if rest := count - sum(len(named.get(verdict, ())) for verdict in ("better", "worse")):
             where = f"the other {rest}" if said else f"any of {count}"
             said.append(f"is not shown to matter on {where}")
-        yield f"{whole}, {part}: {'; '.join(said)}."
+        yield f"{_single(several)}{whole}, {part}: {'; '.join(said)}."
+
+
+def _single(several: list[ComparedOn]) -> str:
+    seeds = [one.seeds for on in several for one in on.compared.systems]
+    return "With one training seed, " if any(len(one) == 1 for one in seeds) else ""
 
 
 def _some(names: list[str], count: int) -> str:

@@ -52,7 +52,8 @@ def corpora_frame(compared: ComparedCorpora) -> pd.DataFrame:
         for one in on.compared.systems:
             title = one.info.title
             row: dict[str, object] = {
-                "corpus": on.corpus,
+                "corpus": on.compared.info.corpus,
+                "title": on.corpus,
                 "system": title,
                 "learned": learned(on.compared.share_of_possible(title, MAIN)),
                 "best": title == best,
@@ -202,6 +203,7 @@ def notes(compared: ComparedCorpora) -> list[str]:
     unknown = [on.corpus for on in compared.corpora if MAIN not in on.compared.info.bayes_optimal]
     if unknown:
         found.append(f"The Bayes-optimal score is not known of {listed(unknown)}.")
+    found += [f"Of {on.corpus}: {on.caveat}" for on in compared.corpora if on.caveat]
     if not all(of.info.groups_known for of in each):
         found.append(
             groups_unknown("intervals are narrower than they should be and differences less sure")

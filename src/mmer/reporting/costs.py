@@ -116,12 +116,13 @@ def cost_notes(costs: ComparedCosts) -> list[str]:
     all_costs = [cost for one in costs.systems for cost in one.costs]
     if not all_costs:
         return ["What these systems cost was not measured."]
-    machines = list(dict.fromkeys(_machine_text(cost.machine) for cost in all_costs))
+    ran = [one for cost in all_costs for one in (cost.machine, cost.scored_on) if one]
+    machines = list(dict.fromkeys(map(_machine_text, ran)))
     found = [
         f"Measured on {machines[0]}."
         if len(machines) == 1
-        else "Measured on different machines, so that times and energy of systems say little about "
-        f"which of them costs more: {'; '.join(machines)}."
+        else "Measured on different machines or numbers of threads, so that times and energy of "
+        f"systems say little about which of them costs more: {'; '.join(machines)}."
     ]
     if any(len(one.costs) > 1 for one in costs.systems):
         found.append("Of several seeds: the mean, and in brackets the least and the most.")

@@ -50,7 +50,7 @@ _MORE = {name: title for name, title in METRICS.items() if name not in HEADLINE 
 
 
 def seeds_frame(compared: ComparedSystems, costs: ComparedCosts) -> pd.DataFrame:
-    """One row per system and figure or cost, as a program reads it.
+    """One row per system and figure, F1 of a label, or cost, as a program reads it.
 
     `mean`, its interval `low` and `high`, the `deviation` over seeds, the `values` of the single
     seeds; of what the Bayes-optimal score is known of, the share of the possible with its interval;
@@ -76,6 +76,15 @@ def _metric_rows(compared: ComparedSystems) -> Iterator[dict[str, object]]:
                 "share_of_possible_low": share.low if share else None,
                 "share_of_possible_high": share.high if share else None,
                 **_differences(compared, system, name),
+            }
+        for label, figure in system.label_f1.items():
+            yield {
+                **_of_system(system, f"F1 of {label}"),
+                "mean": figure.mean.value,
+                "low": figure.mean.low,
+                "high": figure.mean.high,
+                "deviation": figure.deviation,
+                "values": " ".join("" if v is None else f"{v:.6f}" for v in figure.values),
             }
 
 
@@ -118,7 +127,7 @@ def _of_system(system: SystemSeeds, metric: str) -> dict[str, object]:
 
 
 def seeds_latex(compared: ComparedSystems, costs: ComparedCosts) -> str:
-    """The table for a paper, with booktabs; what has to be said below it stands in comments."""
+    """The tables for a paper, with booktabs; what has to be said below stands in comments."""
     titles = [one.info.title for one in compared.systems]
     shares = _shares(compared)
     head = ["", *_SHOWN.values(), *(["share of the possible"] if shares else [])]
@@ -140,7 +149,18 @@ def seeds_latex(compared: ComparedSystems, costs: ComparedCosts) -> str:
         *notes(compared),
         *cost_notes(costs),
     ]
-    return latex.table([*head, *COST_TITLES[:_COSTS_IN_A_PAPER]], [rows], comments)
+    table = latex.table([*head, *COST_TITLES[:_COSTS_IN_A_PAPER]], [rows], comments)
+    return f"{table}\n{_label_latex(compared)}"
+
+
+def _label_latex(compared: ComparedSystems) -> str:
+    rows: list[list[str]] = []
+    for system in compared.systems:
+        figures = system.label_f1.values()
+        means = [latex.escaped(mean_text(figure)) for figure in figures]
+        rows.append([latex.escaped(system.info.title), *means])
+        rows.append(["", *(latex.bounds(figure.mean) for figure in figures)])
+    return latex.table(["", *compared.info.labels], [rows], ["F1 of each label."])
 
 
 def _latex_cell(compared: ComparedSystems, system: SystemSeeds, metric: str) -> str:

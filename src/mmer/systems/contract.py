@@ -176,6 +176,24 @@ class System(ABC):
         """The settings with another seed; those of systems that are not `seeded` have none."""
         return settings
 
+    def recipe(self, settings: Any) -> str:
+        """Digest of the settings without their seed; see `SystemInfo.recipe`."""
+        return digest(self.with_seed(settings, 0).model_dump(mode="json"))
+
+    def settings_without(self, settings: Any, part: str | None) -> Any:
+        """The settings that take one of its `parts` away; as they are for anything else.
+
+        Raises:
+            InputError: They leave it away already.
+        """
+        if part is None or part not in self.parts:
+            return settings
+        changed = type(settings).model_validate(_merged(settings.model_dump(), self.parts[part]))
+        if changed == settings:
+            expected, found = f"settings of {self.title} that have it", "it is switched off already"
+            raise InputError("ablation", f"part {part}", expected, found)
+        return changed
+
     def count_parameters(self, fitted: FittedSystem) -> int:
         """How many numbers fitting has found."""
         return sum(x.numel() for x in fitted.arrays.values())
@@ -187,7 +205,7 @@ class System(ABC):
             system=self.name,
             title=self.title,
             settings=settings.model_dump(mode="json"),
-            recipe=digest(self.with_seed(settings, 0).model_dump(mode="json")),
+            recipe=self.recipe(settings),
             labels=train.info.labels,
             features=train.info.features,
             corpus=train.info.corpus,
@@ -207,14 +225,12 @@ def fit_without(
     """
     if part is None:
         return system.fit(train, valid, settings)
-    if part in system.parts:
-        changed = _merged(settings.model_dump(), system.parts[part])
-        settings = type(settings).model_validate(changed)
-    elif part in train.modalities:
-        train, valid = train.without(part), valid.without(part)
-    else:
+    if part not in (*system.parts, *train.modalities):
         expected = f"one of {', '.join((*system.parts, *train.modalities))}"
         raise InputError("ablation", f"parts of {system.title}", expected, part)
+    settings = system.settings_without(settings, part)
+    if part not in system.parts:
+        train, valid = train.without(part), valid.without(part)
     fitted, history = system.fit(train, valid, settings)
     title = f"{fitted.info.title} without {part.replace('_', ' ')}"
     info = fitted.info.model_copy(update={"without": part, "title": title})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from mmer.training.progress import EpochProgress
 from mmer.training.scoring import best_micro_f1, mean_average_precision, score_samples
 from mmer.training.settings import TrainingSettings
 from mmer.training.state import TrainingState
+
+_alone = threading.RLock()
 
 
 class Trained(NamedTuple):
@@ -151,18 +154,19 @@ def drop_modalities(batch: Batch, rate: float, rng: np.random.Generator) -> Batc
 def repeatable(device: torch.device) -> Iterator[None]:
     """Sums over several threads in a fixed order, and random numbers that others do not see.
 
-    Without the former the same seed drifts apart. On CUDA, cuBLAS wants a workspace of fixed size
-    for it; an operation without a repeatable form warns.
+    Without the former the same seed drifts apart. One thread at a time, for modes and generators
+    are the process's. On CUDA, cuBLAS wants a workspace of fixed size for it; an operation without
+    a repeatable form warns.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _alone, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        before = torch.are_deterministic_algorithms_enabled()
+        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
             yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
 def resident(samples: Samples, device: torch.device) -> Samples:

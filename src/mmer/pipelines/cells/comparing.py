@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from mmer.corpora import CORPORA
 from mmer.corpora.corpus import Manifest
+from mmer.datasets.finished import content_of
 from mmer.errors import InputError
 from mmer.evaluation.assessment import EvaluationSettings
 from mmer.evaluation.costs import ComparedCosts
@@ -18,6 +19,7 @@ from mmer.metrics.seeds import ComparedCorpora, ComparedOn, ComparedSystems
 from mmer.reporting.ablations import ablations_frame, ablations_latex, render_ablations
 from mmer.reporting.corpora import corpora_figure, corpora_frame, corpora_latex, render_corpora
 from mmer.reporting.seeds import render_seeds, seeds_frame, seeds_latex
+from mmer.systems import SYSTEMS
 
 from .cells import Cell, ablated_cells, compared_cells
 
@@ -30,15 +32,23 @@ def compare_cells(
     Args:
         asked: Systems and seeds.
         evaluation: Resamples and seed of the bootstrap.
-        parts: Test scores, calibration and receipt of the first cell, then of the next.
+        parts: Settings of each system in the order in which it first comes; then test scores,
+            calibration and receipt of the first cell, then of the next.
         cells: What the pipeline was made of.
 
     Raises:
         InputError: The pipeline was made of other cells than are asked for; scores are of another
-            cell, or not of the same samples.
+            cell, of other settings, or not of the same samples; a receipt is of other scores.
     """
     _check_asked("comparison", compared_cells(asked), cells)
-    _check_cells(cells, parts[::3])
+    systems = list(dict.fromkeys(cell.system for cell in cells))
+    settings = dict(zip(systems, parts, strict=False))
+    parts = parts[len(systems) :]
+    _check_cells(cells, parts[::3], settings)
+    for cell, scores, receipt in zip(cells, parts[::3], parts[2::3], strict=True):
+        if receipt.content != (content_of(scores),):
+            where, remedy = f"receipt of {cell.name}", "Run the evaluation stage again."
+            raise InputError(where, "content", "that of its scores", "other scores", remedy)
     compared = compare_replicates(zip(parts[::3], parts[1::3], strict=True), evaluation)
     return compared, ComparedCosts.of(receipt.cost for receipt in parts[2::3])
 
@@ -66,19 +76,22 @@ def ablate_cells(
     Args:
         asked: Systems, parts and seeds.
         evaluation: Resamples and seed of the bootstrap.
-        parts: Test scores and calibration of every cell.
+        parts: For every corpus and system its settings, then test scores and calibration of every
+            cell.
         corpora: Corpus and the cells of one system on it, for each of them.
 
     Raises:
         InputError: See `compare_cells`.
     """
-    found, given = [], iter(zip(parts[::2], parts[1::2], strict=True))
+    found: list[ComparedOn] = []
+    given = iter(parts)
     for corpus, cells in corpora:
         _check_asked("ablation", ablated_cells(asked, corpus).get(cells[0].system, []), cells)
-        pairs = [next(given) for _ in cells]
-        _check_cells(cells, [scores for scores, _ in pairs])
+        settings = {cells[0].system: next(given)}
+        pairs = [(next(given), next(given)) for _ in cells]
+        _check_cells(cells, [scores for scores, _ in pairs], settings)
         compared = compare_replicates(pairs, evaluation, against_first=True)
-        found.append(ComparedOn(corpus=CORPORA[corpus].title, compared=compared))
+        found.append(_on(corpus, compared))
     return ComparedCorpora(corpora=tuple(found))
 
 
@@ -90,9 +103,12 @@ def write_ablations(ablated: ComparedCorpora) -> tuple[pd.DataFrame, str, str]:
 def gather_corpora(*compared: ComparedSystems, corpora: tuple[str, ...]) -> ComparedCorpora:
     """Comparisons on several corpora, side by side."""
     pairs = zip(corpora, compared, strict=True)
-    return ComparedCorpora(
-        corpora=tuple(ComparedOn(corpus=CORPORA[name].title, compared=one) for name, one in pairs)
-    )
+    return ComparedCorpora(corpora=tuple(_on(name, one) for name, one in pairs))
+
+
+def _on(corpus: str, compared: ComparedSystems) -> ComparedOn:
+    known = CORPORA[corpus]
+    return ComparedOn(corpus=known.title, compared=compared, caveat=known.caveat)
 
 
 def write_corpora(compared: ComparedCorpora) -> tuple[pd.DataFrame, str, go.Figure, str]:
@@ -113,8 +129,14 @@ def _check_asked(what: str, expected: Sequence[Cell], cells: Sequence[Cell]) -> 
         raise InputError(what, "systems and seeds", names, found, remedy)
 
 
-def _check_cells(cells: Sequence[Cell], scores: Sequence[Any]) -> None:
+def _check_cells(cells: Sequence[Cell], scores: Sequence[Any], settings: Mapping[str, Any]) -> None:
     for cell, one in zip(cells, scores, strict=True):
         found = Cell(one.info.system, one.info.seed, one.info.without)
         if found != cell:
             raise InputError(f"test scores of {cell.name}", "model", cell.name, found.name)
+        recipe = SYSTEMS[cell.system]
+        expected = recipe.recipe(recipe.settings_without(settings[cell.system], cell.without))
+        if one.info.recipe != expected:
+            where, remedy = f"test scores of {cell.name}", "Run without --tags, or without them."
+            of = "the settings that are asked for"
+            raise InputError(where, "settings", of, "others", remedy)

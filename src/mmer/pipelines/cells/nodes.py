@@ -8,6 +8,7 @@ seed more, trains that seed alone.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 
@@ -16,6 +17,7 @@ import torch
 from mmer.calibration.calibration import Calibration, calibrate
 from mmer.calibration.settings import CalibrationSettings
 from mmer.datasets.finished import Finished, Receipt, content_of
+from mmer.errors import InputError
 from mmer.evaluation.costs import Cost, Machine, Spent, metered, this_machine
 from mmer.metrics.scores import Scores
 from mmer.pipelines.scoring import score
@@ -33,11 +35,16 @@ logger = logging.getLogger(__name__)
 
 
 class TrainedCell(Receipt):
-    """Of a cell's training, with what it cost."""
+    """Of a cell's training, with what it cost.
+
+    Attributes:
+        ended: When, in seconds since 1970.
+    """
 
     parameters: int
     training: Spent
     machine: Machine
+    ended: float
 
 
 class ScoredCell(Receipt):
@@ -72,6 +79,7 @@ def train_cell(
         return found
     logger.info("%s: training", cell.name)
     device = _device()
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # imports, seconds once, are no cost
     with metered(device) as meter:
         fit = fit_without(recipe, cell.without, pack(train), pack(valid), settings)
     chosen = calibrate(score(fit.fitted, valid), calibration)
@@ -81,6 +89,7 @@ def train_cell(
         parameters=recipe.count_parameters(fit.fitted),
         training=meter.spent,
         machine=this_machine(device),
+        ended=time.time(),
     )
     return *fit, chosen, receipt
 
@@ -88,8 +97,16 @@ def train_cell(
 def score_cell(
     fitted: FittedSystem, trained: TrainedCell, test: SampleTable, finished: Finished, cell: Cell
 ) -> tuple[Scores, ScoredCell]:
-    """The system's scores on the test samples, and what the cell cost."""
+    """The system's scores on the test samples, and what the cell cost.
+
+    Raises:
+        InputError: The receipt is that of another model, trained since under the same name.
+    """
     test.expect("test")
+    if trained.content[0] != content_of(fitted):
+        where, expected = f"model of {cell.name}", f"that of its receipt, {trained.content[0]}"
+        remedy = "Run the whole comparison, not the evaluation alone."
+        raise InputError(where, "digest", expected, fitted.digest, remedy)
     decisive = {"training": trained.key, "model": fitted.digest, "tables": test.info.fingerprint}
     key = _key(decisive, (type(SYSTEMS[cell.system]), scored, pack))
     if (found := finished.find(key)) is not None:
@@ -106,13 +123,16 @@ def score_cell(
         scoring=meter.spent,
         scored_samples=len(scores.truth),
         machine=trained.machine,
+        scored_on=this_machine(_device()),
     )
     return scores, ScoredCell(key=key, content=(content_of(scores),), cost=cost)
 
 
 def _key(decisive: Mapping[str, object], code: Iterable[Callable]) -> str:
+    """Also of what the last bits depend on: libraries, kind of device, number of threads."""
     libraries = {name: version(name) for name in ("numpy", "scikit-learn", "scipy", "torch")}
-    return fingerprint((), {**decisive, "libraries": libraries}, code)
+    computed = {"device": _device().type, "threads": torch.get_num_threads()}
+    return fingerprint((), {**decisive, "libraries": libraries, **computed}, code)
 
 
 def _device() -> torch.device:

@@ -58,12 +58,14 @@ def ablate_family(family: str, corpora: Iterable[str]) -> Stages:
     every = [(c, tuple(cells)) for c in corpora for cells in ablated_cells(settings, c).values()]
     stages = _joined(_cells(corpus, cells) for corpus, cells in every)
     node, ablated = in_namespace("comparison"), f"{family}.ablated_systems"
-    parts = [
-        f"{corpus}.{cell.name}.{part}"
-        for corpus, cells in every
-        for cell in cells
-        for part in ("test_scores", "calibration")
-    ]
+    parts = []
+    for corpus, cells in every:
+        parts.append(f"params:{corpus}.{cells[0].system}")
+        parts += [
+            f"{corpus}.{cell.name}.{part}"
+            for cell in cells
+            for part in ("test_scores", "calibration")
+        ]
     types = {"asked": AblationSettings, "evaluation": EvaluationSettings}
     given = [f"params:{family}.ablation", f"params:{family}.evaluation", *parts]
     told = [f"{family}.ablated_{kind}" for kind in ("table", "latex", "page")]
@@ -79,7 +81,9 @@ def _comparison(corpus: str, settings: str, *, page: bool) -> Stages:
     """Systems x seeds on one corpus, with the settings of it or of its family."""
     cells = tuple(compared_cells(asked(settings, ComparisonSettings)))
     node = in_namespace(f"comparison.{corpus}")
-    parts = [
+    systems = list(dict.fromkeys(cell.system for cell in cells))
+    parts = [f"params:{corpus}.{system}" for system in systems]
+    parts += [
         f"{corpus}.{cell.name}.{part}"
         for cell in cells
         for part in ("test_scores", "calibration", "scored")
