@@ -254,3 +254,12 @@ def test_arrays_have_at_most_eight_dimensions() -> None:
     assert _read(pickle.dumps(np.zeros([1] * 8), 4)).shape == (1,) * 8
     with pytest.raises(InputError, match="more than 8 dimensions"):
         _read(pickle.dumps(np.zeros([1] * 9), 4))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_class_is_no_key(protocol, tmp_path) -> None:
+    """Its name is none, either: the file would be read as another than it is."""
+    path = tmp_path / "class.pkl"
+    path.write_bytes(pickle.dumps({"a": 1, np.ndarray: 2}, protocol))
+    with pytest.raises(InputError):
+        read_pickle(path)

@@ -403,7 +403,7 @@ _BUILDERS: dict[str, object] = {
     "collections.OrderedDict": _ordered_dict,
     "argparse.Namespace": lambda: {},
     "_codecs.encode": _latin1_bytes,
-    "numpy.ndarray": "numpy.ndarray",  # only ever an argument
+    "numpy.ndarray": object(),  # only ever an argument: text would pass for a key
     "numpy.dtype": pickled_numpy.pickled_type,
 }
 for _builtins in ("builtins", "__builtin__"):
