@@ -88,7 +88,7 @@ def test_notes_say_what_is_not_known(compare_made, side_by_side, on_one, on_seve
 def test_the_table_for_programs_has_numbers_in_columns(on_several):
     frame = pd.read_csv(StringIO(ablations_frame(on_several).to_csv(index=False)))
     assert len(frame) == len(METRICS) * (3 + 2 + 3)
-    rows = frame.set_index(["corpus", "without", "metric"])
+    rows = frame.set_index(["title", "without", "metric"])
     for on in on_several.corpora:
         for one in parts_of(on):
             row = rows.loc[(on.corpus, one.info.without, "micro_f1")]
@@ -106,7 +106,7 @@ def test_the_table_for_programs_has_numbers_in_columns(on_several):
         "harmful": "harms",
         "idle": "not shown to matter",
     }
-    assert not rows.xs("Another corpus", level="corpus")["synthetic"].any()
+    assert not rows.xs("Another corpus", level="title")["synthetic"].any()
 
 
 @pytest.mark.parametrize("width", [60, 90, 140])

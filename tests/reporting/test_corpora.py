@@ -92,7 +92,7 @@ def test_notes_say_what_is_not_known(compared, compare_made, side_by_side):
 
 def test_the_table_for_programs_has_numbers_in_columns(compared):
     frame = pd.read_csv(StringIO(corpora_frame(compared).to_csv(index=False)))
-    rows = frame.set_index(["corpus", "system"])
+    rows = frame.set_index(["title", "system"])
     assert len(rows) == 3 + 3 + 2
     for on in compared.corpora:
         for one in on.compared.systems:

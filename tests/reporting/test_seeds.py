@@ -40,6 +40,7 @@ PUBLISHED = Published(
     caveats=("Beware.",),
 )
 SIGNALS = {"Strong": 0.9, "Middling <b>": 0.25, "Middling too": 0.25, "Weak": 0.0}
+LABELS = "% F1 of each label."
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,10 @@ def test_the_table_for_programs_has_numbers_in_columns(compare, make_costs):
     costs = make_costs(compared, energy=7.5)
     frame = pd.read_csv(StringIO(seeds_frame(compared, costs).to_csv(index=False)))
     rows = frame.set_index(["system", "metric"])
-    assert len(frame) == len(compared.systems) * (len(METRICS) + 8)
+    labels = compared.info.labels
+    assert len(frame) == len(compared.systems) * (len(METRICS) + len(labels) + 8)
+    of_label = rows.loc[("Strong", f"F1 of {labels[1]}")]
+    assert of_label["mean"] == compared.systems[0].label_f1[labels[1]].mean.value
     row = rows.loc[("Strong", "micro_f1")]
     figure = compared.systems[0].metrics["micro_f1"]
     assert (row["mean"], row["deviation"]) == (figure.mean.value, figure.deviation)
@@ -195,7 +199,7 @@ def test_training_time_is_drawn_against_the_score(compare, make_costs):
 def test_the_table_for_a_paper_says_what_the_record_says(compare, make_costs, parsed_latex):
     compared = compare(bayes_optimal=BAYES)
     text = seeds_latex(compared, make_costs(compared))
-    head, *rows = parsed_latex(text)
+    head, *rows = parsed_latex(text.partition(LABELS)[0].strip())
     assert head[1:6] == ["micro-F1", "macro-F1", "accuracy", "mAP", "share of the possible"]
     hostile = r"Middling \textless{}b\textgreater{}"
     assert [row[0] for row in rows[::2]] == ["Strong", hostile, "Middling too", "Weak"]
@@ -207,9 +211,14 @@ def test_the_table_for_a_paper_says_what_the_record_says(compare, make_costs, pa
         assert ("textbf" in row[1]) == (one.info.title == "Strong")
         assert row[8] == "--"
     assert text.startswith("% Caption: toy, SYNTHETIC corpus")
+    head, *rows = parsed_latex(text.partition(LABELS)[2].strip())
+    assert head[1:] == list(compared.info.labels)
+    for one, row in zip(compared.systems, rows[::2], strict=True):
+        for cell, figure in zip(row[1:], one.label_f1.values(), strict=True):
+            assert cell.startswith(f"{figure.mean.value:.3f}")
     alike = compare(titles=("Middling <b>", "Middling too"), synthetic=False)
     text = seeds_latex(alike, make_costs(alike))
-    _, first, _, second, _ = parsed_latex(text)
+    _, first, _, second, _ = parsed_latex(text.partition(LABELS)[0].strip())
     assert sorted(["textbf" in first[1], "textbf" in second[1]]) == [False, True]
     assert sorted(["dagger" in first[1], "dagger" in second[1]]) == [False, True]
     assert "SYNTHETIC" not in text

@@ -203,7 +203,7 @@ def notes(compared: ComparedCorpora) -> list[str]:
     unknown = [on.corpus for on in compared.corpora if MAIN not in on.compared.info.bayes_optimal]
     if unknown:
         found.append(f"The Bayes-optimal score is not known of {listed(unknown)}.")
-    found += [f"Of {on.corpus}: {on.caveat}" for on in compared.corpora if on.caveat]
+    found += [f"Of {on.corpus}: {on.caveat}." for on in compared.corpora if on.caveat]
     if not all(of.info.groups_known for of in each):
         found.append(
             groups_unknown("intervals are narrower than they should be and differences less sure")
