@@ -66,26 +66,25 @@ def _metric_rows(compared: ComparedSystems) -> Iterator[dict[str, object]]:
         for name, figure in system.metrics.items():
             share = compared.share_of_possible(system.info.title, name)
             yield {
-                **_of_system(system, name),
-                "mean": figure.mean.value,
-                "low": figure.mean.low,
-                "high": figure.mean.high,
-                "deviation": figure.deviation,
-                "values": " ".join("" if v is None else f"{v:.6f}" for v in figure.values),
+                **_figure_row(system, name, figure),
                 "share_of_possible": share.value if share else None,
                 "share_of_possible_low": share.low if share else None,
                 "share_of_possible_high": share.high if share else None,
                 **_differences(compared, system, name),
             }
         for label, figure in system.label_f1.items():
-            yield {
-                **_of_system(system, f"F1 of {label}"),
-                "mean": figure.mean.value,
-                "low": figure.mean.low,
-                "high": figure.mean.high,
-                "deviation": figure.deviation,
-                "values": " ".join("" if v is None else f"{v:.6f}" for v in figure.values),
-            }
+            yield _figure_row(system, f"F1 of {label}", figure)
+
+
+def _figure_row(system: SystemSeeds, name: str, figure: SeedFigure) -> dict[str, object]:
+    return {
+        **_of_system(system, name),
+        "mean": figure.mean.value,
+        "low": figure.mean.low,
+        "high": figure.mean.high,
+        "deviation": figure.deviation,
+        "values": " ".join("" if v is None else f"{v:.6f}" for v in figure.values),
+    }
 
 
 def _differences(compared: ComparedSystems, system: SystemSeeds, name: str) -> dict[str, object]:
