@@ -91,6 +91,7 @@ def test_what_is_finished_is_not_trained_again(run, saved, trained):
     assert [settings.seed for _, _, settings in trained] == [11, 12, 13]
 
 
+@pytest.mark.slow
 def test_other_settings_are_trained_anew_and_the_old_ones_found_again(run, trained):
     one = {"comparison": {"systems": "pooled", "seeds": "21"}}
     for epochs in (1, 2, 1):
@@ -100,7 +101,14 @@ def test_other_settings_are_trained_anew_and_the_old_ones_found_again(run, train
     assert len(trained) == 3
 
 
-@pytest.mark.parametrize("kind", ["model.safetensors", "calibration.json", "test_scores.parquet"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "model.safetensors",
+        pytest.param("calibration.json", marks=pytest.mark.slow),
+        pytest.param("test_scores.parquet", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_not_as_it_was_saved_is_made_again(run, saved, trained, kind, caplog):
     asked = {"m3ed": {"comparison": {"systems": "pooled", "seeds": "31 32"}}}
     run("compare_m3ed", params=asked)
