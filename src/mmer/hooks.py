@@ -220,8 +220,11 @@ class _Saved:
 
     def now(self) -> list[str]:
         """The outputs that have been written since this object was made, in pipeline order."""
-        states = {name: _state(self.path(name)) for name in self._before}
-        return [name for name, state in states.items() if state not in (None, self._before[name])]
+        return [name for name in self._before if self.has(name)]
+
+    def has(self, name: str) -> bool:
+        """Whether this output has been written since this object was made."""
+        return name in self._before and _state(self.path(name)) not in (None, self._before[name])
 
     def path(self, name: str) -> Path:
         """The file that the run writes."""
@@ -289,6 +292,7 @@ class _Session(logging.Handler):
         self._owners = {_owned(name) for name, kind in saved.kinds.items() if kind == "cell"}
         self._node = threading.local()  # a thread runs one node at a time
         self._told: set[tuple[str, int]] = set()  # histories and epochs
+        self._logged: set[str] = set()  # receipts of cells
         # Metrics must arrive however quiet the console is told to be.
         progress.setLevel(logging.INFO)
         progress.addHandler(self)
@@ -320,10 +324,14 @@ class _Session(logging.Handler):
             logger.info("MLflow run '%s': %s. Look at it: %s", self.run.name, status, where)
 
     def log_cells(self, names: Iterable[str]) -> None:
-        """Log the cells whose receipts are among these and have been saved."""
-        saved = set(self.saved.now())
-        for name in (name for name in names if name in saved):
+        """Log the cells whose receipts are among these and have been saved, each receipt once."""
+        for name in names:
             kind, owner = self.saved.kinds[name], _owned(name)
+            if kind not in ("cell", "cell_cost") or name in self._logged:
+                continue
+            if not self.saved.has(name):
+                continue
+            self._logged.add(name)
             with _reading_back():
                 if kind == "cell":
                     self._log_cell(owner, self.saved.read(name))

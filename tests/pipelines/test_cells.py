@@ -72,6 +72,9 @@ def test_every_cell_has_a_run_in_mlflow(run, saved):
     assert all(cell.info.status == "FINISHED" for cell in cells)
     assert all(cell.data.tags["mmer.cell"] == cell.info.run_name for cell in cells)
     assert all({"train/total", "cost/training/seconds"} <= set(c.data.metrics) for c in cells)
+    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    cost = client.get_metric_history(cells[0].info.run_id, "cost/scoring/seconds")
+    assert len(cost) == 1, "told once"
     names = [set(cell.data.metrics) for cell in cells]
     assert names[0] == names[1]
 

@@ -11,10 +11,8 @@ def create_pipeline(corpus: str, *, of_several: bool = False) -> Pipeline:
 
     Nodes are named after the corpus if it is `of_several` in the same pipeline.
     """
-    node, manifest = (
-        in_namespace(f"alignment.{corpus}" if of_several else "alignment"),
-        f"{corpus}.manifest",
-    )
+    node = in_namespace(f"alignment.{corpus}" if of_several else "alignment")
+    manifest = f"{corpus}.manifest"
     tables = {split: f"{corpus}.{split}_samples" for split in SPLITS}
     reports = [f"{corpus}.data_report", f"{corpus}.data_report_figure"]
     aligned = [
