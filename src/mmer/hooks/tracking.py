@@ -8,132 +8,30 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-from kedro.config import MissingConfigException
-from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
-from pydantic import ValidationError
 
-from mmer import provenance
 from mmer.errors import InputError
+from mmer.hooks.saved import Saved
 from mmer.registry import tracking
 from mmer.registry.cell_runs import CellRuns
-from mmer.schema import Settings
 
 if TYPE_CHECKING:
-    from mmer.corpora.corpus import Ingestion
     from mmer.pipelines.cells.nodes import TrainedCell
 
 _NOT_NOTED = ("project_path", "pipeline_names", "runner")
-_KINDS = ("artifact", "metrics", "history", "cell", "cell_cost", "compared")
 _PARAMS = "params:"
 
 logger = logging.getLogger(__name__)
 progress = logging.getLogger("mmer.training.progress")
-
-
-class DefaultParameters:
-    """Gives parameters that no file sets: all settings have defaults."""
-
-    @hook_impl
-    def after_catalog_created(self, catalog: CatalogProtocol) -> None:
-        """Add what is missing for every corpus, and for every system on it."""
-        from mmer.calibration.settings import CalibrationSettings
-        from mmer.corpora import CORPORA
-        from mmer.evaluation.assessment import EvaluationSettings
-        from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
-        from mmer.pipelines.cells.cells import families
-        from mmer.systems import SYSTEMS
-
-        together: dict[str, type[Settings]] = {
-            "evaluation": EvaluationSettings,
-            "comparison": ComparisonSettings,
-            "ablation": AblationSettings,
-        }
-        kinds: dict[str, type[Settings]] = {
-            **together,
-            "calibration": CalibrationSettings,
-            **{name: system.settings for name, system in SYSTEMS.items()},
-        }
-        needed = {(family, key): kind for family in families() for key, kind in together.items()}
-        for corpus, known in CORPORA.items():
-            every = {"ingestion": known.ingestion, **kinds}
-            needed |= {(corpus, key): kind for key, kind in every.items()}
-        for (owner, key), kind in needed.items():
-            if (name := f"{_PARAMS}{owner}.{key}") not in catalog:
-                catalog[name] = kind()
-
-
-class AskedCells:
-    """Notes which systems and seeds a comparison is asked for, before its pipeline is made."""
-
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """Read what the parameters say; what is wrong in them is Kedro's to report."""
-        from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
-        from mmer.pipelines.cells.cells import ask
-
-        try:
-            parameters = context.config_loader["parameters"]
-        except MissingConfigException:
-            parameters = {}
-        kinds: dict[str, type[Settings]] = {
-            "comparison": ComparisonSettings,
-            "ablation": AblationSettings,
-        }
-        asked: dict[str, list] = {}
-        for owner, given in parameters.items():
-            for key, kind in kinds.items() if isinstance(given, dict) else ():
-                if key in given:
-                    with suppress(ValidationError):
-                        asked.setdefault(owner, []).append(kind.model_validate(given[key]))
-        ask(asked)
-
-
-class SameTables:
-    """Stops a run that would work on tables other than those that its parameters ask for."""
-
-    @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Look at the corpora whose tables or manifest are read and not made in this run.
-
-        Raises:
-            InputError: They were made from other files, or with other settings of ingestion.
-        """
-        from mmer.corpora import CORPORA
-
-        for corpus in CORPORA:
-            read = [name for name in pipeline.inputs() if name.startswith(f"{corpus}.")]
-            manifest = f"{corpus}.manifest"
-            if any(n == manifest or n.endswith("_samples") for n in read) and manifest in catalog:
-                self._check(corpus, CORPORA[corpus].ingestion, catalog)
-
-    def _check(self, corpus: str, kind: type[Ingestion], catalog: CatalogProtocol) -> None:
-        if not catalog[f"{corpus}.manifest"].exists():
-            return  # what is missing is the runner's to report
-        manifest = catalog[f"{corpus}.manifest"].load()
-        asked = kind.model_validate(catalog[f"{_PARAMS}{corpus}.ingestion"].load())
-        made = kind.model_validate(manifest.settings)
-        remedy = "Run without --tags, so that the tables are made anew, or without that parameter."
-        where = f"tables of {corpus}"
-        for name, value in {**asked.decisive, "validation": asked.validation}.items():
-            found = {**made.decisive, "validation": made.validation}.get(name)
-            if found != value:
-                raise InputError(where, f"ingestion.{name}", f"made with {value}", found, remedy)
-        place = catalog[f"{corpus}.raw"].place
-        if place.resolve() != manifest.raw.path.resolve():
-            raise InputError(where, "files", f"made from {place}", manifest.raw.path, remedy)
 
 
 class MlflowTracking:
@@ -162,7 +60,7 @@ class MlflowTracking:
         Raises:
             InputError: MLflow does not answer, or the catalog asks it for what is not known.
         """
-        saved = _Saved(pipeline, catalog)
+        saved = Saved(pipeline, catalog)
         pipelines = _joined(run_params["pipeline_names"] or ["__default__"])
         noted = {key: value for key, value in run_params.items() if value and key not in _NOT_NOTED}
         called = {"pipelines": pipelines, "env": "base", **noted}
@@ -204,89 +102,10 @@ class MlflowTracking:
         session.end("FAILED", pipeline.inputs())
 
 
-class _Saved:
-    """What a run saves of its pipeline's outputs, as the files tell: any process may write them.
-
-    Attributes:
-        kinds: Output -> what of it goes to MLflow.
-    """
-
-    def __init__(self, pipeline: Pipeline, catalog: Any) -> None:
-        self._catalog = catalog
-        outputs = [name for node in pipeline.nodes for name in node.outputs]
-        self.kinds = {name: _kind(name, catalog) for name in outputs}
-        files = [name for name in outputs if hasattr(catalog.get(name), "_filepath")]
-        self._before = {name: _state(self.path(name)) for name in files}
-
-    def now(self) -> list[str]:
-        """The outputs that have been written since this object was made, in pipeline order."""
-        return [name for name in self._before if self.has(name)]
-
-    def has(self, name: str) -> bool:
-        """Whether this output has been written since this object was made."""
-        return name in self._before and _state(self.path(name)) not in (None, self._before[name])
-
-    def path(self, name: str) -> Path:
-        """The file that the run writes."""
-        dataset = self._catalog.get(name)
-        version = getattr(dataset, "resolve_save_version", lambda: None)()
-        return Path(dataset._get_versioned_path(version) if version else dataset._filepath)
-
-    def read(self, name: str) -> Any:
-        """What the run has written, and not what another has written since."""
-        return self._catalog.get(name).read(self.path(name))
-
-    def tell(self) -> None:
-        """Say how the system stands beside the others, and where the report is."""
-        from mmer.reporting.ablations import ablations_text
-        from mmer.reporting.corpora import corpora_text
-        from mmer.reporting.costs import costs_text
-        from mmer.reporting.seeds import seeds_text
-        from mmer.reporting.summary import summary_text
-
-        texts: dict[str, Callable[..., str]] = {
-            "comparison": summary_text,
-            "compared_systems": seeds_text,
-            "compared_costs": costs_text,
-            "compared_corpora": corpora_text,
-            "ablated_systems": ablations_text,
-        }
-        names = {name: name.rpartition(".")[2] for name in self.now()}
-        if "compared_corpora" in names.values():
-            del texts["compared_systems"], texts["compared_costs"]  # those of single corpora
-        for name, kind in names.items():
-            if kind in texts:
-                width = shutil.get_terminal_size().columns
-                click.echo(f"\n{texts[kind](self.read(name), width)}")
-            if kind in ("report", "compared_page", "ablated_page"):
-                click.echo(f"\nThe report:            {os.path.relpath(self.path(name))}")
-                click.echo("The run in MLflow:     make ui")
-                click.echo("The pipelines:         make viz")
-
-    def provenance(self, names: set[str]) -> dict[str, object]:
-        """Tags that name the data: fingerprint of each sample table, digest of each manifest."""
-        from mmer.datasets.sample_tables import SampleTableFile
-
-        tags: dict[str, object] = {}
-        synthetic = set()
-        for name in sorted(names):
-            dataset = self._catalog.get(name)
-            if isinstance(dataset, SampleTableFile) and dataset.exists():
-                info = dataset.load().info
-                tags[f"data.{name}.fingerprint"] = info.fingerprint
-                synthetic.add(info.synthetic)
-            elif name.endswith(".manifest") and dataset is not None and dataset.exists():
-                manifest = dataset.load()
-                files = {file.name: file.sha256 for file in manifest.files}
-                tags[f"data.{name}.sha256"] = provenance.digest(files)
-                synthetic.add(manifest.raw.synthetic)
-        return {**tags, "synthetic": str(any(synthetic)).lower()} if synthetic else tags
-
-
 class _Session(logging.Handler):
     """What the hook knows of one `kedro run`; it forwards what trainings in it log."""
 
-    def __init__(self, run: tracking.TrackedRun, saved: _Saved, cells: CellRuns) -> None:
+    def __init__(self, run: tracking.TrackedRun, saved: Saved, cells: CellRuns) -> None:
         super().__init__()
         self.run, self.saved, self.cells = run, saved, cells
         self._owners = {_owned(name) for name, kind in saved.kinds.items() if kind == "cell"}
@@ -393,18 +212,6 @@ class _Session(logging.Handler):
                             self.run.log_metrics({_owner(name): epoch.metrics}, epoch.epoch)
 
 
-def _kind(name: str, catalog: CatalogProtocol) -> str | None:
-    """What of an entry goes to MLflow."""
-    dataset = catalog.get(name)
-    kind = (getattr(dataset, "metadata", None) or {}).get("mlflow")
-    where = f"catalog entry {name}", "metadata.mlflow"
-    if kind not in (None, *_KINDS):
-        raise InputError(*where, f"one of {', '.join(_KINDS)}", repr(kind))
-    if kind is not None and not hasattr(dataset, "_filepath"):
-        raise InputError(*where, "an entry that keeps a file", type(dataset).__name__)
-    return kind
-
-
 def _owner(name: str) -> str:
     """Whose numbers an entry holds: "system" of "corpus.system.assessment"."""
     return "/".join(name.split(".")[1:-1])
@@ -417,12 +224,6 @@ def _owned(name: str) -> str:
 
 def _under(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{name}/{key}": figure for key, figure in figures.items()}
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    """What tells a file from the one that was there before; None if there is none."""
-    stat = path.stat() if path.exists() else None
-    return stat and (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
 @contextmanager

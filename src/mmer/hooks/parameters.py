@@ -1,0 +1,114 @@
+"""Hooks that look at what a run is asked for, before anything runs."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kedro.config import MissingConfigException
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from pydantic import ValidationError
+
+from mmer.errors import InputError
+from mmer.schema import Settings
+
+if TYPE_CHECKING:
+    from mmer.corpora.corpus import Ingestion
+
+_PARAMS = "params:"
+
+
+class DefaultParameters:
+    """Gives parameters that no file sets: all settings have defaults."""
+
+    @hook_impl
+    def after_catalog_created(self, catalog: CatalogProtocol) -> None:
+        """Add what is missing for every corpus, and for every system on it."""
+        from mmer.calibration.settings import CalibrationSettings
+        from mmer.corpora import CORPORA
+        from mmer.evaluation.assessment import EvaluationSettings
+        from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
+        from mmer.pipelines.cells.cells import families
+        from mmer.systems import SYSTEMS
+
+        together: dict[str, type[Settings]] = {
+            "evaluation": EvaluationSettings,
+            "comparison": ComparisonSettings,
+            "ablation": AblationSettings,
+        }
+        kinds: dict[str, type[Settings]] = {
+            **together,
+            "calibration": CalibrationSettings,
+            **{name: system.settings for name, system in SYSTEMS.items()},
+        }
+        needed = {(family, key): kind for family in families() for key, kind in together.items()}
+        for corpus, known in CORPORA.items():
+            every = {"ingestion": known.ingestion, **kinds}
+            needed |= {(corpus, key): kind for key, kind in every.items()}
+        for (owner, key), kind in needed.items():
+            if (name := f"{_PARAMS}{owner}.{key}") not in catalog:
+                catalog[name] = kind()
+
+
+class AskedCells:
+    """Notes which systems and seeds a comparison is asked for, before its pipeline is made."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Read what the parameters say; what is wrong in them is Kedro's to report."""
+        from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
+        from mmer.pipelines.cells.cells import ask
+
+        try:
+            parameters = context.config_loader["parameters"]
+        except MissingConfigException:
+            parameters = {}
+        kinds: dict[str, type[Settings]] = {
+            "comparison": ComparisonSettings,
+            "ablation": AblationSettings,
+        }
+        asked: dict[str, list] = {}
+        for owner, given in parameters.items():
+            for key, kind in kinds.items() if isinstance(given, dict) else ():
+                if key in given:
+                    with suppress(ValidationError):
+                        asked.setdefault(owner, []).append(kind.model_validate(given[key]))
+        ask(asked)
+
+
+class SameTables:
+    """Stops a run that would work on tables other than those that its parameters ask for."""
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Look at the corpora whose tables or manifest are read and not made in this run.
+
+        Raises:
+            InputError: They were made from other files, or with other settings of ingestion.
+        """
+        from mmer.corpora import CORPORA
+
+        for corpus in CORPORA:
+            read = [name for name in pipeline.inputs() if name.startswith(f"{corpus}.")]
+            manifest = f"{corpus}.manifest"
+            if any(n == manifest or n.endswith("_samples") for n in read) and manifest in catalog:
+                self._check(corpus, CORPORA[corpus].ingestion, catalog)
+
+    def _check(self, corpus: str, kind: type[Ingestion], catalog: CatalogProtocol) -> None:
+        if not catalog[f"{corpus}.manifest"].exists():
+            return  # what is missing is the runner's to report
+        manifest = catalog[f"{corpus}.manifest"].load()
+        asked = kind.model_validate(catalog[f"{_PARAMS}{corpus}.ingestion"].load())
+        made = kind.model_validate(manifest.settings)
+        remedy = "Run without --tags, so that the tables are made anew, or without that parameter."
+        where = f"tables of {corpus}"
+        for name, value in {**asked.decisive, "validation": asked.validation}.items():
+            found = {**made.decisive, "validation": made.validation}.get(name)
+            if found != value:
+                raise InputError(where, f"ingestion.{name}", f"made with {value}", found, remedy)
+        place = catalog[f"{corpus}.raw"].place
+        if place.resolve() != manifest.raw.path.resolve():
+            raise InputError(where, "files", f"made from {place}", manifest.raw.path, remedy)

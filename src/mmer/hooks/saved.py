@@ -1,0 +1,115 @@
+"""What a run saves, as its files tell: any process may write them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from mmer import provenance
+from mmer.errors import InputError
+
+_KINDS = ("artifact", "metrics", "history", "cell", "cell_cost", "compared")
+
+
+class Saved:
+    """What a run saves of its pipeline's outputs, as the files tell: any process may write them.
+
+    Attributes:
+        kinds: Output -> what of it goes to MLflow.
+    """
+
+    def __init__(self, pipeline: Pipeline, catalog: Any) -> None:
+        self._catalog = catalog
+        outputs = [name for node in pipeline.nodes for name in node.outputs]
+        self.kinds = {name: _kind(name, catalog) for name in outputs}
+        files = [name for name in outputs if hasattr(catalog.get(name), "_filepath")]
+        self._before = {name: _state(self.path(name)) for name in files}
+
+    def now(self) -> list[str]:
+        """The outputs that have been written since this object was made, in pipeline order."""
+        return [name for name in self._before if self.has(name)]
+
+    def has(self, name: str) -> bool:
+        """Whether this output has been written since this object was made."""
+        return name in self._before and _state(self.path(name)) not in (None, self._before[name])
+
+    def path(self, name: str) -> Path:
+        """The file that the run writes."""
+        dataset = self._catalog.get(name)
+        version = getattr(dataset, "resolve_save_version", lambda: None)()
+        return Path(dataset._get_versioned_path(version) if version else dataset._filepath)
+
+    def read(self, name: str) -> Any:
+        """What the run has written, and not what another has written since."""
+        return self._catalog.get(name).read(self.path(name))
+
+    def tell(self) -> None:
+        """Say how the system stands beside the others, and where the report is."""
+        from mmer.reporting.ablations import ablations_text
+        from mmer.reporting.corpora import corpora_text
+        from mmer.reporting.costs import costs_text
+        from mmer.reporting.seeds import seeds_text
+        from mmer.reporting.summary import summary_text
+
+        texts: dict[str, Callable[..., str]] = {
+            "comparison": summary_text,
+            "compared_systems": seeds_text,
+            "compared_costs": costs_text,
+            "compared_corpora": corpora_text,
+            "ablated_systems": ablations_text,
+        }
+        names = {name: name.rpartition(".")[2] for name in self.now()}
+        if "compared_corpora" in names.values():
+            del texts["compared_systems"], texts["compared_costs"]  # those of single corpora
+        for name, kind in names.items():
+            if kind in texts:
+                width = shutil.get_terminal_size().columns
+                click.echo(f"\n{texts[kind](self.read(name), width)}")
+            if kind in ("report", "compared_page", "ablated_page"):
+                click.echo(f"\nThe report:            {os.path.relpath(self.path(name))}")
+                click.echo("The run in MLflow:     make ui")
+                click.echo("The pipelines:         make viz")
+
+    def provenance(self, names: set[str]) -> dict[str, object]:
+        """Tags that name the data: fingerprint of each sample table, digest of each manifest."""
+        from mmer.datasets.sample_tables import SampleTableFile
+
+        tags: dict[str, object] = {}
+        synthetic = set()
+        for name in sorted(names):
+            dataset = self._catalog.get(name)
+            if isinstance(dataset, SampleTableFile) and dataset.exists():
+                info = dataset.load().info
+                tags[f"data.{name}.fingerprint"] = info.fingerprint
+                synthetic.add(info.synthetic)
+            elif name.endswith(".manifest") and dataset is not None and dataset.exists():
+                manifest = dataset.load()
+                files = {file.name: file.sha256 for file in manifest.files}
+                tags[f"data.{name}.sha256"] = provenance.digest(files)
+                synthetic.add(manifest.raw.synthetic)
+        return {**tags, "synthetic": str(any(synthetic)).lower()} if synthetic else tags
+
+
+def _kind(name: str, catalog: CatalogProtocol) -> str | None:
+    """What of an entry goes to MLflow."""
+    dataset = catalog.get(name)
+    kind = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+    where = f"catalog entry {name}", "metadata.mlflow"
+    if kind not in (None, *_KINDS):
+        raise InputError(*where, f"one of {', '.join(_KINDS)}", repr(kind))
+    if kind is not None and not hasattr(dataset, "_filepath"):
+        raise InputError(*where, "an entry that keeps a file", type(dataset).__name__)
+    return kind
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from the one that was there before; None if there is none."""
+    stat = path.stat() if path.exists() else None
+    return stat and (stat.st_ino, stat.st_mtime_ns, stat.st_size)
