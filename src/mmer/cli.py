@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mmer.errors import InputError
+from mmer.training.interruption import Stopped
 
 _ABSENT = FileNotFoundError, VersionNotFoundError
 _MISTAKES = (
@@ -51,6 +52,9 @@ def _run(verbose: bool, **options: Any) -> dict[str, Any]:
     try:
         assert kedro_run.callback is not None
         return kedro_run.callback(**options)
+    except Stopped as stopped:
+        click.echo(stopped, err=True)
+        sys.exit(128 + stopped.signal)
     except Exception as error:
         message = explain(error)
         if verbose or message is None:

@@ -13,6 +13,7 @@ from pydantic import Field
 from mmer.samples.batches import Present, Samples
 from mmer.schema import Settings
 from mmer.systems.contract import Attention, Fit, FittedSystem, System
+from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import History
 
 
@@ -33,7 +34,13 @@ class NearestMean(System):
     title = "Nearest mean"
     settings = NearestSettings
 
-    def fit(self, train: Samples, valid: Samples, settings: NearestSettings) -> Fit:
+    def fit(
+        self,
+        train: Samples,
+        valid: Samples,
+        settings: NearestSettings,
+        checkpoints: Checkpoints | None = None,
+    ) -> Fit:
         pooled, truth = pooled_means(train, None), train.labels.numpy() > 0
         means = np.stack(
             [[pooled[column].mean(axis=0), pooled[~column].mean(axis=0)] for column in truth.T]

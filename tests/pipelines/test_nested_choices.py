@@ -18,6 +18,7 @@ from mmer.samples.table import Sample, SampleTable, write_table
 from mmer.systems import SYSTEMS
 from mmer.systems.contract import FittedSystem
 from mmer.systems.storage import load_fitted, save_fitted
+from mmer.training.checkpoints import CheckpointSettings
 
 Fitted = Callable[..., FittedSystem]
 TRAINING = {"epochs": 2, "device": "cpu", "optimiser": {"learning_rate": 5e-3}}
@@ -32,7 +33,7 @@ def tables(toy_table) -> dict[str, SampleTable]:
 
 
 @pytest.fixture
-def fitted(tables) -> Fitted:
+def fitted(tables, tmp_path) -> Fitted:
     """The pooled network, with settings of its training changed."""
 
     def fit(name: str = "pooled", **training: object) -> FittedSystem:
@@ -40,7 +41,8 @@ def fitted(tables) -> Fitted:
         if training:
             given = {"network": {"step_width": 8}, "training": {**TRAINING, **training}}
             settings = SYSTEMS[name].settings.model_validate(given)
-        return fit_system(tables["train"], tables["valid"], settings, name)[0]
+        splits = tables["train"], tables["valid"]
+        return fit_system(*splits, settings, CheckpointSettings(), tmp_path / "kept", name)[0]
 
     return fit
 

@@ -33,6 +33,7 @@ class DefaultParameters:
         from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
         from mmer.pipelines.cells.cells import families
         from mmer.systems import SYSTEMS
+        from mmer.training.checkpoints import CheckpointSettings
 
         together: dict[str, type[Settings]] = {
             "evaluation": EvaluationSettings,
@@ -42,6 +43,7 @@ class DefaultParameters:
         kinds: dict[str, type[Settings]] = {
             **together,
             "calibration": CalibrationSettings,
+            "checkpoints": CheckpointSettings,
             **{name: system.settings for name, system in SYSTEMS.items()},
         }
         needed = {(family, key): kind for family in families() for key, kind in together.items()}

@@ -62,6 +62,21 @@ class Batch:
             self.persons and self.persons.to(device),
         )
 
+    def first(self, count: int) -> Batch:
+        """The batch of its first samples."""
+        persons = self.persons
+        return Batch(
+            {m: x[:count] for m, x in self.features.items()},
+            {m: x[:count] for m, x in self.masks.items()},
+            self.labels[:count],
+            persons
+            and StepPersons(
+                persons.target[:count],
+                {m: x[:count] for m, x in persons.persons.items()},
+                {m: x[:count] for m, x in persons.segments.items()},
+            ),
+        )
+
     def hide(self, present: dict[str, Tensor]) -> Batch:
         """The same batch without the modalities where `present` (B,) is False."""
         features, masks = dict(self.features), dict(self.masks)

@@ -25,6 +25,7 @@ from mmer.provenance import digest
 from mmer.samples.batches import Present, Samples
 from mmer.samples.table import Features, Origin, TableInfo
 from mmer.schema import Record, Settings
+from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import History
 from mmer.training.nesting import without_groups
 
@@ -159,10 +160,13 @@ class System(ABC):
     parts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     @abstractmethod
-    def fit(self, train: Samples, valid: Samples, settings: Any) -> Fit:
+    def fit(
+        self, train: Samples, valid: Samples, settings: Any, checkpoints: Checkpoints | None = None
+    ) -> Fit:
         """Learn from the training samples; whatever has to be chosen is chosen on `valid`.
 
-        Same samples, settings and machine: same bits.
+        Same samples, settings and machine: same bits. What takes long goes on from `checkpoints`
+        and keeps its state there.
 
         Raises:
             InputError: The samples are not what the system can learn from.
@@ -216,7 +220,12 @@ class System(ABC):
 
 
 def fit_without(
-    system: System, part: str | None, train: Samples, valid: Samples, settings: Any
+    system: System,
+    part: str | None,
+    train: Samples,
+    valid: Samples,
+    settings: Any,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Fit a system from which one part has been taken away: one of its `parts`, or a modality.
 
@@ -224,14 +233,14 @@ def fit_without(
         InputError: It has no such part; and as of `System.fit`.
     """
     if part is None:
-        return system.fit(train, valid, settings)
+        return system.fit(train, valid, settings, checkpoints)
     if part not in (*system.parts, *train.modalities):
         expected = f"one of {', '.join((*system.parts, *train.modalities))}"
         raise InputError("ablation", f"parts of {system.title}", expected, part)
     settings = system.settings_without(settings, part)
     if part not in system.parts:
         train, valid = train.without(part), valid.without(part)
-    fitted, history = system.fit(train, valid, settings)
+    fitted, history = system.fit(train, valid, settings, checkpoints)
     title = f"{fitted.info.title} without {part.replace('_', ' ')}"
     info = fitted.info.model_copy(update={"without": part, "title": title})
     return Fit(replace(fitted, info=info), history)

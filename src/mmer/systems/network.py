@@ -12,6 +12,7 @@ from torch import Tensor
 from mmer.errors import InputError
 from mmer.samples.batches import Present, Samples
 from mmer.systems.contract import Attention, Fit, FittedSystem, System, SystemInfo, often_absent
+from mmer.training.checkpoints import Checkpoints
 from mmer.training.loop import train as train_network
 from mmer.training.network import Network
 from mmer.training.scoring import score_samples
@@ -32,11 +33,13 @@ class NetworkSystem(System):
         training = settings.training.model_copy(update={"seed": seed})
         return settings.model_copy(update={"training": training})
 
-    def fit(self, train: Samples, valid: Samples, settings: Any) -> Fit:
+    def fit(
+        self, train: Samples, valid: Samples, settings: Any, checkpoints: Checkpoints | None = None
+    ) -> Fit:
         def build() -> Network:
             return self.network(settings.network, train.info.widths, len(train.info.labels))
 
-        trained = train_network(build, train, valid, settings.training)
+        trained = train_network(build, train, valid, settings.training, checkpoints)
         dropped = settings.training.modality_dropout > 0
         may_lack = train.modalities if dropped else often_absent(train)
         history = trained.history

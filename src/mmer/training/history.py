@@ -44,9 +44,11 @@ class History(Record):
         criterion: What `Epoch.selection` is, in words.
         epoch_groups: Names of the validation groups on which alone the epochs were judged; none if
             it was on all of them.
+        earlier_seconds: That it took in runs that were stopped before the one that ended it.
     """
 
     epochs: tuple[Epoch, ...] = ()
     kept: int | None = None
     criterion: str = ""
     epoch_groups: tuple[str, ...] = ()
+    earlier_seconds: float = 0.0

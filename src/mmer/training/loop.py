@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -16,7 +15,9 @@ from torch import Tensor
 
 from mmer.errors import InputError
 from mmer.samples.batches import Batch, Samples, length_aware_batches
+from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import Epoch, History, Selection
+from mmer.training.interruption import Stopped, asked_to_stop
 from mmer.training.nesting import groups_for_epochs, only_groups
 from mmer.training.network import Losses, Network
 from mmer.training.progress import EpochProgress
@@ -24,7 +25,12 @@ from mmer.training.scoring import best_micro_f1, mean_average_precision, score_s
 from mmer.training.settings import TrainingSettings
 from mmer.training.state import TrainingState
 
+_STEPS_UNTIL_LOOKED_AT = 50
+_SAMPLES_SHOWN = 4
+
 _alone = threading.RLock()
+
+logger = logging.getLogger(__name__)
 
 
 class Trained(NamedTuple):
@@ -39,18 +45,23 @@ def train(
     train_samples: Samples,
     valid_samples: Samples,
     settings: TrainingSettings,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Train a network and keep the epoch that is best on the validation samples.
 
-    The same settings, samples and machine give the same parameters, bit for bit.
+    The same settings, samples and machine give the same parameters, bit for bit, however often the
+    training was stopped and gone on with.
 
     Args:
         build: Makes the network; its random numbers come from the settings' seed.
         train_samples, valid_samples: On the host.
+        checkpoints: Where to go on from, and where the state is kept.
 
     Raises:
-        InputError: The device is not there, a loss is not finite, no batch of validation samples
-            is whole although others do not count, or `selection_share` leaves too little.
+        InputError: The device is not there, a batch is too large for it, a loss is not finite, no
+            batch of validation samples is whole although others do not count, or
+            `selection_share` leaves too little.
+        Stopped: By a signal; a checkpoint has been written.
     """
     epoch_groups = groups_for_epochs(valid_samples, settings.selection_share)
     if epoch_groups:
@@ -60,12 +71,34 @@ def train(
         expected = f"at least {settings.batch_size}, one whole batch"
         raise InputError(where, "drop_last_validation_batch", expected, len(valid_samples))
     device = settings.torch_device
-    with repeatable(device):
+    with repeatable(device), asked_to_stop() as signal:
         state = start(build, train_samples, settings)
+        if checkpoints and checkpoints.restore(state):
+            logger.info("It goes on after %s: %s", state.place, checkpoints.last)
         train_samples, valid_samples = (resident(s, device) for s in (train_samples, valid_samples))
-        with EpochProgress(state.total_steps, settings.epochs) as progress:
-            while len(state.epochs) < settings.epochs:
-                finish_epoch(state, train_samples, valid_samples, settings, progress)
+
+        def between_steps() -> None:
+            if checkpoints:
+                checkpoints.save_if_due(state)
+            if number := signal():
+                if checkpoints:
+                    checkpoints.save(state)
+                raise Stopped(number, state.place, checkpoints and checkpoints.last)
+
+        done, came_finished = state.steps_done, state.finished
+        with EpochProgress(state.total_steps, settings.epochs, done) as progress:
+            try:
+                while not state.finished:
+                    finish_epoch(
+                        state, train_samples, valid_samples, settings, progress, between_steps
+                    )
+                    between_steps()
+            except InputError:
+                if checkpoints and checkpoints.last:
+                    logger.error("The last checkpoint before: %s", checkpoints.last)
+                raise
+        if checkpoints and not came_finished:
+            checkpoints.save(state)
     state.network.load_state_dict(state.best)
     kept = max(state.epochs, key=lambda epoch: epoch.selection).epoch  # the first of equals
     history = History(
@@ -73,6 +106,7 @@ def train(
         kept=kept,
         criterion=_criterion(settings, len(epoch_groups)),
         epoch_groups=epoch_groups,
+        earlier_seconds=state.earlier_seconds,
     )
     return Trained(state.network.eval(), history)
 
@@ -94,33 +128,34 @@ def finish_epoch(
     valid_samples: Samples,
     settings: TrainingSettings,
     progress: EpochProgress,
+    between_steps: Callable[[], None] = lambda: None,
 ) -> None:
     """Do what is left of the epoch at hand, and look at the validation samples."""
-    begin = time.perf_counter()
     number, bfloat16 = len(state.epochs) + 1, settings.bfloat16
     rng = np.random.default_rng((settings.seed, number))
     batches = _batches(train_samples.longest, settings, rng)
     state.network.train()
+    # The host's numbers can be looked at in every step; the device would have to be waited for.
+    looked_at = 1 if state.device.type == "cpu" else _STEPS_UNTIL_LOOKED_AT
     for index in batches[state.step :]:
         batch = train_samples.gather(index).to(state.device)
         if settings.modality_dropout:
             # Of the step alone, so that a run that goes on from here hides the same.
             of_step = np.random.default_rng((settings.seed, number, state.step))
             batch = drop_modalities(batch, settings.modality_dropout, of_step)
-        state.end_step(take_step(state, batch, bfloat16))
+        state.end_step(fitting_step(state, batch, bfloat16))
+        if state.step % looked_at == 0 or state.step == len(batches):
+            check_finite(state, batches, train_samples)
         progress.step()
+        between_steps()
     losses = {name: float(value) / len(batches) for name, value in state.sums.items()}
-    if not all(map(math.isfinite, losses.values())):
-        raise InputError(
-            "training", f"epoch {number}", "finite losses", losses, "Lower the learning rate."
-        )
     figures = _validate(state.network, valid_samples, settings, rng)
     epoch = Epoch(
         epoch=number,
         losses=losses,
         validation=figures,
         selection=figures[settings.selection],
-        seconds=time.perf_counter() - begin,
+        seconds=state.seconds,
     )
     state.end_epoch(epoch)
     progress.epoch(epoch)
@@ -137,6 +172,54 @@ def take_step(state: TrainingState, batch: Batch, bfloat16: bool) -> Losses:
     with torch.no_grad():
         state.network.after_step(losses.carry)
     return losses
+
+
+def fitting_step(state: TrainingState, batch: Batch, bfloat16: bool) -> Losses:
+    """`take_step`, where a batch may be too large for the device.
+
+    Raises:
+        InputError: It is; the message names half of it, or the largest half of a half that is not.
+    """
+    try:
+        return take_step(state, batch, bfloat16)
+    except torch.OutOfMemoryError as error:
+        count = len(batch.labels)
+        fits = _largest_that_fits(state, batch, bfloat16)
+        remedy = f"{fits} fit here: training.batch_size={fits}." if fits else "Not even one does."
+        expected, found = f"a batch that fits in the memory of {state.device}", f"{count} do not"
+        raise InputError("training", "batch_size", expected, found, remedy) from error
+
+
+def _largest_that_fits(state: TrainingState, batch: Batch, bfloat16: bool) -> int:
+    """How many of these samples fit, halving until they do; the parameters stay as they are."""
+    count = len(batch.labels)
+    while count := count // 2:
+        state.optimiser.zero_grad()
+        torch.cuda.empty_cache()
+        try:
+            with torch.autocast(state.device.type, torch.bfloat16, enabled=bfloat16):
+                state.losses(batch.first(count)).terms["total"].backward()
+        except torch.OutOfMemoryError:
+            continue
+        return count
+    return 0
+
+
+def check_finite(state: TrainingState, batches: list[np.ndarray], samples: Samples) -> None:
+    """Stop a training whose loss is no number any more.
+
+    Raises:
+        InputError: With the step, counted from 1, and the samples in it.
+    """
+    if (step := state.first_astray()) is None:
+        return
+    ids = [samples.sample_ids[n] for n in batches[step]]
+    more = f" and {len(ids) - _SAMPLES_SHOWN} more" if len(ids) > _SAMPLES_SHOWN else ""
+    logger.error("The loss of the batch of %s is not finite", ", ".join(ids))
+    where, key = "training", f"epoch {len(state.epochs) + 1}, step {step + 1}"
+    found = f"another, on the samples {', '.join(ids[:_SAMPLES_SHOWN])}{more}"
+    remedy = "Look at these samples, or lower the learning rate."
+    raise InputError(where, key, "a finite loss", found, remedy)
 
 
 def drop_modalities(batch: Batch, rate: float, rng: np.random.Generator) -> Batch:

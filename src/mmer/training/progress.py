@@ -17,13 +17,13 @@ logger = logging.getLogger("mmer.training.progress")
 class EpochProgress:
     """A progress bar with the time left on a terminal, and everywhere one log line per epoch."""
 
-    def __init__(self, steps: int, epochs: int) -> None:
+    def __init__(self, steps: int, epochs: int, done: int = 0) -> None:
         self._epochs, self._bar = epochs, None
         if sys.stdout.isatty():
             from rich.progress import Progress  # rich is not on every GPU machine
 
             self._bar = Progress()
-            self._task = self._bar.add_task("training", total=steps)
+            self._task = self._bar.add_task("training", total=steps, completed=done)
 
     def __enter__(self) -> EpochProgress:
         if self._bar:

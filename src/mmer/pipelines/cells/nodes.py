@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
@@ -20,6 +21,7 @@ from mmer.datasets.finished import Finished, Receipt, content_of
 from mmer.errors import InputError
 from mmer.evaluation.costs import Cost, Machine, Spent, metered, this_machine
 from mmer.metrics.scores import Scores
+from mmer.pipelines.fitting import fit
 from mmer.pipelines.scoring import score
 from mmer.provenance import fingerprint
 from mmer.samples.batches import pack
@@ -27,6 +29,7 @@ from mmer.samples.table import SampleTable
 from mmer.schema import Settings
 from mmer.systems import SYSTEMS
 from mmer.systems.contract import FittedSystem, fit_without, scored
+from mmer.training.checkpoints import CheckpointSettings
 from mmer.training.history import History
 
 from .cells import Cell
@@ -58,6 +61,8 @@ def train_cell(
     valid: SampleTable,
     settings: Settings,
     calibration: CalibrationSettings,
+    kept: CheckpointSettings,
+    folder: Path,
     finished: Finished,
     cell: Cell,
 ) -> tuple[FittedSystem, History, Calibration, TrainedCell]:
@@ -81,17 +86,19 @@ def train_cell(
     device = _device()
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # imports, seconds once, are no cost
     with metered(device) as meter:
-        fit = fit_without(recipe, cell.without, pack(train), pack(valid), settings)
-    chosen = calibrate(score(fit.fitted, valid), calibration)
+        fitted = fit(recipe, cell.without, train, valid, settings, folder, kept)
+    earlier = fitted.history.earlier_seconds
+    spent = meter.spent.model_copy(update={"seconds": meter.spent.seconds + earlier})
+    chosen = calibrate(score(fitted.fitted, valid), calibration)
     receipt = TrainedCell(
         key=key,
-        content=tuple(map(content_of, (*fit, chosen))),
-        parameters=recipe.count_parameters(fit.fitted),
-        training=meter.spent,
+        content=tuple(map(content_of, (*fitted, chosen))),
+        parameters=recipe.count_parameters(fitted.fitted),
+        training=spent,
         machine=this_machine(device),
         ended=time.time(),
     )
-    return *fit, chosen, receipt
+    return *fitted, chosen, receipt
 
 
 def score_cell(

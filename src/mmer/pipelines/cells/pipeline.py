@@ -11,6 +11,7 @@ from mmer.evaluation.assessment import EvaluationSettings
 from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
 from mmer.pipelines.binding import bound, in_namespace
 from mmer.systems import SYSTEMS
+from mmer.training.checkpoints import CheckpointSettings
 
 from .cells import Cell, ablated_cells, asked, compared_cells
 from .comparing import (
@@ -111,10 +112,12 @@ def _training(corpus: str, cell: Cell) -> Pipeline:
     types: dict[str, type] = {
         "settings": SYSTEMS[cell.system].settings,
         "calibration": CalibrationSettings,
+        "kept": CheckpointSettings,
     }
     inputs = [
         *(f"{corpus}.{split}_samples" for split in ("train", "valid")),
-        *(f"params:{corpus}.{name}" for name in (cell.system, "calibration")),
+        *(f"params:{corpus}.{name}" for name in (cell.system, "calibration", "checkpoints")),
+        f"{own}.checkpoints",
         f"{own}.finished_training",
     ]
     outputs = [f"{own}.{name}" for name in ("model", "history", "calibration", "trained")]

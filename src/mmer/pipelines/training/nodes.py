@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from mmer.samples.batches import pack
+from pathlib import Path
+
+from mmer.pipelines.fitting import fit
 from mmer.samples.table import SampleTable
 from mmer.schema import Settings
 from mmer.systems import SYSTEMS
 from mmer.systems.contract import FittedSystem
+from mmer.training.checkpoints import CheckpointSettings
 from mmer.training.history import History
 
 
@@ -14,13 +17,11 @@ def fit_system(
     train: SampleTable,
     valid: SampleTable,
     settings: Settings,
+    kept: CheckpointSettings,
+    folder: Path,
     system: str,
-    seed: int | None = None,
 ) -> tuple[FittedSystem, History]:
-    """The fitted system and how its training went, with this seed if not that of the settings."""
+    """The fitted system and how its training went."""
     train.expect("train")
     valid.expect("valid", train.info.fingerprint)
-    recipe = SYSTEMS[system]
-    if seed is not None:
-        settings = recipe.with_seed(settings, seed)
-    return recipe.fit(pack(train), pack(valid), settings)
+    return fit(SYSTEMS[system], None, train, valid, settings, folder, kept)

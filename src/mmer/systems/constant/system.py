@@ -10,6 +10,7 @@ import torch
 from mmer.samples.batches import Present, Samples
 from mmer.schema import Settings
 from mmer.systems.contract import Attention, Fit, FittedSystem, Scorer, System, SystemInfo
+from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import History
 
 
@@ -47,7 +48,13 @@ class AllPositive(System):
     settings = ConstantSettings
     simple = True
 
-    def fit(self, train: Samples, valid: Samples, settings: ConstantSettings) -> Fit:
+    def fit(
+        self,
+        train: Samples,
+        valid: Samples,
+        settings: ConstantSettings,
+        checkpoints: Checkpoints | None = None,
+    ) -> Fit:
         """There is nothing to learn: every score is 1, the threshold 0."""
         return Fit(FittedSystem(_info(self, train, settings, 0.0), {}), History())
 
@@ -63,7 +70,13 @@ class LabelPrior(System):
     settings = ConstantSettings
     simple = True
 
-    def fit(self, train: Samples, valid: Samples, settings: ConstantSettings) -> Fit:
+    def fit(
+        self,
+        train: Samples,
+        valid: Samples,
+        settings: ConstantSettings,
+        checkpoints: Checkpoints | None = None,
+    ) -> Fit:
         """Learn the share of training samples that have each label; the threshold is 0.5."""
         prevalence = torch.from_numpy(train.truth.mean(axis=0))
         info = _info(self, train, settings, 0.5)

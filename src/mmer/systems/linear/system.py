@@ -21,6 +21,7 @@ from mmer.metrics.counts import number_groups
 from mmer.samples.batches import Present, Samples
 from mmer.schema import Settings
 from mmer.systems.contract import Attention, Fit, FittedSystem, Scorer, System
+from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import History
 
 Pooling = Literal["mean", "max", "mean and max"]
@@ -57,7 +58,13 @@ class LogisticRegressionSystem(System):
     settings = LinearSettings
     simple = True
 
-    def fit(self, train: Samples, valid: Samples, settings: LinearSettings) -> Fit:
+    def fit(
+        self,
+        train: Samples,
+        valid: Samples,
+        settings: LinearSettings,
+        checkpoints: Checkpoints | None = None,
+    ) -> Fit:
         """Choose pooling and penalties on training groups held out in turn; `valid` is not used.
 
         Raises:

@@ -1,0 +1,218 @@
+"""Checkpoints: the whole state of a training in files, so that it can be stopped and gone on with.
+
+A checkpoint is one safetensors file. Its tensors are those of the state, and its header holds the
+numbers, a digest of all and what the state was computed with: nothing in it can run. It appears
+when it is whole (`mmer.files`). Those of one training lie in a folder named after what decides the
+result: tables, settings and code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from mmer.errors import InputError
+from mmer.files import atomic_file
+from mmer.provenance import digest
+from mmer.schema import Settings
+from mmer.training.state import TrainingState
+
+_KEY = "mmer"
+_SUFFIX = ".safetensors"
+# A checkpoint waits so many times as long as the one before took to write: 2 % of the time at most.
+_TIMES_AS_LONG = 50
+# Folders of other trainings under the same name that are left in place.
+_OTHERS_KEPT = 3
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointSettings(Settings):
+    """When the state of a training is kept, and what a later run does with it.
+
+    Attributes:
+        seconds: Between two checkpoints at least; more if writing them takes more than a fiftieth
+            of the time. One is written at the end and when the run is asked to stop, in any case.
+        keep: How many of the last ones are kept.
+        resume: "auto" goes on from the last one of the same tables, settings and code, if there is
+            one; "never" begins anew; "required" does not begin anew.
+    """
+
+    seconds: NonNegativeFloat = 60.0
+    keep: PositiveInt = 2
+    resume: Literal["auto", "never", "required"] = "auto"
+
+
+class Checkpoints:
+    """Those of one training.
+
+    Args:
+        folder: Of the trainings that go by one name (a system on a corpus).
+        key: Digest of what decides the result.
+        settings: When they are written and read.
+
+    Attributes:
+        last: The newest file that is known to be whole; None before there is one.
+    """
+
+    def __init__(self, folder: Path, key: str, settings: CheckpointSettings) -> None:
+        self._folder, self._settings = folder / key[:16], settings
+        self.last: Path | None = None
+        self._next = time.monotonic() + settings.seconds
+
+    def restore(self, state: TrainingState) -> bool:
+        """Become what the newest readable checkpoint was; say whether there was one.
+
+        Raises:
+            InputError: There is none, and `resume` is "required".
+        """
+        self._clear_others()
+        if self._settings.resume == "never":
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return False
+        for path in self._newest_first():
+            try:
+                header, tensors = _read(path)
+                found = _unfolded(header["state"], tensors)
+            except (InputError, OSError, SafetensorError, KeyError, ValueError) as error:
+                logger.warning("%s cannot be read and is left out: %s", path, error)
+                path.unlink(missing_ok=True)
+                continue
+            if self._take(state, found, header["computed_with"]):
+                self.last = path
+                return True
+        if self._settings.resume == "required":
+            expected = "a checkpoint of this training (same tables, settings and code)"
+            remedy = "Set checkpoints.resume to auto to begin anew."
+            raise InputError(self._folder, "checkpoints.resume", expected, "none", remedy)
+        return False
+
+    def save_if_due(self, state: TrainingState) -> None:
+        """Write a checkpoint if the last was long enough ago."""
+        if time.monotonic() >= self._next:
+            self.save(state)
+
+    def save(self, state: TrainingState) -> None:
+        """Write a checkpoint, but not of a training that has gone astray.
+
+        One that cannot be written is said, and the training goes on.
+        """
+        if state.first_astray() is not None:
+            return
+        begin = time.monotonic()
+        path = self._folder / f"{len(state.epochs):05d}-{state.step:07d}{_SUFFIX}"
+        try:
+            _write(path, state.state_dict(), _computed_with(state.device))
+        except OSError as error:
+            text = "No checkpoint, the training goes on without: %s. The last whole one: %s"
+            logger.warning(text, error, self.last or "none")
+        else:
+            self.last = path
+            for old in self._newest_first()[1 if state.finished else self._settings.keep :]:
+                old.unlink(missing_ok=True)
+        now = time.monotonic()
+        self._next = now + max(self._settings.seconds, _TIMES_AS_LONG * (now - begin))
+
+    def _take(self, state: TrainingState, found: dict[str, Any], before: dict[str, str]) -> bool:
+        """Take up a state; one that is finished only if it could not be others here."""
+        now = _computed_with(state.device)
+        differs = {name: f"{before.get(name)} -> {here}" for name, here in now.items()}
+        differs = {name: text for name, text in differs.items() if before.get(name) != now[name]}
+        if differs and found["finished"]:
+            return False
+        state.load_state_dict(found)
+        if differs:
+            text = "It goes on with other means, and may differ in its last bits: %s"
+            logger.warning(text, ", ".join(f"{name} {text}" for name, text in differs.items()))
+        return True
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self._folder.glob(f"*{_SUFFIX}"), reverse=True)
+
+    def _clear_others(self) -> None:
+        """Of other trainings under this name, keep the newest."""
+        others = [f for f in self._folder.parent.glob("*/") if f.name != self._folder.name]
+        for old in sorted(others, key=_last_change, reverse=True)[_OTHERS_KEPT:]:
+            logger.info("Checkpoints of an earlier training are removed: %s", old)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(path: Path, state: dict[str, Any], computed_with: dict[str, str]) -> None:
+    tensors: dict[str, Tensor] = {}
+    plain = _folded(state, "", tensors)
+    content = {"state": plain, "computed_with": computed_with}
+    header = json.dumps({**content, "digest": _digest(content, tensors)})
+    with atomic_file(path) as partial:
+        partial.write_bytes(save(tensors, {_KEY: header}))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    with safe_open(path, "pt") as file:
+        header = json.loads((file.metadata() or {})[_KEY])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    expected = header.pop("digest")
+    if (found := _digest(header, tensors)) != expected:
+        raise InputError(path, "digest", expected, found)
+    return header, tensors
+
+
+def _digest(content: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    parts = {}
+    for name, x in tensors.items():
+        whole = hashlib.sha256(x.contiguous().view(-1).view(torch.uint8).numpy().data)
+        parts[name] = [str(x.dtype), list(x.shape), whole.hexdigest()]
+    return digest({"content": content, "tensors": parts})
+
+
+def _folded(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """What JSON can hold of it; each tensor goes, on the host, under the name of its place."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"items": [[k, _folded(x, f"{name}/{k}", tensors)] for k, x in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_folded(x, f"{name}/{k}", tensors) for k, x in enumerate(value)]
+    return value
+
+
+def _unfolded(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `_folded`; tuples come back as lists."""
+    if isinstance(value, list):
+        return [_unfolded(x, tensors) for x in value]
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    return {k: _unfolded(x, tensors) for k, x in value["items"]}
+
+
+def _computed_with(device: torch.device) -> dict[str, str]:
+    """What the last bits depend on besides tables, settings and code."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"device": name, "threads": str(torch.get_num_threads()), "torch": version("torch")}
+
+
+def _last_change(folder: Path) -> float:
+    return max(_times(folder), default=0.0)
+
+
+def _times(folder: Path) -> Iterator[float]:
+    for path in (folder, *folder.glob("*")):
+        try:
+            yield path.stat().st_mtime
+        except OSError:  # another run has just removed it
+            continue

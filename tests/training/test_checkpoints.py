@@ -1,0 +1,308 @@
+"""Checkpoints: nothing is lost, nothing half or strange is taken, and what went wrong is said."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmer.errors import InputError
+from mmer.samples.batches import Samples, pack
+from mmer.training import loop
+from mmer.training.checkpoints import Checkpoints, CheckpointSettings
+from mmer.training.interruption import Stopped
+from mmer.training.loop import Trained, take_step, train
+from mmer.training.settings import OptimiserSettings, TrainingSettings
+
+SETTINGS = TrainingSettings(
+    epochs=3, batch_size=16, device="cpu", optimiser=OptimiserSettings(learning_rate=5e-3)
+)
+EVERY_STEP = CheckpointSettings(seconds=0)
+
+
+class PowerCutError(Exception):
+    """What no `finally` of the training may hide."""
+
+
+@pytest.fixture
+def packed(toy_table) -> tuple[Samples, Samples]:
+    return pack(toy_table(60)), pack(toy_table(30, seed=1, split="valid"))
+
+
+@pytest.fixture
+def training(packed, building_carat, tmp_path, monkeypatch) -> Callable[..., Trained]:
+    """(steps until the power is cut, key, settings of checkpoints) -> what came out."""
+    build = building_carat(packed[0])
+    # However long a write takes here, the next step writes again.
+    monkeypatch.setattr("mmer.training.checkpoints._TIMES_AS_LONG", 0)
+
+    def run(steps: int | None = None, key: str = "key", **kept: object) -> Trained:
+        settings = CheckpointSettings(**{"seconds": 0, **kept})
+        checkpoints = Checkpoints(tmp_path / "kept", key, settings)
+        taken = []
+
+        def step(*arguments):
+            if len(taken) == steps:
+                raise PowerCutError
+            taken.append(1)
+            return take_step(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "take_step", step)
+            try:
+                return train(build, *packed, SETTINGS, checkpoints)
+            finally:
+                run.taken = len(taken)
+
+    return run
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("kept/*/*.safetensors"))
+
+
+def same(one: Trained, other: Trained) -> bool:
+    first, second = one.network.state_dict(), other.network.state_dict()
+    figures = [[epoch.metrics for epoch in each.history.epochs] for each in (one, other)]
+    for epochs in figures:
+        for metrics in epochs:
+            del metrics["epoch_seconds"]
+    return figures[0] == figures[1] and all(torch.equal(first[n], second[n]) for n in first)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 6, 11])
+def test_a_training_that_was_cut_off_goes_on_to_the_bits_of_one_that_was_not(training, steps):
+    undisturbed = training(key="other")
+    with pytest.raises(PowerCutError):
+        training(steps)
+    gone_on = training()
+    assert training.taken == 12 - steps
+    assert same(gone_on, undisturbed)
+    assert gone_on.history.earlier_seconds > 0 == undisturbed.history.earlier_seconds
+
+
+def test_a_finished_training_is_not_done_again_unless_asked(training, tmp_path):
+    first = training()
+    assert len(files(tmp_path)) == 1
+    assert same(training(), first)
+    assert training.taken == 0
+    assert same(training(resume="never"), first)
+    assert training.taken == 12
+
+
+def test_what_is_finished_is_done_again_where_it_might_be_other_bits(training, monkeypatch):
+    training()
+    now = {"device": "cpu", "threads": "77", "torch": "2"}
+    monkeypatch.setattr("mmer.training.checkpoints._computed_with", lambda device: now)
+    training()
+    assert training.taken == 12
+
+
+def test_going_on_with_other_means_is_said(training, monkeypatch, caplog):
+    with pytest.raises(PowerCutError):
+        training(5)
+    now = {"device": "cpu", "threads": "77", "torch": "2"}
+    monkeypatch.setattr("mmer.training.checkpoints._computed_with", lambda device: now)
+    training()
+    assert training.taken == 7
+    assert "threads" in caplog.text
+    assert "-> 77" in caplog.text
+
+
+def test_another_key_is_another_training(training):
+    with pytest.raises(PowerCutError):
+        training(5)
+    training(key="of other settings")
+    assert training.taken == 12
+
+
+def test_required_does_not_begin_anew(training, tmp_path):
+    with pytest.raises(InputError, match=r"checkpoints\.resume.*same tables, settings and code"):
+        training(resume="required")
+    with pytest.raises(PowerCutError):
+        training(5)
+    training(resume="required")
+    assert training.taken == 7
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a bit", "empty", "not ours", "header"])
+def test_the_one_before_a_damaged_checkpoint_is_taken(training, tmp_path, damage, caplog):
+    undisturbed = training(key="other")
+    with pytest.raises(PowerCutError):
+        training(7)
+    newest = max((tmp_path / "kept" / "key").glob("*.safetensors"))
+    content = bytearray(newest.read_bytes())
+    if damage == "a bit":
+        content[-100] ^= 1
+    elif damage == "header":
+        at = content.index(b"epoch_seconds")
+        content[at : at + 5] = b"xxxxx"
+    newest.write_bytes(
+        {"truncated": content[:-50], "empty": b"", "not ours": b"\x80\x04]."}.get(damage, content)
+    )
+    gone_on = training()
+    assert training.taken == 6, "the one before it is one step older"
+    assert str(newest) in caplog.text
+    assert same(gone_on, undisturbed)
+
+
+def test_where_all_are_damaged_it_begins_anew_and_says_so(training, tmp_path, caplog):
+    with pytest.raises(PowerCutError):
+        training(7)
+    for path in files(tmp_path):
+        path.write_bytes(path.read_bytes()[:1000])
+    training()
+    assert training.taken == 12
+    assert caplog.text.count("cannot be read") == 2
+
+
+def test_the_last_ones_are_kept(training, tmp_path):
+    with pytest.raises(PowerCutError):
+        training(9, keep=3)
+    names = [path.stem for path in files(tmp_path)]
+    assert names == ["00001-0000004", "00002-0000000", "00002-0000001"]
+
+
+def test_folders_of_earlier_trainings_do_not_pile_up(training, tmp_path):
+    for number in range(6):
+        with pytest.raises(PowerCutError):
+            training(1, key=f"key{number}")
+        for path in tmp_path.glob("kept/*/*"):  # the clock may be too coarse to tell them apart
+            age = 10 * (6 - int(path.parent.name[3:]))
+            os.utime(path.parent, (1e9 - age, 1e9 - age))
+            os.utime(path, (1e9 - age, 1e9 - age))
+    assert sorted(f.name for f in (tmp_path / "kept").iterdir()) == ["key2", "key3", "key4", "key5"]
+
+
+def test_the_bound_on_what_writing_may_cost(training, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmer.training.checkpoints._TIMES_AS_LONG", 1e9)
+    with pytest.raises(PowerCutError):
+        training(9)
+    assert len(files(tmp_path)) == 1, "after the first the next would be due in years"
+
+
+def test_a_loss_that_is_no_number_leaves_the_checkpoint_before(
+    training, tmp_path, monkeypatch, caplog
+):
+    real = take_step
+
+    def astray(state, *arguments):
+        losses = real(state, *arguments)
+        if state.step == 2 and state.epochs:
+            losses.terms["total"] = losses.terms["total"] * torch.nan
+        return losses
+
+    monkeypatch.setattr(sys.modules[__name__], "take_step", astray)
+    with pytest.raises(InputError, match=r"epoch 2, step 3.*finite loss.*video"):
+        training()
+    assert max(path.stem for path in files(tmp_path)) == "00001-0000002"
+    assert "00001-0000002" in caplog.text
+
+
+def test_a_batch_that_does_not_fit_names_one_that_does(packed, building_pooled, monkeypatch):
+    def step(state, batch, bfloat16):
+        if len(batch.labels) > 5:
+            raise torch.OutOfMemoryError
+        return take_step(state, batch, bfloat16)
+
+    monkeypatch.setattr(loop, "take_step", step)
+    losses = type(building_pooled(packed[0])()).losses
+
+    def limited(self, batch):
+        if len(batch.labels) > 5:
+            raise torch.OutOfMemoryError
+        return losses(self, batch)
+
+    monkeypatch.setattr("mmer.systems.pooled.network.PooledNetwork.losses", limited)
+    with pytest.raises(InputError, match=r"16 do not.*training\.batch_size=4"):
+        train(building_pooled(packed[0]), *packed, SETTINGS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_a_checkpoint(packed, building_pooled, tmp_path, monkeypatch, number):
+    build = building_pooled(packed[0])
+    undisturbed = train(build, *packed, SETTINGS)
+    checkpoints = Checkpoints(tmp_path / "kept", "key", CheckpointSettings(seconds=3600))
+
+    def step(state, *arguments):
+        if state.steps_done == 5:
+            os.kill(os.getpid(), number)
+        return take_step(state, *arguments)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "take_step", step)
+        with pytest.raises(Stopped, match=r"step 2 of 4 of epoch 2.*goes on from") as stopped:
+            train(build, *packed, SETTINGS, checkpoints)
+    assert stopped.value.signal == number
+    assert signal.getsignal(number) == before
+    assert [path.stem for path in files(tmp_path)] == ["00001-0000002"]
+    assert same(train(build, *packed, SETTINGS, checkpoints), undisturbed)
+
+
+FULL_DISK = """
+import sys, logging
+from pathlib import Path
+import torch
+from mmer.training.checkpoints import Checkpoints, CheckpointSettings, logger
+from mmer.training.settings import TrainingSettings
+from mmer.training.state import TrainingState
+from mmer.systems.pooled.network import PooledNetwork
+from mmer.systems.pooled.settings import PooledNetworkSettings
+logging.basicConfig()
+def state(width):
+    network = PooledNetwork(PooledNetworkSettings(step_width=width), {"a": 20}, 3)
+    return TrainingState(network, TrainingSettings(device="cpu"), 64)
+kept = Checkpoints(Path(sys.argv[1]), "key", CheckpointSettings(seconds=0))
+small = state(8)
+kept.save(small)
+small.step = 1
+large = state(30_000)
+large.step = 2
+kept.save(large)
+print(sorted(str(p.name) for p in Path(sys.argv[1]).rglob("*") if p.is_file()))
+print(kept.restore(state(8)))
+"""
+
+
+def test_a_full_disk_leaves_the_last_whole_one(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    inside = 'mount -t tmpfs -o size=1m none "$1" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside, "sh"]
+    command += [str(disk), sys.executable, FULL_DISK]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip("no file system of one's own can be made here")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["['00000-0000000.safetensors']", "True"]
+    assert "No space left" in done.stderr
+    assert "00000-0000000" in done.stderr
+
+
+def test_nothing_in_a_checkpoint_can_run(training, tmp_path):
+    with pytest.raises(PowerCutError):
+        training(5)
+    content = files(tmp_path)[-1].read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["mmer"])
+    assert set(header) == {"state", "computed_with", "digest"}
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_the_training_goes_on(
+    packed, building_pooled, tmp_path, caplog
+):
+    (tmp_path / "key").write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING):
+        train(
+            building_pooled(packed[0]), *packed, SETTINGS, Checkpoints(tmp_path, "key", EVERY_STEP)
+        )
+    assert "No checkpoint" in caplog.text
