@@ -10,6 +10,9 @@ from mmer.pipeline_registry import register_pipelines
 from mmer.systems import SYSTEMS
 
 PIPELINES = register_pipelines()
+# What works with the registry alone: pipeline -> its only stage.
+OF_REGISTRY = {"promote_": "promotion", "rollback_": "promotion", "predict_": "prediction"}
+TRAINING = [name for name in sorted(PIPELINES) if not name.startswith(tuple(OF_REGISTRY))]
 STAGES = {
     "ingestion",
     "alignment",
@@ -28,6 +31,9 @@ def compares(name: str) -> bool:
 
 def stages_of(name: str) -> set[str]:
     """All, but a comparison's cells are calibrated with their training, and none is registered."""
+    for start, stage in OF_REGISTRY.items():
+        if name.startswith(start):
+            return {stage}
     return COMPARING if compares(name) else STAGES
 
 
@@ -39,7 +45,7 @@ def corpora_of(pipeline: Pipeline) -> set[str]:
 def test_every_corpus_and_system_has_its_pipeline():
     alone = [name for name, corpus in CORPORA.items() if not corpus.family]
     expected = {f"train_{corpus}_{system}" for corpus in alone for system in SYSTEMS}
-    expected |= {f"train_{corpus}" for corpus in alone}
+    expected |= {f"{what}{corpus}" for corpus in alone for what in ("train_", *OF_REGISTRY)}
     compared = {*alone, *(corpus.family for corpus in CORPORA.values() if corpus.family)}
     expected |= {f"{what}_{name}" for what in ("compare", "ablate") for name in compared}
     assert set(PIPELINES) == {"__default__", *expected}
@@ -56,7 +62,8 @@ def test_every_corpus_is_in_a_comparison():
 def test_nothing_that_trains_or_calibrates_stands_on_the_test_split(name):
     pipeline = PIPELINES[name]
     choosing = pipeline.only_nodes_with_tags("training", "calibration").nodes
-    assert len(choosing) >= (3 if compares(name) else 9)
+    least = 0 if name not in TRAINING else 3 if compares(name) else 9
+    assert len(choosing) >= least
     for node in choosing:
         behind: Pipeline = pipeline.to_nodes(node.name)
         touched = behind.datasets() | set(node.inputs)
@@ -75,22 +82,42 @@ def test_the_test_split_is_there_to_be_kept_away(name):
 @pytest.mark.parametrize("name", sorted(PIPELINES))
 def test_every_node_is_in_the_namespace_of_its_stage(name):
     for node in PIPELINES[name].nodes:
-        (stage,) = node.tags & STAGES
+        (stage,) = node.tags & {*STAGES, *OF_REGISTRY.values()}
         assert node.namespace.split(".")[0] == stage
     assert {node.namespace.split(".")[0] for node in PIPELINES[name].nodes} == stages_of(name)
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINES))
-def test_the_only_loose_ends_are_raw_files_a_workspace_and_parameters(name):
+@pytest.mark.parametrize("name", TRAINING)
+def test_the_only_loose_ends_are_raw_files_folders_to_work_in_and_parameters(name):
     corpora = corpora_of(PIPELINES[name])
     assert corpora
     inputs = {i for i in PIPELINES[name].inputs() if not i.startswith("params:")}
     finished = {i for i in inputs if i.endswith((".finished_training", ".finished_scoring"))}
     assert bool(finished) == compares(name)
-    assert inputs - finished == {f"{c}.{end}" for c in corpora for end in ("raw", "workspace")}
+    kept = {i for i in inputs if i.endswith(".checkpoints")}
+    assert len(kept) == len(PIPELINES[name].only_nodes_with_tags("training").nodes)
+    assert inputs - finished - kept == {f"{c}.{end}" for c in corpora for end in ("raw", "workspace")}
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINES))
+@pytest.mark.parametrize("name", [n for n in sorted(PIPELINES) if n not in TRAINING])
+def test_what_works_with_the_registry_neither_trains_nor_sees_a_sample_of_training(name):
+    corpus = name.partition("_")[2]
+    read = {i for i in PIPELINES[name].inputs() if not i.startswith("params:")}
+    assert all(i.startswith((f"{corpus}.promotion.", f"{corpus}.prediction.")) for i in read)
+    assert not any(i.endswith("_samples") for i in read)
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINING if name.startswith("train_")])
+def test_a_model_is_registered_only_when_nothing_else_is_left_to_be_done(name):
+    pipeline = PIPELINES[name]
+    (last,) = pipeline.only_nodes_with_tags("registration").nodes
+    missing = {node.name for node in pipeline.nodes} - {
+        node.name for node in pipeline.to_nodes(last.name).nodes
+    }
+    assert {name.partition(".")[0] for name in missing} <= {"evaluation"}
+
+
+@pytest.mark.parametrize("name", TRAINING)
 def test_every_system_takes_the_same_road(name):
     pipeline = PIPELINES[name]
     trainings = pipeline.only_nodes_with_tags("training").nodes

@@ -268,7 +268,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(packed, building):
     train_samples, valid_samples = packed
     train_samples.values["text"] = torch.full_like(train_samples.values["text"], torch.inf)
     build = building(train_samples)
-    with pytest.raises(InputError, match=r"finite losses.*Lower the learning rate"):
+    with pytest.raises(InputError, match=r"step 1\].*a finite loss.*lower the learning rate"):
         train(build, train_samples, valid_samples, quick(standardise=False))
 
 
@@ -321,5 +321,7 @@ def test_it_learns_on_the_device(toy_table, building, precision):
 
 
 def test_a_network_that_has_gone_astray_after_its_last_step_is_told(packed, building):
-    with pytest.raises(InputError, match=r"finite.*Lower the learning rate"):
-        train(building(packed[0]), *packed, quick(epochs=1, learning_rate=1e35))
+    # one step an epoch; the first moves nothing, the second too far
+    settings = quick(epochs=2, batch_size=60, learning_rate=1e35)
+    with pytest.raises(InputError, match=r"finite scores.*Lower the learning rate"):
+        train(building(packed[0]), *packed, settings)

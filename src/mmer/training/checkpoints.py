@@ -100,9 +100,9 @@ class Checkpoints:
             raise InputError(self._folder, "checkpoints.resume", expected, "none", remedy)
         return False
 
-    def save_if_due(self, state: TrainingState) -> None:
-        """Write a checkpoint if the last was long enough ago."""
-        if time.monotonic() >= self._next:
+    def save_if_due(self, state: TrainingState, *, at_once: bool = False) -> None:
+        """Write a checkpoint if the last was long enough ago, or at once."""
+        if at_once or time.monotonic() >= self._next:
             self.save(state)
 
     def save(self, state: TrainingState) -> None:
@@ -110,7 +110,7 @@ class Checkpoints:
 
         One that cannot be written is said, and the training goes on.
         """
-        if state.first_astray() is not None:
+        if state.has_gone_astray():
             return
         begin = time.monotonic()
         path = self._folder / f"{len(state.epochs):05d}-{state.step:07d}{_SUFFIX}"

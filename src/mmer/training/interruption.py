@@ -40,7 +40,7 @@ def asked_to_stop() -> Iterator[Callable[[], int | None]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     for number in _SIGNALS:
         signal.signal(number, note)

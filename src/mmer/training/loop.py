@@ -75,40 +75,41 @@ def train(
         state = start(build, train_samples, settings)
         if checkpoints and checkpoints.restore(state):
             logger.info("It goes on after %s: %s", state.place, checkpoints.last)
-        train_samples, valid_samples = (resident(s, device) for s in (train_samples, valid_samples))
-
-        def between_steps() -> None:
-            if checkpoints:
-                checkpoints.save_if_due(state)
-            if number := signal():
-                if checkpoints:
-                    checkpoints.save(state)
-                raise Stopped(number, state.place, checkpoints and checkpoints.last)
-
-        done, came_finished = state.steps_done, state.finished
-        with EpochProgress(state.total_steps, settings.epochs, done) as progress:
-            try:
-                while not state.finished:
-                    finish_epoch(
-                        state, train_samples, valid_samples, settings, progress, between_steps
-                    )
-                    between_steps()
-            except InputError:
-                if checkpoints and checkpoints.last:
-                    logger.error("The last checkpoint before: %s", checkpoints.last)
-                raise
-        if checkpoints and not came_finished:
-            checkpoints.save(state)
+        if not state.finished:
+            train_samples, valid_samples = (
+                resident(s, device) for s in (train_samples, valid_samples)
+            )
+            _finish(state, train_samples, valid_samples, settings, checkpoints, signal)
     state.network.load_state_dict(state.best)
-    kept = max(state.epochs, key=lambda epoch: epoch.selection).epoch  # the first of equals
-    history = History(
-        epochs=tuple(state.epochs),
-        kept=kept,
-        criterion=_criterion(settings, len(epoch_groups)),
-        epoch_groups=epoch_groups,
-        earlier_seconds=state.earlier_seconds,
-    )
-    return Trained(state.network.eval(), history)
+    return Trained(state.network.eval(), _history(state, settings, epoch_groups))
+
+
+def _finish(
+    state: TrainingState,
+    train_samples: Samples,
+    valid_samples: Samples,
+    settings: TrainingSettings,
+    checkpoints: Checkpoints | None,
+    signal: Callable[[], int | None],
+) -> None:
+    """Do all epochs that are left; between two steps, keep the state and listen for signals."""
+
+    def between_steps() -> None:
+        number = signal()
+        if checkpoints:
+            checkpoints.save_if_due(state, at_once=number is not None or state.finished)
+        if number:
+            raise Stopped(number, state.place, checkpoints.last if checkpoints else None)
+
+    with EpochProgress(state.total_steps, settings.epochs, state.steps_done) as progress:
+        try:
+            while not state.finished:
+                finish_epoch(state, train_samples, valid_samples, settings, progress, between_steps)
+                between_steps()
+        except InputError:
+            if checkpoints and checkpoints.last:
+                logger.error("The last checkpoint before: %s", checkpoints.last)
+            raise
 
 
 def start(
@@ -297,6 +298,18 @@ def _validate(
         "mean_average_precision": mean_average_precision(scores, truth),
         "micro_f1": best_micro_f1(scores, truth, settings.selection_threshold),
     }
+
+
+def _history(
+    state: TrainingState, settings: TrainingSettings, epoch_groups: tuple[str, ...]
+) -> History:
+    return History(
+        epochs=tuple(state.epochs),
+        kept=max(state.epochs, key=lambda epoch: epoch.selection).epoch,  # the first of equals
+        criterion=_criterion(settings, len(epoch_groups)),
+        epoch_groups=epoch_groups,
+        earlier_seconds=state.earlier_seconds,
+    )
 
 
 def _criterion(settings: TrainingSettings, groups: int) -> str:

@@ -74,6 +74,11 @@ class TrainingState:
         step = int(self._astray)
         return None if step < 0 else step
 
+    def has_gone_astray(self) -> bool:
+        """Whether a loss of this epoch or a parameter is not finite; waits for the device."""
+        sizes = torch.stack(torch._foreach_norm(list(self.network.parameters())))
+        return self.first_astray() is not None or not bool(sizes.isfinite().all())
+
     def end_step(self, losses: Losses) -> None:
         """Count a step and its losses; nothing waits for the device."""
         bad = ~torch.isfinite(losses.terms["total"].detach()) & (self._astray < 0)

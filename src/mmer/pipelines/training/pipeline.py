@@ -10,7 +10,7 @@ from .nodes import fit_system
 def create_pipeline(corpus: str, system: str) -> Pipeline:
     """Training and validation samples -> a fitted system and the history of its training."""
     own, node = f"{corpus}.{system}", in_namespace(f"training.{system}")
-    types = {"settings": SYSTEMS[system].settings, "kept": CheckpointSettings}
+    types: dict[str, type] = {"settings": SYSTEMS[system].settings, "kept": CheckpointSettings}
     fit = bound(fit_system, types, system=system)
     inputs = [
         *(f"{corpus}.{split}_samples" for split in ("train", "valid")),
