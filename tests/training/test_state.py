@@ -45,7 +45,7 @@ def stored(state: TrainingState, path: Path) -> dict[str, Any]:
 def flat(state: Any) -> list:
     """Everything in it but wall times, in order."""
     if isinstance(state, dict):
-        return [x for key, value in state.items() if "seconds" not in key for x in flat(value)]
+        return [x for key, value in state.items() if "seconds" not in str(key) for x in flat(value)]
     if isinstance(state, list | tuple):
         return [x for value in state for x in flat(value)]
     return [state.tolist() if isinstance(state, torch.Tensor) else state]
