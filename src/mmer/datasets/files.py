@@ -1,15 +1,20 @@
 """Kedro datasets of one file each, by what the file holds.
 
-A file appears when it is whole, and `exists` means that there is one.
+A file appears when it is whole, and `exists` means that there is one. It lies in a folder or at any
+address that fsspec understands (`datasets/places.py`).
 """
 
 from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import fsspec
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
@@ -18,6 +23,8 @@ from kedro.io import AbstractVersionedDataset, Version
 from kedro.utils import load_obj
 from kedro_datasets._typing import JSONPreview, PlotlyPreview, TablePreview
 
+from mmer.datasets.places import Address, place_of
+from mmer.errors import InputError
 from mmer.files import atomic_file, sweep
 from mmer.metrics.scores import Scores
 from mmer.schema import Record
@@ -33,17 +40,46 @@ class VersionedFile(AbstractVersionedDataset[T, T]):
     def __init__(
         self, *, filepath: str, version: Version | None = None, metadata: Any = None
     ) -> None:
-        super().__init__(PurePosixPath(filepath), version)
+        self.place = place_of(filepath)
+        super().__init__(self.place.path, version, self.place.exists, self.place.glob)
         self.metadata = metadata
 
     def load(self) -> T:
-        return self.read(Path(self._get_load_path()))
+        return self.load_from(self._get_load_path())
+
+    def load_from(self, path: PurePath) -> T:
+        """What one version holds."""
+        with self.on_disk(path) as file:
+            try:
+                return self.read(file)
+            except InputError as error:
+                if not isinstance(self.place, Address) or error.where != str(file):
+                    raise
+                told = error.key, error.expected, error.found, error.remedy
+                raise InputError(self.place.name(path), *told) from error
 
     def save(self, data: T) -> None:
+        if isinstance(self.place, Address):
+            path = self._get_save_path()
+            with self.as_file(data) as file:
+                self.place.put(file, path)
+            return
         for version in Path(self._filepath).glob("*/"):
             sweep(version)
         with atomic_file(Path(self._get_save_path())) as partial:
             self.write(partial, data)
+
+    def on_disk(self, path: PurePath) -> AbstractContextManager[Path]:
+        """The file of a version, or a copy of it, on this machine."""
+        return self.place.fetched(path)
+
+    @contextmanager
+    def as_file(self, data: T) -> Iterator[Path]:
+        """A file on this machine that holds it, to be copied to an address."""
+        with TemporaryDirectory(prefix="mmer-") as folder:
+            file = Path(folder, self._filepath.name)
+            self.write(file, data)
+            yield file
 
     @abstractmethod
     def read(self, path: Path) -> T:
@@ -54,10 +90,15 @@ class VersionedFile(AbstractVersionedDataset[T, T]):
         """Write a file, in place."""
 
     def _exists(self) -> bool:
-        return Path(self._get_load_path()).is_file()
+        return self.place.is_file(self._get_load_path())
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
+        return {"filepath": self.place.name(self._filepath), "version": self._version}
+
+    @property
+    def _fs(self) -> fsspec.AbstractFileSystem:
+        """By the name that it has in Kedro's own datasets."""
+        return self.place.files
 
 
 class RecordFile(VersionedFile[Record]):

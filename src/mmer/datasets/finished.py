@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
 from mmer.datasets.files import VersionedFile
+from mmer.datasets.places import AddressError
 from mmer.errors import InputError
 from mmer.metrics.scores import Scores
 from mmer.provenance import digest
@@ -56,36 +57,40 @@ class Finished:
     def find(self, key: str) -> tuple[Any, ...] | None:
         """All parts of the newest version with this key, the receipt at the end; None if there is
         none. What is not as it was saved is left out, and said.
+
+        Raises:
+            AddressError: The files are at an address that cannot be used now.
         """
-        for version in self._versions():
+        last = self.files[self._last]
+        for version in last.place.versions():
             try:
                 if (found := self._read(version, key)) is not None:
                     return found
+            except AddressError:
+                raise
             except (InputError, OSError, ValueError) as error:
-                logger.warning("%s is not taken: %s", self._path(self._last, version), error)
+                path = last.place.name(self._path(self._last, version))
+                logger.warning("%s is not taken: %s", path, error)
         return None
 
     @property
     def _last(self) -> str:
         return list(self.files)[-1]
 
-    def _versions(self) -> Iterator[str]:
-        receipts = Path(self.files[self._last]._filepath)
-        yield from sorted((path.name for path in receipts.glob("*/")), reverse=True)
-
-    def _path(self, name: str, version: str) -> Path:
-        return Path(self.files[name]._get_versioned_path(version))
+    def _path(self, name: str, version: str) -> PurePath:
+        return self.files[name]._get_versioned_path(version)
 
     def _read(self, version: str, key: str) -> tuple[Any, ...] | None:
-        path = self._path(self._last, version)
-        receipt = self.files[self._last].read(path) if path.exists() else None
+        last, path = self.files[self._last], self._path(self._last, version)
+        receipt = last.load_from(path) if last.place.is_file(path) else None
         if receipt is None or receipt.key != key:
             return None
         *names, _ = self.files
-        parts = [self.files[name].read(self._path(name, version)) for name in names]
+        parts = [self.files[name].load_from(self._path(name, version)) for name in names]
         for name, part, expected in zip(names, parts, receipt.content, strict=True):
             if (found := content_of(part)) != expected:
-                raise InputError(self._path(name, version), "content", expected, found)
+                where = self.files[name].place.name(self._path(name, version))
+                raise InputError(where, "content", expected, found)
         return (*parts, receipt)
 
 

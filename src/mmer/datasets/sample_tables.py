@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
 from mmer.datasets.files import VersionedFile
+from mmer.datasets.places import Disk
 from mmer.errors import InputError
 from mmer.samples.table import SampleTable
 
 
 class SampleTableFile(VersionedFile[SampleTable]):
-    """A sample table under a name of its own; on one file system it takes no second place."""
+    """A sample table under a name of its own; on one file system it takes no second place.
+
+    A table at an address is fetched once, to be mapped here.
+    """
 
     def read(self, path: Path) -> SampleTable:
         return SampleTable(path)
@@ -26,8 +32,27 @@ class SampleTableFile(VersionedFile[SampleTable]):
         except OSError:  # another file system, or one without links
             shutil.copyfile(data.path, path)
 
+    @contextmanager
+    def on_disk(self, path: PurePath) -> Iterator[Path]:
+        if isinstance(self.place, Disk):
+            yield Path(path)
+            return
+        file = self.place.kept(path)
+        try:
+            SampleTable(file).arrow()
+        except InputError:  # it was damaged here since
+            file.unlink(missing_ok=True)
+            file = self.place.kept(path)
+        yield file
+
+    @contextmanager
+    def as_file(self, data: SampleTable) -> Iterator[Path]:
+        yield data.path
+
     def _exists(self) -> bool:
         """Whether there is a table as it was written, not only a file."""
+        if not self.place.is_file(self._get_load_path()):
+            return False
         try:
             self.load().arrow()
         except (InputError, DatasetError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.io import CatalogProtocol
@@ -14,6 +15,9 @@ from kedro.pipeline import Pipeline
 
 from mmer import provenance
 from mmer.errors import InputError
+
+if TYPE_CHECKING:
+    from mmer.datasets.places import Address, Disk
 
 _KINDS = ("artifact", "metrics", "history", "cell", "cell_cost", "compared")
 
@@ -30,7 +34,10 @@ class Saved:
         outputs = [name for node in pipeline.nodes for name in node.outputs]
         self.kinds = {name: _kind(name, catalog) for name in outputs}
         files = [name for name in outputs if hasattr(catalog.get(name), "_filepath")]
-        self._before = {name: _state(self.path(name)) for name in files}
+        self._refuse_what_cannot_be_written(files)
+        self._before = {name: self._state(name) for name in files}
+        self._fetched: dict[str, Path] = {}
+        self._copies = ExitStack()
 
     def now(self) -> list[str]:
         """The outputs that have been written since this object was made, in pipeline order."""
@@ -38,17 +45,23 @@ class Saved:
 
     def has(self, name: str) -> bool:
         """Whether this output has been written since this object was made."""
-        return name in self._before and _state(self.path(name)) not in (None, self._before[name])
+        return name in self._before and self._state(name) not in (None, self._before[name])
 
-    def path(self, name: str) -> Path:
-        """The file that the run writes."""
-        dataset = self._catalog.get(name)
-        version = getattr(dataset, "resolve_save_version", lambda: None)()
-        return Path(dataset._get_versioned_path(version) if version else dataset._filepath)
+    def file(self, name: str) -> Path:
+        """The file that the run writes; if it is at an address, a copy that stays until `close`."""
+        if name not in self._fetched:
+            copy = self._place(name).fetched(self._path(name))
+            self._fetched[name] = self._copies.enter_context(copy)
+        return self._fetched[name]
 
     def read(self, name: str) -> Any:
         """What the run has written, and not what another has written since."""
-        return self._catalog.get(name).read(self.path(name))
+        return self._catalog.get(name).read(self.file(name))
+
+    def close(self) -> None:
+        """Remove the copies."""
+        self._fetched.clear()
+        self._copies.close()
 
     def tell(self) -> None:
         """Say how the system stands beside the others, and where the report is."""
@@ -73,7 +86,7 @@ class Saved:
                 width = shutil.get_terminal_size().columns
                 click.echo(f"\n{texts[kind](self.read(name), width)}")
             if kind in ("report", "compared_page", "ablated_page"):
-                click.echo(f"\nThe report:            {os.path.relpath(self.path(name))}")
+                click.echo(f"\nThe report:            {self._shown(name)}")
                 click.echo("The run in MLflow:     make ui")
                 click.echo("The pipelines:         make viz")
 
@@ -96,6 +109,33 @@ class Saved:
                 synthetic.add(manifest.raw.synthetic)
         return {**tags, "synthetic": str(any(synthetic)).lower()} if synthetic else tags
 
+    def _place(self, name: str) -> Disk | Address:
+        from mmer.datasets.places import Disk
+
+        dataset = self._catalog.get(name)
+        return getattr(dataset, "place", None) or Disk(dataset._filepath)
+
+    def _path(self, name: str) -> PurePath:
+        dataset = self._catalog.get(name)
+        version = getattr(dataset, "resolve_save_version", lambda: None)()
+        return dataset._get_versioned_path(version) if version else dataset._filepath
+
+    def _shown(self, name: str) -> str:
+        from mmer.datasets.places import Address
+
+        place, path = self._place(name), self._path(name)
+        return place.name(path) if isinstance(place, Address) else os.path.relpath(path)
+
+    def _state(self, name: str) -> object:
+        return self._place(name).state(self._path(name))
+
+    def _refuse_what_cannot_be_written(self, names: list[str]) -> None:
+        from mmer.datasets.places import Address
+
+        addresses = [place for name in names if isinstance(place := self._place(name), Address)]
+        for folder in {tuple(one.url.split("/")[:4]): one for one in addresses}.values():
+            folder.check()
+
 
 def _kind(name: str, catalog: CatalogProtocol) -> str | None:
     """What of an entry goes to MLflow."""
@@ -107,9 +147,3 @@ def _kind(name: str, catalog: CatalogProtocol) -> str | None:
     if kind is not None and not hasattr(dataset, "_filepath"):
         raise InputError(*where, "an entry that keeps a file", type(dataset).__name__)
     return kind
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    """What tells a file from the one that was there before; None if there is none."""
-    stat = path.stat() if path.exists() else None
-    return stat and (stat.st_ino, stat.st_mtime_ns, stat.st_size)

@@ -93,6 +93,7 @@ class MlflowTracking:
         session = self._sessions.pop()
         session.end("FINISHED", pipeline.datasets())
         session.saved.tell()
+        session.saved.close()
 
     @hook_impl
     def on_pipeline_error(self, error: Exception, pipeline: Pipeline) -> None:
@@ -100,6 +101,7 @@ class MlflowTracking:
         session = self._sessions.pop()
         session.run.set_tags({"error": error})
         session.end("FAILED", pipeline.inputs())
+        session.saved.close()
 
 
 class _Session(logging.Handler):
@@ -148,10 +150,10 @@ class _Session(logging.Handler):
             kind, owner = self.saved.kinds[name], _owned(name)
             if kind not in ("cell", "cell_cost") or name in self._logged:
                 continue
-            if not self.saved.has(name):
-                continue
-            self._logged.add(name)
             with _reading_back():
+                if not self.saved.has(name):
+                    continue
+                self._logged.add(name)
                 if kind == "cell":
                     self._log_cell(owner, self.saved.read(name))
                 elif kind == "cell_cost":
@@ -167,7 +169,7 @@ class _Session(logging.Handler):
             owner,
             {**decisive, **info.settings},
             self.saved.read(parts["history"]),
-            [self.saved.path(name) for name in parts.values()],
+            [self.saved.file(name) for name in parts.values()],
             seconds=receipt.training.seconds,
             ended=receipt.ended,
         )
@@ -189,15 +191,17 @@ class _Session(logging.Handler):
                 self.run.log_metrics({owner: {info.split: means}})
 
     def _log_outputs(self) -> None:
-        now = self.saved.now()
+        now: list[str] = []
+        with _reading_back():
+            now = self.saved.now()
         self.log_cells(now)
         for name in now:
             kind = self.saved.kinds[name]
             if _owned(name) in self._owners:
                 continue  # it is in the run of its cell
-            if kind is not None:
-                self.run.log_artifact(self.saved.path(name), name)
             with _reading_back():
+                if kind is not None:
+                    self.run.log_artifact(self.saved.file(name), name)
                 if kind == "metrics":
                     assessment = self.saved.read(name)
                     f1 = {label.label: label.f1 for label in assessment.metrics.per_label}
