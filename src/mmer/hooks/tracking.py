@@ -18,7 +18,9 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
+from pydantic import TypeAdapter
 
+from mmer import provenance
 from mmer.errors import InputError
 from mmer.hooks.saved import Saved
 from mmer.registry import tracking
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _NOT_NOTED = ("project_path", "pipeline_names", "runner")
 _PARAMS = "params:"
+_EVERY_EPOCH = "train/total"  # a metric that every epoch has
 
 logger = logging.getLogger(__name__)
 progress = logging.getLogger("mmer.training.progress")
@@ -64,16 +67,21 @@ class MlflowTracking:
         pipelines = _joined(run_params["pipeline_names"] or ["__default__"])
         noted = {key: value for key, value in run_params.items() if value and key not in _NOT_NOTED}
         called = {"pipelines": pipelines, "env": "base", **noted}
-        run = tracking.open_run(
-            Path(run_params["project_path"]),
-            f"{pipelines} {run_params['run_id']}",
-            {f"kedro.{key}": _joined(value) for key, value in called.items()},
-        )
-        cells = CellRuns(Path(run_params["project_path"]))
-        self._sessions.append(_Session(run, saved, cells))
         # A parameter that is missing is the runner's to report.
         names = sorted(n for n in pipeline.inputs() if n.startswith(_PARAMS) and n in catalog)
-        run.log_params({name.removeprefix(_PARAMS): catalog[name].load() for name in names})
+        params = {name.removeprefix(_PARAMS): catalog[name].load() for name in names}
+        project = Path(run_params["project_path"])
+        tags = {f"kedro.{key}": _joined(value) for key, value in called.items() if key != "run_id"}
+        run = tracking.open_run(
+            project,
+            f"{pipelines} {run_params['run_id']}",
+            {**tags, "kedro.run_id": run_params["run_id"]},
+            command=_command(project, tags, params),
+        )
+        if run.goes_on:
+            logger.info("MLflow run '%s' was killed before, and goes on", run.name)
+        self._sessions.append(_Session(run, saved, CellRuns(project)))
+        run.log_params(params)
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -114,6 +122,9 @@ class _Session(logging.Handler):
         self._node = threading.local()  # a thread runs one node at a time
         self._told: set[tuple[str, int]] = set()  # histories and epochs
         self._logged: set[str] = set()  # receipts of cells
+        for name in (name for name, kind in saved.kinds.items() if kind == "history"):
+            if run.goes_on:
+                self._told |= {(name, n) for n in run.steps_of(f"{_owner(name)}/{_EVERY_EPOCH}")}
         # Metrics must arrive however quiet the console is told to be.
         progress.setLevel(logging.INFO)
         progress.addHandler(self)
@@ -129,6 +140,8 @@ class _Session(logging.Handler):
         metrics, step = getattr(record, "metrics", None), getattr(record, "step", 0)
         name = getattr(self._node, "history", None)
         if metrics and name and tracking.current_run() is self.run:
+            if (name, step) in self._told:
+                return  # before the run was killed
             self._told.add((name, step))
             self.run.log_metrics({_owner(name): metrics}, step)
 
@@ -214,6 +227,14 @@ class _Session(logging.Handler):
                     for epoch in self.saved.read(name).epochs:
                         if (name, epoch.epoch) not in self._told:
                             self.run.log_metrics({_owner(name): epoch.metrics}, epoch.epoch)
+
+
+def _command(project: Path, tags: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """Digest of what was asked for; "" if earlier runs of it are not to be gone on with."""
+    plain = TypeAdapter(Any).dump_python(dict(params), mode="json")
+    if any(one.get("resume") == "never" for name, one in plain.items() if isinstance(one, dict)):
+        return ""
+    return provenance.digest([str(project.resolve()), dict(tags), plain])
 
 
 def _owner(name: str) -> str:

@@ -27,6 +27,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from mmer.errors import InputError
+from mmer.registry import earlier_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,9 +64,15 @@ def current_run() -> TrackedRun | None:
 
 
 def open_run(
-    project: Path, name: str, tags: Mapping[str, object] | None = None, began: float | None = None
+    project: Path,
+    name: str,
+    tags: Mapping[str, object] | None = None,
+    began: float | None = None,
+    command: str | None = None,
 ) -> TrackedRun:
     """Open an MLflow run, inside the one that is open already if there is one.
+
+    Runs whose process was killed are closed.
 
     Args:
         project: Root of the project: where the default database and artefacts are, and the git
@@ -73,19 +80,30 @@ def open_run(
         name: What the run is called in MLflow's pages.
         tags: Besides user, commit and parent.
         began: When that began of which it tells, in seconds since 1970; None for now.
+        command: Digest of all that was asked for. If the last run of it was killed, this one is
+            that run, and goes on where it ended.
 
     Raises:
         InputError: MLflow does not answer at the tracking URI.
     """
     uri, parent = tracking_uri(project), current_run()
     noted = {"mlflow.user": getpass.getuser(), **_git_tags(project), **(tags or {})}
+    noted[earlier_runs.PROCESS] = earlier_runs.this_process()
     if parent:
         noted["mlflow.parentRunId"] = parent.run_id
     try:
         client = connect(uri)
         experiment = _experiment_id(client, uri, project)
+        found = None
+        if not parent:
+            earlier_runs.close_dead(client, experiment)
+        if command:
+            noted[earlier_runs.COMMAND] = command
+            found = earlier_runs.gone_on_with(client, experiment, command)
         start = round(1000 * (time.time() if began is None else began))
-        made = client.create_run(experiment, start_time=start, run_name=name, tags=_texts(noted))
+        made = found or client.create_run(
+            experiment, start_time=start, run_name=name, tags=_texts(noted)
+        )
         run_id = made.info.run_id
     except Exception as error:
         raise InputError(
@@ -95,7 +113,8 @@ def open_run(
             first_line(error),
             "Start the server, or unset MLFLOW_TRACKING_URI to track in the project's folder.",
         ) from error
-    run = _open_runs[os.getpid(), run_id] = TrackedRun(client, run_id, uri, name)
+    run = TrackedRun(client, run_id, uri, made.info.run_name, goes_on=found is not None)
+    _open_runs[os.getpid(), run_id] = run
     os.environ[_RUN_VARIABLE] = f"{run_id} {uri}"
     atexit.register(run.close, "KILLED")
     return run
@@ -122,10 +141,14 @@ class TrackedRun:
 
     Attributes:
         is_remote: True if a server tracks it, False if a database that is opened directly.
+        goes_on: True if it was killed before, and is open again.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, uri: str, name: str) -> None:
+    def __init__(
+        self, client: MlflowClient, run_id: str, uri: str, name: str, *, goes_on: bool = False
+    ) -> None:
         self.client, self.run_id, self.uri, self.name = client, run_id, uri, name
+        self.goes_on = goes_on
         self.is_remote = uri.startswith("http")
         self._around = os.environ.get(_RUN_VARIABLE)
         self._undelivered: deque[Callable[[], object]] = deque()
@@ -157,6 +180,14 @@ class TrackedRun:
             if isinstance(value, Real) and not isinstance(value, bool)
         ]
         self._log_batch(metrics=entities)
+
+    def steps_of(self, metric: str) -> set[int]:
+        """The steps at which MLflow has this metric; none if it cannot be asked."""
+        try:
+            return {one.step for one in self.client.get_metric_history(self.run_id, _key(metric))}
+        except Exception as error:
+            logger.warning("MLflow at %s: %s", self.uri, first_line(error))
+            return set()
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Set tags of the run."""
