@@ -1,4 +1,4 @@
-"""The registered pipelines: training of every system on every corpus, and their comparison."""
+"""The registered pipelines: training, comparison and promotion, on every corpus."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from mmer.pipelines import (
     comparison,
     evaluation,
     ingestion,
+    prediction,
+    promotion,
     registration,
     training,
 )
@@ -24,8 +26,9 @@ from mmer.systems import SYSTEMS
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """`train_<corpus>_<system>`; `train_<corpus>` is that of the first system; `compare_<corpus>`
-    and `ablate_<corpus>`, and these two of every family of corpora.
+    """`train_<corpus>_<system>`; `train_<corpus>` is that of the first system; `promote_<corpus>`
+    and `rollback_<corpus>`; `compare_<corpus>` and `ablate_<corpus>`, and these two of every family
+    of corpora.
 
     The first of all is the default. A stage alone is a tag or a namespace:
     `--tags=evaluation`, `--namespaces=training`.
@@ -40,6 +43,13 @@ def register_pipelines() -> dict[str, Pipeline]:
         for system in SYSTEMS:
             pipelines[f"train_{corpus}_{system}"] = train_pipeline(corpus, system)
         pipelines[f"train_{corpus}"] = pipelines[f"train_{corpus}_{next(iter(SYSTEMS))}"]
+        pipelines[f"predict_{corpus}"] = _joined(
+            {"prediction": [prediction.create_pipeline(corpus)]}
+        )
+        pipelines[f"promote_{corpus}"] = _joined({"promotion": [promotion.create_pipeline(corpus)]})
+        pipelines[f"rollback_{corpus}"] = _joined(
+            {"promotion": [promotion.create_rollback(corpus)]}
+        )
         pipelines[f"compare_{corpus}"] = _on([corpus], cells.compare(corpus))
         pipelines[f"ablate_{corpus}"] = _on([corpus], cells.ablate(corpus))
     for family, corpora in families().items():

@@ -9,13 +9,20 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+_SLOW = {"predict"}  # it fetches a model, and a second kernel takes its time
 
 
 def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in _SLOW else [])
+        for path in NOTEBOOKS
+    ],
+)
 def test_a_notebook_runs(path, project, monkeypatch):
     monkeypatch.setenv("KEDRO_ENV", "test")
     notebook = nbformat.read(path, as_version=4)

@@ -103,16 +103,18 @@ def test_the_mlflow_run_tells_all(project):
     assert {"mosei.carat.model", "mosei.carat.report"} <= logged
 
 
-def test_the_registered_candidate_decides_like_the_run(project, monkeypatch):
+def test_the_registered_version_decides_like_the_run(project, monkeypatch):
     monkeypatch.chdir(project)
     uri = f"sqlite:///{project}/mlflow.db"
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    name = "mosei-carat-test-synthetic"
+    name, fitted = "mosei-test-synthetic", load_fitted(versions(project, MODEL)[-1])
+    wanted = f"name = '{name}' and tags.model = '{fitted.digest}'"
+    registered = client(project).search_model_versions(wanted)[0]
     samples = table(project, "test")
     frame = samples.arrow().select(list(samples.info.modalities)).slice(0, 5).to_pandas()
     frame = frame.map(lambda rows: [list(map(float, row)) for row in rows])
-    served = mlflow.pyfunc.load_model(f"models:/{name}@candidate").predict(frame)
+    served = mlflow.pyfunc.load_model(f"models:/{name}/{registered.version}").predict(frame)
     scores = Scores.from_arrow(pq.read_table(versions(project, SCORES)[-1]))
     calibration = Calibration.read(versions(project, CALIBRATION)[-1])
     expected = probabilities(scores.scores[:5], calibration)
@@ -124,9 +126,11 @@ def test_the_registered_candidate_decides_like_the_run(project, monkeypatch):
 def test_a_second_run_reuses_the_tables_and_repeats_the_model(project, run, caplog):
     before = everything(project)
     first = load_fitted(versions(project, MODEL)[-1])
+    anew = {"mosei": {"checkpoints": {"resume": "never"}}}
     with caplog.at_level(logging.INFO):
-        run()
+        run(params=anew)
     assert sum("up to date: reused" in message for message in caplog.messages) == 3
+    assert any("epoch 1/" in message for message in caplog.messages), "it trains again"
     assert load_fitted(versions(project, MODEL)[-1]).digest == first.digest
     after = everything(project)
     changed = {path.name for path in before if after[path] != before[path]}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +28,11 @@ from mmer.calibration.settings import CalibrationSettings
 from mmer.errors import InputError
 from mmer.evaluation.assessment import EvaluationSettings, assess
 from mmer.metrics.decisions import decide
-from mmer.registry import servable, tracking
+from mmer.registry import servable, versions
 from mmer.registry.servable import ServableModel
 from mmer.samples.batches import Samples, samples_of
 from mmer.samples.table import Features, TableInfo
+from mmer.schema import Settings
 from mmer.systems import SYSTEMS
 from mmer.systems.contract import FittedSystem, System, scored
 from mmer.systems.linear.system import LogisticRegressionSystem
@@ -48,11 +52,15 @@ EVALUATION = EvaluationSettings(resamples=20)
 
 
 def make_servable(
-    seed: int = 0, system: System | None = None, *, synthetic: bool = True
+    seed: int = 0,
+    system: System | None = None,
+    *,
+    synthetic: bool = True,
+    settings: Settings | None = None,
 ) -> ServableModel:
     system = system or LogisticRegressionSystem()
     splits = [make_samples(60, seed, split, synthetic) for split in ("train", "valid", "test")]
-    fitted = system.fit(*splits[:2], system.settings()).fitted
+    fitted = system.fit(*splits[:2], settings or system.settings()).fitted
     valid, test = (scored(fitted, scorer_of(fitted), samples) for samples in splits[1:])
     calibration = calibrate(valid, CalibrationSettings())
     return ServableModel(fitted, calibration, assess(test, calibration, EVALUATION))
@@ -126,7 +134,8 @@ def test_predictions_are_the_systems_scores_and_the_thresholds_decisions(saved, 
     table = make_requests(40)
     answer = loaded.predict(table)
     expected = direct(made, table)
-    assert list(answer.columns) == [*LABELS, "emotions"]
+    assert list(answer.columns) == [*LABELS, "emotions", "model"]
+    assert set(answer["model"]) == {made.fitted.digest}
     assert list(answer.index) == list(table.index)
     np.testing.assert_allclose(answer[list(LABELS)], expected, rtol=0, atol=1e-6)
     scores = direct_scores(made.fitted, table)
@@ -155,27 +164,71 @@ def test_every_simple_system_is_served_like_any_other(system, tmp_path):
     assert [len(names) for names in answer["emotions"]] == decided.sum(axis=1).tolist()
 
 
-def test_a_column_that_is_no_modality_is_refused_by_name(loaded):
-    table = make_requests(4).rename(columns={"face": "fase"})
-    with pytest.raises(MlflowException, match=r"missing inputs \['face'\].*extra.*\['fase'\]"):
-        loaded.predict(table)
-    model = loaded.unwrap_python_model()
-    with pytest.raises(
-        InputError, match=r"expected speech, face, pulse, found speech, fase, pulse"
-    ):
-        model.predict(None, table)
+def test_a_column_that_is_no_modality_is_refused_beside_the_nearest_that_is_one(loaded):
+    table = make_requests(4)
+    for name, nearest in (("fase", "face"), ("Speech", "speech"), ("puls", "pulse")):
+        known = table.columns.difference([nearest])
+        for wrong in (table.rename(columns={nearest: name}), table[known].assign(**{name: None})):
+            with pytest.raises(MlflowException, match=rf"\[{name}\].*Did you mean {nearest}\?"):
+                loaded.predict(wrong)
+    with pytest.raises(MlflowException, match=r"\[notes\]: expected one of speech, face, pulse"):
+        loaded.predict(table.assign(notes="x"))
+    with pytest.raises(MlflowException, match=r"\[face\]: expected each name once"):
+        loaded.predict(table.rename(columns={"pulse": "face"}))
 
 
-def test_the_same_through_json_as_a_server_gets_and_gives_it(loaded):
+def test_the_same_as_records_and_through_json_as_a_server_gets_and_gives_it(loaded):
     table = make_requests(6)
-    request = json.dumps({"dataframe_records": table.to_dict("records")})
+    records = [
+        {m: cell for m, cell in row.items() if cell} for row in table[::-1].to_dict("records")
+    ]
+    expected = loaded.predict(table[::-1]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(loaded.predict(records), expected)
+    request = json.dumps({"inputs": records})
     schema = loaded.metadata.get_input_schema()
     answer = invocations(request.encode(), "application/json", loaded, schema)
     assert answer.status == 200
-    expected = loaded.predict(table).reset_index(drop=True)
     found = pd.DataFrame(json.loads(answer.response)["predictions"])
-    np.testing.assert_allclose(found[list(LABELS)], expected[list(LABELS)], rtol=0, atol=1e-7)
-    assert found["emotions"].tolist() == expected["emotions"].tolist()
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_neither_order_nor_company_nor_batch_size_changes_an_answer(tmp_path):
+    """Scores of a network, in batches that are padded to other lengths."""
+    made, table = make_servable(system=SYSTEMS["pooled"]), make_requests(40)
+    servable.save(made, tmp_path / "model")
+    network = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    whole = network.predict(table)
+    rng = np.random.default_rng(0)
+    for size in (1, 3, 16):
+        order = rng.permutation(len(table))
+        parts = [network.predict(table.iloc[order[i : i + size]]) for i in range(0, 40, size)]
+        again = pd.concat(parts).loc[table.index]
+        np.testing.assert_allclose(again[list(LABELS)], whole[list(LABELS)], rtol=0, atol=1e-6)
+        assert again["emotions"].tolist() == whole["emotions"].tolist()
+    alone = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(table.iloc[[7]])
+    pd.testing.assert_frame_equal(alone, whole.iloc[[7]])
+
+
+def test_parameters_choose_thresholds_and_prediction_sets(saved, loaded):
+    made, table = saved[0], make_requests(40)
+    scores = direct_scores(made.fitted, table)
+    for target, chosen in made.calibration.of_metric.items():
+        answer = loaded.predict(table, params={"target": target})
+        decided = decide(scores, np.array(chosen.thresholds))
+        assert [len(names) for names in answer["emotions"]] == decided.sum(axis=1).tolist()
+    conformal = made.calibration.conformal[-1]
+    asked = {"alpha": conformal.alpha, "unit": conformal.unit}
+    answer = loaded.predict(table, params=asked)
+    sets = decide(scores, conformal.threshold)
+    assert [len(names) for names in answer["set"]] == sets.sum(axis=1).tolist()
+    (told,) = set(answer["guarantee"])
+    assert f"at most {conformal.alpha:g} on average" in told or "cannot support" in told
+    for wrong, message in (
+        ({"target": "micro"}, r"\[target\]: expected one of micro_f1, macro_f1, accuracy"),
+        ({"alpha": 0.31}, r"\[alpha\]: expected 0 for no set, or one of: 0.1 over samples"),
+    ):
+        with pytest.raises(MlflowException, match=message):
+            loaded.predict(table, params=wrong)
 
 
 def _with(cell: object, row: int = 2, modality: str = "speech") -> Callable[[pd.DataFrame], None]:
@@ -188,18 +241,29 @@ def _with(cell: object, row: int = 2, modality: str = "speech") -> Callable[[pd.
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_with([[0.0] * 5]), r"row 2 \[speech\]: expected steps of 6 numbers each.*\(1, 5\)"),
-        (_with([[0.0] * 6, [0.0] * 5]), r"row 2 \[speech\]: expected steps of 6 numbers each"),
+        (_with([[0.0] * 5]), r"row 2 \[speech\]: expected steps of 6 numbers each, found 5 in"),
+        (_with([[0.0] * 6, [0.0] * 5]), r"row 2 \[speech\]: .* found 5 in step 1"),
+        (
+            _with(np.zeros((2, 5))),
+            r"row 2 \[speech\]: .* found an array .* \(2, 5\)",
+        ),
+        (_with([[0.0] * 5 + ["1"]]), r"row 2 \[speech\]: .* found '1' in step 0, 5"),
+        (_with([[True] * 6]), r"row 2 \[speech\]: .* found True in step 0, 0"),
+        (_with([[0.0] * 5 + [None]]), r"row 2 \[speech\]: .* found None in step 0, 5"),
+        (_with([0.0] * 6), r"row 2 \[speech\]: .* found 0.0 as step 0"),
+        (_with("steps"), r"row 2 \[speech\]: .* found 'steps'"),
+        (_with([[1e39] * 6]), r"row 2 \[speech\]: expected finite numbers of single precision"),
         (_with([[0.0] * 6, [0.0, 1, 2, 3, 4, np.nan]]), r"row 2 .*finite.*nan in step 1, 5"),
-        (_with([[np.inf] + [0.0] * 5]), r"row 2 \[speech\]: expected finite numbers, found inf"),
+        (_with([[np.inf] + [0.0] * 5]), r"row 2 \[speech\]: expected finite numbers .* found inf"),
         (_with(None, row=0), r"row 0: expected at least one of speech, face, pulse, found none"),
     ],
 )
 def test_a_request_that_does_not_fit_is_refused_by_row_and_modality(loaded, change, message):
     table = make_requests(4)
     change(table)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(MlflowException, match=message) as refused:
         loaded.predict(table)
+    assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
 def test_a_modality_that_training_never_lacked_must_be_there(loaded, tmp_path):
@@ -207,10 +271,10 @@ def test_a_modality_that_training_never_lacked_must_be_there(loaded, tmp_path):
     table.at["row2", "face"] = None  # training samples lacked it
     assert len(loaded.predict(table)) == 4
     _with(None)(table)
-    with pytest.raises(InputError, match=r"row 2 \[speech\].*modality_dropout"):
+    with pytest.raises(MlflowException, match=r"row 2 \[speech\].*modality_dropout"):
         loaded.predict(table)
     servable.save(make_servable(system=SYSTEMS["label_prior"]), tmp_path / "model")
-    table.at["row2", "pulse"] = [[0.0] * 5]
+    table.at["row2", "pulse"] = [[0.5] * 5]
     assert len(mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(table)) == 4
 
 
@@ -226,16 +290,41 @@ def test_what_is_served_are_calibrated_probabilities(tmp_path):
     assert np.abs(answer.to_numpy() - scores).max() > 0.05
 
 
-def test_no_rows_give_no_rows(loaded):
-    answer = loaded.predict(make_requests(3).iloc[:0])
-    assert answer.shape == (0, 4)
+@pytest.mark.parametrize("request_", [make_requests(3).iloc[:0], [], {}, [3], "text", None])
+def test_a_request_without_samples_is_refused(loaded, request_):
+    with pytest.raises(MlflowException, match="expected") as refused:
+        loaded.predict(request_)
+    assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_more_steps_than_the_network_has_positions_for_are_refused_by_row(tmp_path):
+    system = next(iter(SYSTEMS.values()))
+    network = {"layers": dict.fromkeys(WIDTHS, 1), "hidden": 8, "latent": 4, "max_length": 12}
+    network |= {"heads": 2, "feed_forward": 8, "reference_lengths": {}, "pseudo_aligned": ()}
+    settings = system.settings.model_validate({"network": network, "training": {"epochs": 1}})
+    made, table = make_servable(system=system, settings=settings), make_requests(4)
+    servable.save(made, tmp_path / "model")
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    assert model.metadata.metadata["longest"] == dict.fromkeys(WIDTHS, 12)
+    assert len(model.predict(table.iloc[2:])) == 2
+    table.at["row3", "face"] = [[0.1] * WIDTHS["face"]] * 13
+    with pytest.raises(MlflowException, match=r"row 1 \[face\]: expected at most 12 steps"):
+        model.predict(table.iloc[2:])
+
+
+def test_what_is_zero_throughout_is_absent_as_it_was_in_training(loaded):
+    absent, zero = make_requests(4), make_requests(4)
+    absent.at["row2", "face"], zero.at["row2", "face"] = None, [[0.0] * WIDTHS["face"]] * 3
+    pd.testing.assert_frame_equal(loaded.predict(zero), loaded.predict(absent))
 
 
 def test_the_folder_holds_arrays_json_and_source_and_no_pickle(saved):
     files = {str(p.relative_to(saved[1])): p for p in saved[1].rglob("*") if p.is_file()}
     assert {name for name in files if not name.startswith("code/")} == {
         "MLmodel",
+        "README.md",
         "artifacts/calibration.json",
+        "artifacts/requests.json",
         "artifacts/system.safetensors",
         "conda.yaml",
         "input_example.json",
@@ -248,6 +337,58 @@ def test_the_folder_holds_arrays_json_and_source_and_no_pickle(saved):
     assert not [name for name in files if name.endswith((".pkl", ".pt", ".pyc", ".bin"))]
     # How a pickle and the zip archive that torch.save makes begin.
     assert not [n for n, p in files.items() if p.read_bytes()[:2] in (b"PK", b"\x80\x04")]
+
+
+def test_only_what_scoring_needs_travels(saved):
+    folder = saved[1] / "code" / "mmer"
+    kinds = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert kinds == {"calibration", "metrics", "registry", "samples", "systems", "training"}
+    beside = {path.stem for path in (folder / "registry").iterdir()}
+    assert not beside & {"tracking", "versions", "servable", "champions"}
+    required = (saved[1] / "requirements.txt").read_text()
+    for package in ("kedro", "plotly", "dask", "h5py", "joblib"):
+        assert package not in required
+    assert "\nmlflow==" in f"\n{required}"
+
+
+def test_nothing_in_the_folder_names_the_machine_that_it_was_made_on(saved):
+    root = Path(__file__).resolve().parents[2]
+    found = {str(path) for path in (root, Path.home(), Path(tempfile.gettempdir()), Path.cwd())}
+    names = [f"{name}/".encode() for name in found - {"/"}]
+    names += [f"/{getpass.getuser()}/".encode(), socket.gethostname().encode()]
+    for path in filter(Path.is_file, saved[1].rglob("*")):
+        content = path.read_bytes()
+        assert not [name for name in names if name in content], path
+
+
+def test_a_client_can_read_what_a_request_has_to_be(saved, loaded):
+    made, folder = saved
+    signature, told = loaded.metadata.signature, loaded.metadata.metadata
+    assert [(c.name, c.required) for c in signature.inputs.inputs] == [
+        ("speech", True),
+        ("face", False),
+        ("pulse", False),
+    ]
+    assert {str(c.type) for c in signature.inputs.inputs} == {"Array(Array(double))"}
+    assert [p.name for p in signature.params.params] == ["target", "alpha", "unit"]
+    assert (told["widths"], told["labels"]) == (WIDTHS, list(LABELS))
+    assert told["targets"] == ["micro_f1", "macro_f1", "accuracy"]
+    readme = (folder / "README.md").read_text()
+    assert made.fitted.digest in readme
+    assert "SYNTHETIC" in readme
+    example = json.loads((folder / "serving_input_example.json").read_text())["inputs"]
+    lengths = {len(sequence) for sample in example for sequence in sample.values()}
+    values = np.concatenate([np.ravel(x) for sample in example for x in sample.values()])
+    assert len(lengths) > 1
+    assert (values != 0).all()
+    assert "drawn at random" in told["input_example"]
+    assert "drawn at random" in readme
+    assert len(loaded.predict(example)) == len(example)
+
+
+def test_loads_where_pickles_are_forbidden(saved, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    assert len(mlflow.pyfunc.load_model(str(saved[1])).predict(make_requests(2))) == 2
 
 
 def test_thresholds_and_figures_of_another_model_are_refused(saved, tmp_path):
@@ -272,102 +413,20 @@ def test_thresholds_and_figures_of_another_model_are_refused(saved, tmp_path):
         mlflow.pyfunc.load_model(str(mixed))
 
 
-def test_register_numbers_versions_moves_the_alias_and_notes_whose_they_are(project):
-    first, second = make_servable(0), make_servable(1)
-    with pytest.raises(InputError, match=r"toy_registered@candidate.*Train"):
-        servable.load("toy_registered")
-    assert not servable.exists("toy_registered")
-    run = tracking.open_run(project, "training")
-    assert servable.register(first, "toy_registered") == "1"
-    assert tracking.current_run() is run
-    run.close("FINISHED")
-    assert servable.register(second, "toy_registered") == "2"
-    assert tracking.current_run() is None
-    assert servable.exists("toy_registered")
-
-    table = make_requests(5)
-    expected = direct(second, table)
-    loaded = servable.load("toy_registered")
-    np.testing.assert_allclose(loaded.predict(table)[list(LABELS)], expected, rtol=0, atol=1e-6)
-    client, registered = run.client, "toy_registered-synthetic"
-    assert client.get_model_version_by_alias(registered, "candidate").version == 2
-    version = client.get_model_version(registered, "1")
-    assert version.run_id == run.run_id
-    assert version.tags["model"] == first.fitted.digest
-    assert version.tags["system"] == LogisticRegressionSystem.name
-    assert (version.tags["corpus"], version.tags["synthetic"]) == ("toy", "true")
-    for metric in ("micro_f1", "macro_f1", "accuracy"):
-        shown = first.assessment.intervals.metrics[metric].value
-        assert float(version.tags[f"test.{metric}"]) == shown
-    of_its_own = client.get_run(client.get_model_version(registered, "2").run_id)
-    assert of_its_own.info.status == "FINISHED"
-    (output,) = client.get_run(run.run_id).outputs.model_outputs
-    assert output.model_id in version.source
-
-
-def test_the_same_model_is_one_version_and_the_alias_moves_back_to_it(project, caplog):
-    first, second = make_servable(0), make_servable(1)
-    moved = first.calibration.model_copy(update={"thresholds": (0.1, 0.2, 0.3)})
-    assessment = first.assessment.model_copy(update={"thresholds": moved.thresholds})
-    stricter = ServableModel(first.fitted, moved, assessment)
-    with caplog.at_level("INFO", logger="mmer"):
-        versions = [servable.register(m, "toy_again") for m in (first, second, first, stricter)]
-    assert versions == ["1", "2", "1", "3"]
-    assert sum("this very model" in message for message in caplog.messages) == 1
-    servable.register(first, "toy_again")
-    client = tracking.connect(tracking.tracking_uri(project))
-    assert client.get_model_version_by_alias("toy_again-synthetic", "candidate").version == 1
-    assert len(client.search_model_versions("name = 'toy_again-synthetic'")) == 3
-
-
-def test_synthetic_and_real_models_never_share_a_name(project):
-    real, synthetic = (make_servable(4, synthetic=flag) for flag in (False, True))
-    servable.register(real, "toy_shared")
-    assert servable.load("toy_shared").metadata.metadata["synthetic"] == "false"
-    servable.register(synthetic, "toy_shared")
-    with pytest.raises(InputError, match=r"one registered model.*toy_shared and toy_shared-synth"):
-        servable.load("toy_shared")
-    assert servable.exists("toy_shared")
-    assert servable.load("toy_shared-synthetic").metadata.metadata["synthetic"] == "true"
-
-
-def test_a_registry_that_refuses_is_one_clear_error_and_the_run_of_its_own_failed(project):
-    with pytest.raises(InputError, match=r"a registry that takes the model.*run the last node"):
-        servable.register(make_servable(), "not/a:name")
-    client = tracking.connect(tracking.tracking_uri(project))
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
-    (last,) = client.search_runs([experiment], max_results=1)
-    assert (last.info.run_name, last.info.status) == ("register not/a:name-synthetic", "FAILED")
-
-
-@pytest.mark.slow
-def test_register_at_a_server_and_load_from_it(mlflow_server, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    made, table = make_servable(3), make_requests(5)
-    assert servable.register(made, "toy_served") == "1"
-    expected = direct(made, table)
-    answer = servable.load("toy_served").predict(table)
-    np.testing.assert_allclose(answer[list(LABELS)], expected, rtol=0, atol=1e-6)
-    mlflow_server.kill()
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(InputError, match="that answers"):
-        servable.register(made, "toy_served")
-
-
 @pytest.mark.slow
 def test_loads_in_a_fresh_process_without_this_repository(project, tmp_path):
     made, table = make_servable(2), make_requests(5)
-    servable.register(made, "toy_fresh")
+    versions.register(made, "toy_fresh")
     script = """
 import sys, pathlib
 sys.path = [p for p in sys.path if not pathlib.Path(p, "mmer").is_dir()]
 sys.meta_path = [f for f in sys.meta_path if "editable" not in str(f)]
 import json, mlflow, pandas
-model = mlflow.pyfunc.load_model("models:/toy_fresh-synthetic@candidate")
+model = mlflow.pyfunc.load_model("models:/toy_fresh-synthetic/1")
 table = pandas.DataFrame(json.loads(sys.stdin.read()))
 answer = model.predict(table)
 import mmer
-scores = answer.drop(columns="emotions").to_numpy().tolist()
+scores = answer.drop(columns=["emotions", "model"]).to_numpy().tolist()
 print(json.dumps({"scores": scores, "code": mmer.__file__}))
 """
     done = subprocess.run(

@@ -30,8 +30,10 @@ class DefaultParameters:
         from mmer.calibration.settings import CalibrationSettings
         from mmer.corpora import CORPORA
         from mmer.evaluation.assessment import EvaluationSettings
+        from mmer.evaluation.promotion import PromotionSettings
         from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
         from mmer.pipelines.cells.cells import families
+        from mmer.registry.predictor import Choice
         from mmer.systems import SYSTEMS
         from mmer.training.checkpoints import CheckpointSettings
 
@@ -44,6 +46,8 @@ class DefaultParameters:
             **together,
             "calibration": CalibrationSettings,
             "checkpoints": CheckpointSettings,
+            "promotion": PromotionSettings,
+            "prediction": Choice,
             **{name: system.settings for name, system in SYSTEMS.items()},
         }
         needed = {(family, key): kind for family in families() for key, kind in together.items()}

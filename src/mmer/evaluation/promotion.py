@@ -1,0 +1,400 @@
+"""When a candidate takes the champion's place: a rule, applied to scores that are stored.
+
+Both are judged on the same test samples, each by what was chosen for it on validation. Nothing is
+scored anew, so a promotion is no further look at the test samples.
+
+What counts as an evaluation on the test samples is a version in the registry: a model with its
+thresholds that a finished run has scored them with and has brought there. The same model with the
+same thresholds tells nothing new and counts once. All versions on the same test samples count,
+whichever their system, for `candidate` is the best of them: of many that are equally good, the best
+looks better than it is, and no interval says so. What is scored without being brought to the
+registry (comparisons of systems and seeds) is not known here and does not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from mmer.calibration.calibration import Calibration
+from mmer.errors import InputError
+from mmer.evaluation.assessment import Comparison, EvaluationSettings, check_model, judged_by
+from mmer.evaluation.champions import PROMOTED, Champions, Move, Version
+from mmer.evaluation.robustness import Robustness
+from mmer.metrics.intervals import Difference, Differences, check_paired, compare
+from mmer.metrics.metrics import HEADLINE
+from mmer.metrics.scores import Scores
+from mmer.schema import Record, Settings
+
+MAIN, CALIBRATION = "micro_f1", "calibration_error"
+_AS_FIRST = "the parameter promotion.as_first"
+_ROUNDING = 1e-12
+
+
+class PromotionSettings(Settings):
+    """The rule.
+
+    The lower end of the difference in micro-F1 decides. Nothing else may get worse by more than a
+    margin. That no label does could not be shown where labels are rare, their intervals are too
+    wide; so a label counts as worse if the difference exceeds the margin and is not chance alone
+    (its interval leaves 0 out). The other margins are for the differences themselves.
+
+    Attributes:
+        gain: What the lower end of the difference in micro-F1 must exceed.
+        label_margin: By how much F1 of any label may be worse.
+        calibration_margin: By how much the calibration error may be larger.
+        absent_margin: By how much micro-F1 may be worse with modalities hidden.
+        most_evaluations: On these test samples, of all versions; see the module.
+        synthetic: Whether a synthetic model may be champion (of its own registered model).
+        as_first: Whether a candidate that cannot be compared with the champion, which is of other
+            tables or damaged, is judged like a first one instead of being refused.
+        taken_back: Whether a version that was champion and was taken back may be it again.
+    """
+
+    gain: float = Field(0.0, ge=0, lt=1)
+    label_margin: float = Field(0.05, ge=0, le=1)
+    calibration_margin: float = Field(0.02, ge=0, le=1)
+    absent_margin: float = Field(0.03, ge=0, le=1)
+    most_evaluations: int = Field(50, ge=1)
+    synthetic: bool = False
+    as_first: bool = False
+    taken_back: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a version is judged by; it is kept beside it.
+
+    Attributes:
+        scores: On the test samples.
+        comparison: The system, first, beside the simple ones of its run, on the same samples.
+
+    Raises:
+        InputError: They are not all of one model.
+    """
+
+    scores: Scores
+    calibration: Calibration
+    robustness: Robustness
+    comparison: Comparison
+
+    def __post_init__(self) -> None:
+        info = self.scores.info
+        self.calibration.check(info.model, info.fingerprint)
+        assessed = self.comparison.assessments[0].info.model
+        check_model(info.model, robustness=self.robustness.model, comparison=assessed)
+        if info.split != "test":
+            raise InputError(f"scores of {info.title}", "split", "test", info.split)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A version, with what it is judged by; none, but why, if that cannot be believed."""
+
+    version: Version
+    evidence: Evidence | None
+    damage: str = ""
+
+
+@dataclass(frozen=True)
+class Contenders:
+    """Who stands against whom, and after what.
+
+    Attributes:
+        evaluations: On the candidate's test samples, so far.
+    """
+
+    candidate: Contender
+    champion: Contender | None
+    champions: Champions
+    evaluations: int
+
+
+class Check(Record):
+    """One condition: the rule, of what, what it asks for, what was found, and whether it holds."""
+
+    rule: str
+    of: str
+    needed: str
+    found: str
+    holds: bool
+
+
+class Decision(Record):
+    """Whether the candidate becomes champion, and all that this rests on.
+
+    Attributes:
+        checks: All must hold; none if the candidate is champion already.
+        differences: Candidate minus champion; None where they cannot be compared.
+    """
+
+    candidate: Version
+    champion: Version | None
+    verdict: Literal["promoted", "refused", "unchanged"]
+    checks: tuple[Check, ...]
+    differences: Differences | None
+    evaluations: int
+    after: int
+    settings: PromotionSettings
+
+    @property
+    def refusals(self) -> tuple[Check, ...]:
+        """The conditions that do not hold."""
+        return tuple(check for check in self.checks if not check.holds)
+
+    @property
+    def told(self) -> str:
+        """What was decided, and why, in a sentence."""
+        this = f"version {self.candidate.number}"
+        over = f"version {self.champion.number}" if self.champion else "no champion"
+        if self.verdict == "unchanged":
+            return f"{this} is champion already"
+        if self.verdict == "promoted":
+            gains = [f"{one.of} {one.found}" for one in self.checks if one.rule == _GAIN]
+            return f"{this} promoted over {over}: {HEADLINE[MAIN]} {'; '.join(gains)}"
+        why = "; ".join(
+            f"{one.rule}{one.of and f' ({one.of})'}: {one.found}, needed {one.needed}"
+            for one in self.refusals
+        )
+        return f"{this} refused over {over}; what does not hold: {why}"
+
+    @property
+    def move(self) -> Move | None:
+        """What there is to do in the registry."""
+        if self.verdict != "promoted":
+            return None
+        return Move(
+            name=self.candidate.name,
+            kind=PROMOTED,
+            number=self.candidate.number,
+            before=self.champion.number if self.champion else "",
+            after=self.after,
+            told=self.told,
+        )
+
+
+_GAIN = "better than the champion, or the constant systems"
+
+
+def decide(
+    contenders: Contenders, settings: PromotionSettings, evaluation: EvaluationSettings
+) -> Decision:
+    """Judge the candidate by the rule."""
+    candidate, champion = contenders.candidate, contenders.champion
+    checks: list[Check] = []
+    differences = None
+    same = champion is not None and champion.version.number == candidate.version.number
+    if not same:
+        checks += _of_the_candidate(contenders, settings)
+        if candidate.evidence and not (champion and champion.damage and not settings.as_first):
+            found, differences = _beside(candidate.evidence, champion, settings, evaluation)
+            checks += found
+    verdict: Literal["promoted", "refused", "unchanged"]
+    verdict = "unchanged" if same else "promoted" if all(c.holds for c in checks) else "refused"
+    return Decision(
+        candidate=candidate.version,
+        champion=champion.version if champion else None,
+        verdict=verdict,
+        checks=tuple(checks),
+        differences=differences,
+        evaluations=contenders.evaluations,
+        after=contenders.champions.last,
+        settings=settings,
+    )
+
+
+def not_worse(
+    new: Evidence, standing: Evidence, settings: PromotionSettings, evaluation: EvaluationSettings
+) -> tuple[Check, ...]:
+    """Whether a new model may take the name of the candidate that stands: by the same rule, but
+    it need only be as good, not shown to be better. None if they are of other test samples.
+    """
+    if _apart(new, standing):
+        return ()
+    differences = _differences(new, standing, evaluation)
+    one = differences.metrics[MAIN]
+    least = one.difference is not None and one.difference >= -_ROUNDING
+    name = HEADLINE[MAIN]
+    gain = Check(rule="not worse", of=name, needed="at least 0", found=_signed(one), holds=least)
+    return (gain, *_margins(new, standing, differences, settings))
+
+
+def _of_the_candidate(contenders: Contenders, settings: PromotionSettings) -> list[Check]:
+    """What can be said without a comparison."""
+    candidate, champion = contenders.candidate, contenders.champion
+    version, most = candidate.version, settings.most_evaluations
+    taken_back = contenders.champions.was_taken_back(version.number)
+    checks = [
+        Check(
+            rule="real recordings",
+            of="",
+            needed="a real corpus, or the parameter promotion.synthetic",
+            found="synthetic" if version.synthetic else "real",
+            holds=settings.synthetic or not version.synthetic,
+        ),
+        Check(
+            rule="evaluations on these test samples",
+            of="",
+            needed=f"at most {most}",
+            found=str(contenders.evaluations),
+            holds=contenders.evaluations <= most,
+        ),
+        Check(
+            rule="not taken back before",
+            of="",
+            needed="never taken back, or the parameter promotion.taken_back",
+            found="taken back" if taken_back else "never taken back",
+            holds=settings.taken_back or not taken_back,
+        ),
+    ]
+    for one in (candidate, champion):
+        if one:
+            checks.append(
+                Check(
+                    rule="files as they were registered",
+                    of=f"version {one.version.number}",
+                    needed="their digests"
+                    if one is candidate
+                    else f"their digests, or {_AS_FIRST}",
+                    found=one.damage or "their digests",
+                    holds=not one.damage or (settings.as_first and one is champion),
+                )
+            )
+    return checks
+
+
+def _beside(
+    candidate: Evidence,
+    champion: Contender | None,
+    settings: PromotionSettings,
+    evaluation: EvaluationSettings,
+) -> tuple[list[Check], Differences | None]:
+    """The candidate beside the champion; beside the constant systems if it is to be the first."""
+    if champion is None or champion.evidence is None:
+        return _beside_constants(candidate, settings), None
+    apart = _apart(candidate, champion.evidence)
+    if apart and settings.as_first:
+        return _beside_constants(candidate, settings), None
+    needed = f"those of the champion, or {_AS_FIRST}"
+    same = Check(
+        rule="same test samples", of="", needed=needed, found=apart or "the same", holds=not apart
+    )
+    if apart:
+        return [same], None
+    differences = _differences(candidate, champion.evidence, evaluation)
+    gain = _gain(differences.metrics[MAIN], f"over version {champion.version.number}", settings)
+    margins = _margins(candidate, champion.evidence, differences, settings)
+    return [same, gain, *margins], differences
+
+
+def _beside_constants(candidate: Evidence, settings: PromotionSettings) -> list[Check]:
+    """What looks at no feature is what a first champion has to beat; itself it never is one."""
+    comparison, info = candidate.comparison, candidate.scores.info
+    looks = info.fixed_threshold is None
+    checks = [
+        Check(
+            rule="looks at features",
+            of="",
+            needed="a system with something to learn",
+            found=info.title,
+            holds=looks,
+        )
+    ]
+    beside = zip(comparison.assessments[1:], comparison.differences, strict=True)
+    constant = [(a.info.title, d) for a, d in beside if a.info.fixed_threshold is not None]
+    checks += [_gain(one.metrics[MAIN], f"over {title}", settings) for title, one in constant]
+    if not constant:
+        none = "none in the run that trained it"
+        checks.append(Check(rule=_GAIN, of="", needed="one to beat", found=none, holds=False))
+    return checks
+
+
+def _gain(one: Difference, of: str, settings: PromotionSettings) -> Check:
+    return Check(
+        rule=_GAIN,
+        of=of,
+        needed=f"lower end above {settings.gain:g}",
+        found=_signed(one),
+        holds=one.low is not None and one.low > settings.gain,
+    )
+
+
+def _margins(
+    first: Evidence, second: Evidence, differences: Differences, settings: PromotionSettings
+) -> list[Check]:
+    """Where the first must not be worse than the second by more than a margin."""
+    checks = [
+        Check(
+            rule="no label worse",
+            of=f"F1 of {label}",
+            needed=f"at least -{settings.label_margin:g}, or an interval that reaches 0",
+            found=_signed(one),
+            holds=one.difference is None
+            or one.difference >= -settings.label_margin - _ROUNDING
+            or not one.significant,
+        )
+        for label, one in differences.label_f1.items()
+    ]
+    error, margin = differences.metrics[CALIBRATION], settings.calibration_margin
+    checks.append(
+        Check(
+            rule="calibration not worse",
+            of="calibration error",
+            needed=f"at most +{margin:g}",
+            found=_signed(error),
+            holds=error.difference is None or error.difference <= margin + _ROUNDING,
+        )
+    )
+    for hidden, difference in _hidden(first.robustness, second.robustness).items():
+        checks.append(
+            Check(
+                rule="absent modalities not worse",
+                of=hidden,
+                needed=f"at least -{settings.absent_margin:g}",
+                found=f"{difference:+.3f}",
+                holds=difference >= -settings.absent_margin - _ROUNDING,
+            )
+        )
+    return checks
+
+
+def _hidden(first: Robustness, second: Robustness) -> dict[str, float]:
+    """What is hidden -> the first's micro-F1 minus the second's, where both are known."""
+    ours, theirs = _by_hidden(first), _by_hidden(second)
+    return {name: ours[name] - theirs[name] for name in ours if name in theirs}
+
+
+def _by_hidden(robustness: Robustness) -> dict[str, float]:
+    every = max((one.modalities for one in robustness.by_subset), key=len, default=())
+    figures = {
+        f"{' and '.join(one.modalities)} alone": one.intervals[MAIN].value
+        for one in robustness.by_subset
+        if one.modalities != every
+    }
+    for one in robustness.by_missing_rate:
+        if one.rate:
+            figures[f"each hidden at {one.rate:g}"] = one.intervals[MAIN].value
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _differences(first: Evidence, second: Evidence, evaluation: EvaluationSettings) -> Differences:
+    judged = [judged_by(one.scores, one.calibration) for one in (first, second)]
+    options = {"resamples": evaluation.resamples, "seed": evaluation.seed}
+    return compare(judged[0], judged[1:], **options)[0]
+
+
+def _apart(first: Evidence, second: Evidence) -> str:
+    """In what the test samples of two differ; empty if they are the same."""
+    try:
+        check_paired(first.scores, second.scores)
+    except InputError as error:
+        return f"another {error.key}"
+    return ""
+
+
+def _signed(one: Difference) -> str:
+    if one.difference is None:
+        return "undefined"
+    return f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"

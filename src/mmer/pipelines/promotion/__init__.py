@@ -1,0 +1,2 @@
+from .pipeline import create_pipeline as create_pipeline
+from .pipeline import create_rollback as create_rollback

@@ -1,0 +1,128 @@
+"""Prediction from Python: the champion of a corpus, or another version, in a notebook.
+
+from mmer.predict import champion
+
+model = champion(CORPUS)
+model.predict(samples, alpha=0.1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmer.errors import InputError
+from mmer.registry.loading import RegisteredVersion, load_version
+from mmer.registry.predictor import Choice
+from mmer.registry.requests import requested_samples
+from mmer.registry.table import answer_table
+from mmer.registry.versions import CHAMPION
+from mmer.samples.batches import Samples, pack
+from mmer.samples.table import SampleTable
+
+
+class Model:
+    """A registered version that predicts and tells what it looks at.
+
+    Attributes:
+        registered: Name and number of the version, and what it was made with.
+    """
+
+    def __init__(self, registered: RegisteredVersion) -> None:
+        self.registered = registered
+        self._predictor = registered.predictor
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._predictor.labels
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Numbers per step of each modality."""
+        return self._predictor.widths
+
+    def predict(self, samples: object, **choice: Any) -> pd.DataFrame:
+        """One row of probabilities and labels per sample, as the server gives it.
+
+        Args:
+            samples: A `SampleTable`; a data frame with a column per modality; a sample (modality ->
+                T steps of D numbers), or a list of samples.
+            choice: `target`, `alpha`, `unit`; see `mmer.registry.predictor.Choice`.
+
+        Raises:
+            InputError: A sample cannot be used; the message names row and modality.
+        """
+        taken = self.samples(samples)
+        answer = answer_table(
+            self._predictor, self._predictor.predict(taken, Choice.model_validate(choice))
+        )
+        answer.index = pd.Index(taken.sample_ids, name="sample")
+        return answer
+
+    def attention(self, samples: object, sample: int = 0) -> dict[str, pd.DataFrame]:
+        """Modality -> how much each label looks at each step of one sample; columns sum to 1.
+
+        Empty for systems that do not tell.
+        """
+        taken = self.samples(samples)
+        looks = self._predictor.attention(taken, np.array([sample])) if len(taken) else []
+        return {
+            modality: pd.DataFrame(weights, columns=list(self.labels))
+            for modality, weights in (looks[0] if looks else {}).items()
+            if len(weights)
+        }
+
+    def without_steps(self, samples: object, sample: int, steps: Sequence[int]) -> pd.DataFrame:
+        """What is predicted of one sample, and of it without some steps of every modality.
+
+        Raises:
+            InputError: No step is left.
+        """
+        taken = self.samples(samples).take(np.array([sample]))
+        kept = {m: _kept(taken, m, steps) for m in taken.modalities}
+        rows = [{m: _steps(taken, m) for m in taken.modalities}, kept]
+        answer = self.predict([{m: x for m, x in row.items() if len(x)} for row in rows])
+        answer.index = pd.Index(["whole", "without"], name="sample")
+        return answer
+
+    def samples(self, samples: object) -> Samples:
+        """What `predict` takes, checked."""
+        if isinstance(samples, Samples):
+            return samples
+        if not isinstance(samples, SampleTable):
+            return requested_samples(self._predictor, samples)
+        if samples.info.widths != self.widths:
+            expected = f"features of the widths {self.widths}"
+            raise InputError(samples.path, "feature widths", expected, samples.info.widths)
+        packed = pack(samples)
+        for row, refusal in self._predictor.refusals(packed).items():
+            raise refusal.error(f"sample {packed.sample_ids[row]}")
+        return packed
+
+
+def champion(corpus: str, version: str | int = CHAMPION) -> Model:
+    """The champion of a corpus, or the version of another alias or number.
+
+    Args:
+        corpus: Name of the registered model: that of the corpus, with "-" and the environment
+            unless that is "base".
+        version: An alias, such as "candidate", or a number.
+
+    Raises:
+        InputError: There is none.
+    """
+    return Model(load_version(corpus, str(version)))
+
+
+def _steps(samples: Samples, modality: str) -> np.ndarray:
+    """(T, D) of the only sample."""
+    start, count = int(samples.starts[modality][0]), int(samples.host_lengths[modality][0])
+    return samples.values[modality][start : start + count].cpu().numpy()
+
+
+def _kept(samples: Samples, modality: str, steps: Sequence[int]) -> np.ndarray:
+    found = _steps(samples, modality)
+    return np.delete(found, [step for step in steps if step < len(found)], axis=0)

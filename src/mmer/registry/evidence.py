@@ -1,0 +1,127 @@
+"""What a version is judged by, kept among the artefacts of the run that registered it.
+
+A list of digests stands beside it, of these files and of the model's own; the digest of the list is
+a tag of the version. So files that were damaged, mixed up or replaced are known by what they hold.
+Who may change tags may forge all of it: against this, the registry itself must be guarded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from mmer.calibration.calibration import Calibration
+from mmer.errors import InputError
+from mmer.evaluation.assessment import Comparison
+from mmer.evaluation.promotion import Evidence
+from mmer.evaluation.robustness import Robustness
+from mmer.metrics.scores import Scores
+from mmer.registry import tracking
+from mmer.schema import Record
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+TAG = "evidence"
+_LIST, _SCORES = "files.json", "test_scores.parquet"
+_RECORDS: dict[str, type[Record]] = {
+    "calibration": Calibration,
+    "robustness": Robustness,
+    "comparison": Comparison,
+}
+# MLflow puts it beside a model that it has fetched.
+_NOT_OURS = "registered_model_meta"
+
+
+class KeptFiles(Record):
+    """Path -> SHA-256: of the evidence, and of the files in the model's folder."""
+
+    evidence: dict[str, str]
+    model: dict[str, str]
+
+
+def keep(
+    evidence: Evidence | None, model: Path, client: MlflowClient, run_id: str, folder: str
+) -> str:
+    """Put evidence and the digests of the model's files among the run's artefacts.
+
+    Returns:
+        The digest of the list of digests.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = Path(scratch, "evidence")
+        kept.mkdir()
+        if evidence:
+            pq.write_table(evidence.scores.to_arrow(), kept / _SCORES)
+            for name in _RECORDS:
+                record = getattr(evidence, name)
+                (kept / f"{name}.json").write_text(record.to_json(), encoding="utf-8")
+        files = KeptFiles(evidence=_digests(kept), model=_digests(model)).to_json()
+        (kept / _LIST).write_text(files, encoding="utf-8")
+        client.log_artifacts(run_id, str(kept), folder)
+    return hashlib.sha256(files.encode()).hexdigest()
+
+
+def read(client: MlflowClient, uri: str, version: ModelVersion, folder: str) -> Evidence:
+    """The evidence of a version, once all its files have been found to be what was registered.
+
+    Raises:
+        InputError: There is none; or a file of it, or of the model, is gone, damaged or new.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    where = f"{version.name}, version {version.version}"
+    if TAG not in version.tags or not version.run_id:
+        raise InputError(where, TAG, "what it is judged by", "nothing was kept with it")
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            kept = Path(client.download_artifacts(version.run_id, folder, scratch))
+            model = Path(scratch, "model")
+            model.mkdir()
+            source = f"models:/{version.name}/{version.version}"
+            fetched = Path(
+                download_artifacts(source, dst_path=str(model), tracking_uri=uri, registry_uri=uri)
+            )
+        except (MlflowException, OSError) as error:
+            raise InputError(where, "files", "its files", tracking.first_line(error)) from error
+        files = _list_of(kept, version.tags[TAG], where)
+        _check(files.evidence, kept, {_LIST}, where)
+        _check(files.model, fetched, {_NOT_OURS}, where)
+        if not files.evidence:
+            raise InputError(where, TAG, "what it is judged by", "nothing was kept with it")
+        scores = Scores.from_arrow(pq.read_table(kept / _SCORES), where)
+        records: dict[str, Any] = {
+            name: kind.read(kept / f"{name}.json") for name, kind in _RECORDS.items()
+        }
+        return Evidence(scores=scores, **records)
+
+
+def _list_of(kept: Path, expected: str, where: str) -> KeptFiles:
+    path = kept / _LIST
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "nothing"
+    if found != expected:
+        raise InputError(where, _LIST, f"the list of digest {expected}", found)
+    return KeptFiles.read(path)
+
+
+def _check(expected: dict[str, str], folder: Path, beside: set[str], where: str) -> None:
+    found = _digests(folder)
+    for name in sorted({*expected, *found} - beside):
+        if expected.get(name) != found.get(name):
+            what = "gone" if name not in found else "new" if name not in expected else "another"
+            raise InputError(where, name, "the file that was registered", what)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Path in the folder -> SHA-256 of the file."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }

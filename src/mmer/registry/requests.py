@@ -1,0 +1,186 @@
+"""From a request to samples: every cell is looked at, and what cannot be used is named.
+
+A request is a table with a column for each modality, or a list of samples that map modalities to
+sequences. A sequence is T steps of D numbers (nested lists or an array), or nothing where the
+sample lacks the modality. Columns may stand in any order; one that is not known is refused, because
+a misspelt modality would else be taken for one that is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmer.errors import InputError
+from mmer.registry.predictor import Predictor
+from mmer.samples.batches import Samples, samples_of
+from mmer.samples.table import TableInfo
+
+MOST_NUMBERS = 2_000_000
+"""Numbers in one request over the network: what is more belongs in several requests, or a file."""
+
+Row = Mapping[str, Any]
+
+
+def requested_samples(predictor: Predictor, request: object) -> Samples:
+    """The samples of a request, all of which can be scored.
+
+    Args:
+        predictor: The model that is asked.
+        request: A data frame, a sample (modality -> sequence), or a list of samples.
+
+    Raises:
+        InputError: It is none of these, has no rows, or a column that is no modality; or a
+            sequence's width, length, shape or values cannot be used, or one is missing without
+            which the model cannot do. Rows are counted from 0.
+    """
+    names, rows = _rows(request, tuple(predictor.widths))
+    check_names(names, tuple(predictor.widths))
+    if not rows:
+        raise InputError("request", "rows", "at least one sample", "none")
+    _check_size(rows)
+    samples = samples_of_rows(predictor.table_info, rows, names_of(request, len(rows)))
+    for row, refusal in predictor.refusals(samples).items():
+        raise refusal.error(f"row {row}")
+    return samples
+
+
+def samples_of_rows(info: TableInfo, rows: Sequence[Row], ids: tuple[str, ...]) -> Samples:
+    """Samples of rows whose names are known to be modalities; what a row does not name is absent.
+
+    Raises:
+        InputError: A sequence cannot be used; rows are counted from 0.
+    """
+    features = {
+        modality: [
+            _as_trained(sequence(f"row {n}", modality, row.get(modality), width), info)
+            for n, row in enumerate(rows)
+        ]
+        for modality, width in info.widths.items()
+    }
+    return samples_of(info, features, ids)
+
+
+def names_of(request: object, count: int) -> tuple[str, ...]:
+    """What the rows of a request are called."""
+    index = request.index if isinstance(request, pd.DataFrame) else range(count)
+    return tuple(map(str, index))
+
+
+def check_names(names: Iterable[object], known: Sequence[str], where: object = "request") -> None:
+    """Refuse names that are not known, or stand there twice, with the nearest that is known.
+
+    Raises:
+        InputError: There is one.
+    """
+    seen: set[str] = set()
+    for name in map(str, names):
+        if name not in known:
+            remedy = f"Did you mean {nearest(name, known)}?"
+            raise InputError(where, name, f"one of {', '.join(known)}", name, remedy)
+        if name in seen:
+            raise InputError(where, name, "each name once", "several of it")
+        seen.add(name)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The known name that is most like this one."""
+    return max(known, key=lambda k: SequenceMatcher(None, k.casefold(), name.casefold()).ratio())
+
+
+def sequence(where: str, modality: str, cell: Any, width: int) -> np.ndarray:
+    """A cell as (T, D) float32; T = 0 where there is nothing.
+
+    Raises:
+        InputError: It is no sequence of steps of `width` finite numbers.
+    """
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)) or cell is pd.NA:
+        return np.zeros((0, width), np.float32)
+    expected = f"steps of {width} numbers each"
+    if not isinstance(cell, list | tuple | np.ndarray):
+        raise InputError(where, modality, expected, _short(cell))
+    if len(cell) == 0:
+        return np.zeros((0, width), np.float32)
+    steps = cell if isinstance(cell, np.ndarray) and cell.dtype != object else _stacked(cell)
+    if steps is None or steps.ndim != 2 or steps.shape[1] != width or steps.dtype.kind not in "iuf":
+        raise InputError(where, modality, expected, _fault(cell, width))
+    with np.errstate(over="ignore"):  # too large for single precision is not finite
+        single = steps.astype(np.float32)
+    if not np.isfinite(single).all():
+        step, column = np.argwhere(~np.isfinite(single))[0]
+        found = f"{steps[step, column]} in step {step}, {column}"
+        raise InputError(where, modality, "finite numbers of single precision", found)
+    return single
+
+
+def _rows(request: object, known: tuple[str, ...]) -> tuple[list[object], list[Row]]:
+    """All names that a request uses, in order, and its rows."""
+    if isinstance(request, pd.DataFrame):
+        names = list(request.columns)
+        if len(set(names)) == len(names):
+            columns = [request[name].tolist() for name in names]
+            return names, [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return names, []
+    if isinstance(request, Mapping):
+        request = [request]
+    if not isinstance(request, list | tuple):
+        expected = f"a list of samples, each of which maps {', '.join(known)} to sequences"
+        raise InputError("request", "", expected, _short(request))
+    for row, one in enumerate(request):
+        if not isinstance(one, Mapping):
+            expected = f"a sample that maps {', '.join(known)} to sequences"
+            raise InputError(f"row {row}", "", expected, _short(one))
+    return list(dict.fromkeys(name for one in request for name in one)), list(request)
+
+
+def _check_size(rows: list[Row]) -> None:
+    count = 0
+    for number, row in enumerate(rows):
+        for modality, cell in row.items():
+            if isinstance(cell, list) and cell and isinstance(cell[0], list):
+                count += len(cell) * max(1, len(cell[0]))
+            if count > MOST_NUMBERS:
+                expected = f"at most {MOST_NUMBERS:,} numbers in one request"
+                found = f"more, from {modality} of row {number} on"
+                remedy = "Send several requests, or score the file with the pipeline."
+                raise InputError("request", "size", expected, found, remedy)
+
+
+def _as_trained(steps: np.ndarray, info: TableInfo) -> np.ndarray:
+    return steps[:0] if info.zeros_are_absent and not steps.any() else steps
+
+
+def _stacked(cell: Any) -> np.ndarray | None:
+    """Nested sequences as an array; None if they are ragged or hold what is no number."""
+    try:
+        # Several arrays among lists are slow to look through element by element.
+        return np.asarray([np.asarray(step) for step in cell])
+    except (TypeError, ValueError):
+        return None
+
+
+def _fault(cell: Any, width: int) -> str:
+    """What is wrong with a sequence: the first step that is not as wide, or holds no numbers."""
+    if isinstance(cell, np.ndarray) and cell.dtype != object:
+        return f"an array of {cell.dtype}, shape {cell.shape}"
+    for number, step in enumerate(cell):
+        if not isinstance(step, list | tuple | np.ndarray):
+            return f"{_short(step)} as step {number}"
+        if len(step) != width:
+            return f"{len(step)} in step {number}"
+        for column, value in enumerate(step):
+            number_like = isinstance(value, int | float | np.integer | np.floating)
+            if isinstance(value, bool | np.bool_) or not number_like:
+                return f"{_short(value)} in step {number}, {column}"
+    return "numbers of no one kind, or too large"
+
+
+def _short(value: object) -> str:
+    text = repr(value) if isinstance(value, str | int | float | bool | type(None)) else ""
+    if not text or len(text) > 40:
+        return f"a {type(value).__name__}"
+    return text

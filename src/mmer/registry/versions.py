@@ -1,0 +1,374 @@
+"""Versions in MLflow's registry: registered once per model, nominated if they are good enough.
+
+There is one registered model for each corpus and environment, of which the versions of all systems
+are versions, for the question is which system is best on these data, and an alias knows one name
+alone. What is synthetic has a registered model of its own, "-synthetic".
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from mmer.errors import InputError
+from mmer.evaluation.assessment import EvaluationSettings
+from mmer.evaluation.promotion import Evidence, PromotionSettings, not_worse
+from mmer.files import locked
+from mmer.metrics.metrics import HEADLINE
+from mmer.provenance import digest
+from mmer.registry import evidence as kept
+from mmer.registry import tracking
+from mmer.registry.servable import ServableModel, save
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.pyfunc import PyFuncModel
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+SYNTHETIC = "-synthetic"
+_TRIES = 10
+_PAUSES = (0.1, 0.5, 2.0)  # seconds
+_CONFLICTS = ("BAD_REQUEST", "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+_DECIDED = "nominated"
+_SQLITE = "sqlite:///"
+
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Nominee:
+    """A model that a run has trained and evaluated, with what it is judged by, and the rule.
+
+    Raises:
+        InputError: The evidence is another model's.
+    """
+
+    servable: ServableModel
+    evidence: Evidence
+    settings: PromotionSettings
+    evaluation: EvaluationSettings
+
+    def __post_init__(self) -> None:
+        self.servable.fitted.check_gave(self.evidence.scores.info)
+        if self.evidence.comparison.assessments[0] != self.servable.assessment:
+            expected, remedy = "its own assessment first", "Compare again (--tags=comparison)."
+            where = f"comparison of {self.servable.fitted.info.title}"
+            raise InputError(where, "assessments", expected, "another", remedy)
+
+
+def nominate(nominee: Nominee, name: str) -> str:
+    """Register the model; let `candidate` point at it unless the candidate that stands is better.
+
+    "Better" is by the rule of promotion, on the same test samples (`promotion.not_worse`). A
+    candidate on other samples, or whose files are damaged, cannot be compared and gives way.
+
+    On one machine nominations take turns. Those of several machines may cross: each reads the name
+    back and looks at what was registered meanwhile, so that the best of them ends as candidate.
+
+    Returns:
+        The number of the version.
+
+    Raises:
+        InputError: MLflow does not answer.
+    """
+    name += SYNTHETIC if nominee.servable.synthetic else ""
+    with _run_for(f"register {name}") as run, _registry(run.uri, name), _in_turn(run.uri):
+        version = _registered(nominee.servable, run, name, nominee.evidence)
+        _stand(run, version, nominee)
+    return str(version.version)
+
+
+def register(servable: ServableModel, name: str) -> str:
+    """Make a version of the registered model, or find the one that is this very model.
+
+    It belongs to the MLflow run that is open, or to one of its own. To the name of a synthetic
+    model "-synthetic" is added. Without what it is judged by it can be used, never promoted.
+
+    Returns:
+        The number of the version.
+
+    Raises:
+        InputError: MLflow does not answer.
+    """
+    name += SYNTHETIC if servable.synthetic else ""
+    with _run_for(f"register {name}") as run, _registry(run.uri, name), _in_turn(run.uri):
+        return str(_registered(servable, run, name, None).version)
+
+
+def find(name: str, which: str = CHAMPION) -> tuple[str, str]:
+    """Name and number of a version of the registered model, the real one or else the synthetic.
+
+    Args:
+        name: Of the registered model, without "-synthetic".
+        which: An alias, or a version's number.
+
+    Raises:
+        InputError: There is none.
+    """
+    from mlflow.exceptions import MlflowException
+
+    uri = current_uri()
+    client, problem = tracking.connect(uri), ""
+    for each in (name, name + SYNTHETIC):
+        try:
+            found = (
+                client.get_model_version(each, which)
+                if which.isdecimal()
+                else client.get_model_version_by_alias(each, which)
+            )
+            return each, str(found.version)
+        except (MlflowException, OSError) as error:
+            problem = tracking.first_line(error)
+    remedy = "Train one first." if which == CANDIDATE else "Train and promote one first."
+    raise InputError(uri, f"{name}@{which}", "a registered model", problem, remedy)
+
+
+def load(name: str, which: str = CHAMPION) -> PyFuncModel:
+    """The version that `find` finds, as an MLflow pyfunc.
+
+    Raises:
+        InputError: There is none.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.pyfunc import load_model
+
+    uri, (found, number) = current_uri(), find(name, which)
+    folder = download_artifacts(f"models:/{found}/{number}", tracking_uri=uri, registry_uri=uri)
+    return load_model(folder)
+
+
+def exists(name: str, which: str = CHAMPION) -> bool:
+    """True if there is such a version, real or synthetic."""
+    try:
+        return bool(find(name, which))
+    except InputError:
+        return False
+
+
+def current_uri() -> str:
+    """Where the run that is open is tracked, or one would be."""
+    run = tracking.current_run()
+    return run.uri if run else tracking.tracking_uri(Path())
+
+
+def at_alias(client: MlflowClient, name: str, alias: str) -> str:
+    """Number of the version that an alias points at; empty if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.get_http_status_code() >= 500:
+            raise
+        return ""
+
+
+def insisted(ask: Callable[[], Answer]) -> Answer:
+    """What MLflow answers; where its database reports a conflict, it is asked again.
+
+    Of two who set the same alias or tag for the first time at once, MLflow refuses one.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for pause in _PAUSES:
+        try:
+            return ask()
+        except MlflowException as error:
+            if error.error_code not in _CONFLICTS:
+                raise
+            time.sleep(pause)
+    return ask()
+
+
+def set_alias(client: MlflowClient, name: str, alias: str, number: str) -> None:
+    """Let an alias point at a version."""
+    insisted(partial(client.set_registered_model_alias, name, alias, number))
+
+
+def set_tag(client: MlflowClient, name: str, number: str, key: str, value: str) -> None:
+    """Set a tag of a version."""
+    insisted(partial(client.set_model_version_tag, name, number, key, value))
+
+
+def evidence_of(client: MlflowClient, uri: str, version: ModelVersion) -> Evidence:
+    """What a version is judged by; an InputError if it cannot be believed. See `evidence.read`."""
+    return kept.read(client, uri, version, _folder(version.tags))
+
+
+def versions_of(client: MlflowClient, name: str, **tags: str) -> list[ModelVersion]:
+    """All versions with these tags, oldest first."""
+    wanted = " and ".join([f"name = '{name}'", *(f"tags.{k} = '{v}'" for k, v in tags.items())])
+    found: list[ModelVersion] = []
+    page = None
+    while True:
+        part = client.search_model_versions(wanted, max_results=1000, page_token=page)
+        found += part
+        page = part.token
+        if not page:
+            return sorted(found, key=lambda one: int(one.version))
+
+
+def make_registered_model(client: MlflowClient, name: str, description: str = "") -> None:
+    """Make it unless it is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description=description or None)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+@contextmanager
+def _run_for(title: str) -> Iterator[tracking.TrackedRun]:
+    """The run that is open, or one of its own."""
+    if opened := tracking.current_run():
+        yield opened
+        return
+    with tracking.open_run(Path(), title) as run:
+        yield run
+
+
+@contextmanager
+def _registry(uri: str, name: str) -> Iterator[None]:
+    """What MLflow refuses is one clear error."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise InputError(
+            uri,
+            name,
+            "a registry that takes the model",
+            tracking.first_line(error),
+            "What was trained is kept: once the registry answers, run the last node again.",
+        ) from error
+
+
+@contextmanager
+def _in_turn(uri: str) -> Iterator[None]:
+    """One process of this machine at a time; of every machine that sees the same database file."""
+    beside = Path(tempfile.gettempdir(), f"mmer-{os.getuid()}-{digest(uri)[:16]}")
+    if uri.startswith(_SQLITE):
+        beside = Path(uri.removeprefix(_SQLITE))
+    with locked(Path(f"{beside}.registry.lock"), "Another run is at the registry: waiting for it"):
+        yield
+
+
+def _registered(
+    servable: ServableModel, run: tracking.TrackedRun, name: str, evidence: Evidence | None
+) -> ModelVersion:
+    """The version of this very model, made if there is none."""
+    found = versions_of(run.client, name, **servable.identity)
+    news = "is this very model"
+    if not found:
+        _new_version(servable, run, name, evidence)
+        # Another machine may have registered the same model meanwhile: the first one stays.
+        found, news = versions_of(run.client, name, **servable.identity), "is new"
+        for later in found[1:]:
+            if later.run_id == run.run_id:
+                run.client.delete_model_version(name, later.version)
+    logger.info("Registered model %s: version %s %s", name, found[0].version, news)
+    return found[0]
+
+
+def _stand(run: tracking.TrackedRun, version: ModelVersion, nominee: Nominee) -> None:
+    """Give the version the name `candidate` if it earns it, and note that this is decided.
+
+    Other runs may be doing the same at this moment. Who holds the name looks at all versions of
+    which nothing was decided when this began, and hands it on to a better one: whoever sets it last
+    knows of all, for each is registered before the name is looked at.
+    """
+    client, name, number = run.client, version.name, str(version.version)
+    judged = {number, *(str(v.version) for v in versions_of(client, name) if _DECIDED in v.tags)}
+    for _ in range(_TRIES):
+        standing = at_alias(client, name, CANDIDATE)
+        if standing == number:
+            rivals = [r for v in versions_of(client, name) if (r := str(v.version)) not in judged]
+            better = [rival for rival in rivals if _worse_than(run, name, rival, nominee)]
+            judged.update(rivals)
+            if better:
+                set_alias(client, name, CANDIDATE, better[-1])
+            if better or not rivals:
+                break
+        elif worse := _worse_than(run, name, standing, nominee):
+            text = "Version %s of %s is registered without becoming the candidate: version %s is "
+            logger.warning(text + "better (%s)", number, name, standing, worse)
+            break
+        elif at_alias(client, name, CANDIDATE) == standing:
+            set_alias(client, name, CANDIDATE, number)
+    set_tag(client, name, number, _DECIDED, "true")
+    logger.info("The candidate of %s is version %s", name, at_alias(client, name, CANDIDATE))
+
+
+def _worse_than(run: tracking.TrackedRun, name: str, other: str, nominee: Nominee) -> str:
+    """In what the nominee is worse than another version; empty if it is not, or cannot be."""
+    if not other:
+        return ""
+    try:
+        theirs = evidence_of(run.client, run.uri, run.client.get_model_version(name, other))
+    except InputError as error:
+        logger.warning("The nominee is not compared with version %s: %s", other, error)
+        return ""
+    checks = not_worse(nominee.evidence, theirs, nominee.settings, nominee.evaluation)
+    if not checks:
+        logger.warning("The nominee is not compared with version %s: other test samples", other)
+    return "; ".join(f"{one.rule}, {one.of}: {one.found}" for one in checks if not one.holds)
+
+
+def _new_version(
+    servable: ServableModel, run: tracking.TrackedRun, name: str, evidence: Evidence | None
+) -> None:
+    """Log the model's folder as what came out of the run, and register it."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    client, run_id, tags = run.client, run.run_id, _tags(servable)
+    make_registered_model(client, name)
+    experiment = client.get_run(run_id).info.experiment_id
+    title = servable.fitted.info.title
+    logged = client.create_logged_model(
+        experiment, name, source_run_id=run_id, tags=tags, model_type=title
+    )
+    where, model_id = logged.artifact_location, logged.model_id
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "model")
+        save(servable, folder, Model(where, run_id, model_id=model_id, metadata=tags))
+        client.log_model_artifacts(model_id, str(folder))
+        tags[kept.TAG] = kept.keep(evidence, folder, client, run_id, _folder(tags))
+    client.finalize_logged_model(model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    # Beside a database, MLflow would look the id up at another tracking URI.
+    source = f"models:/{model_id}" if run.is_remote else where
+    make = partial(client.create_model_version, name, source, run_id, model_id=model_id)
+    insisted(partial(make, tags=tags))
+
+
+def _folder(tags: dict[str, str]) -> str:
+    """Where among a run's artefacts a version's evidence is."""
+    return f"registered/{digest([tags.get('model'), tags.get('calibration')])[:16]}"
+
+
+def _tags(servable: ServableModel) -> dict[str, str]:
+    info, figures = servable.assessment.info, servable.assessment.intervals.metrics
+    return {
+        **servable.identity,
+        "system": info.system,
+        "title": info.title,
+        "corpus": info.corpus,
+        "fingerprint": info.fingerprint,
+        "synthetic": str(servable.synthetic).lower(),
+        **{f"{info.split}.{name}": str(figures[name].value) for name in HEADLINE},
+    }

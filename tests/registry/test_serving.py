@@ -1,0 +1,258 @@
+"""Over HTTP a model answers as in Python, refuses by row and field, and the server stays up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from http.client import HTTPConnection
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import uvicorn
+
+from mmer.registry import requests, servable
+from mmer.registry.predictor import Predictor
+from mmer.serve import MOST_BYTES, application
+
+HERE = Path(__file__).parent
+WIDTH = 6
+
+Records = list[dict[str, Any]]
+
+
+class Answer(NamedTuple):
+    status: int
+    text: str
+
+    @property
+    def message(self) -> str:
+        return json.loads(self.text)["message"]
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        return pd.DataFrame(json.loads(self.text)["predictions"])
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture(scope="module")
+def toy() -> ModuleType:
+    """Toy models and requests, as the tests of servable models make them."""
+    spec = spec_from_file_location("toy_servable", HERE / "test_servable.py")
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def served(toy, tmp_path_factory) -> Path:
+    """The folder of a servable model."""
+    folder = tmp_path_factory.mktemp("served") / "model"
+    servable.save(toy.make_servable(), folder)
+    return folder
+
+
+@pytest.fixture
+def records(toy) -> Records:
+    """Requests of samples with all modalities, one with speech alone, one without pulse."""
+    rows = toy.make_requests(4).to_dict("records")
+    return [{m: cell for m, cell in row.items() if cell} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def in_process(served: Path) -> Iterator[Ask]:
+    """Asks mmer's own server, in a thread."""
+    port = _free_port()
+    app = application(Predictor.read(served / "artifacts"), "toy/1")
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    _wait(port, lambda: "did not start")
+    yield partial(_ask, port)
+    server.should_exit = True
+    thread.join()
+
+
+def refused(records: Records) -> list[tuple[Any, str]]:
+    """Requests that no server may take, and what has to stand in the message."""
+    good = records[2]
+    return [
+        ({"inputs": [good, {**good, "speech": [[0.0] * 5]}]}, "row 1 [speech]: expected steps of"),
+        (
+            {"inputs": [{**good, "speech": [[float("nan")] * WIDTH]}]},
+            "row 0 [speech]: expected f",
+        ),
+        ({"inputs": [good, good, {}]}, "row 2: expected at least one of speech, face, pulse"),
+        ({"inputs": [{"face": good["face"]}]}, "row 0 [speech]: expected steps of it, found none"),
+        ({"inputs": []}, "at least one sample"),
+        ({"inputs": [{**good, "speech": [[0.0] * WIDTH] * 400_000}]}, "at most 2,000,000 numbers"),
+        ({"inputs": [{"speach": good["speech"]}]}, "Did you mean speech?"),
+        ({"inputs": [{**good, "Face": good["face"]}]}, "Did you mean face?"),
+        ({"inputs": "text"}, "expected a list of samples"),
+        ({"inputs": [good], "params": {"target": "f1"}}, "[target]: expected one of micro_f1"),
+        ({"inputs": [good], "params": {"alpha": 0.77}}, "[alpha]: expected 0 for no set"),
+    ]
+
+
+def is_clean(answer: Answer) -> bool:
+    return not any(sign in answer.text for sign in ("Traceback", "stack_trace", ".py", str(HERE)))
+
+
+def test_the_own_server_answers_in_every_form(served, records, in_process):
+    expected = mlflow.pyfunc.load_model(str(served)).predict(records)
+    names = ["pulse", "speech", "face"]
+    rows = [[row.get(name) for name in names] for row in records]
+    for form in (
+        {"inputs": records},
+        {"dataframe_records": [dict(reversed(row.items())) for row in records]},
+        {"dataframe_split": {"columns": names, "data": rows}},
+        {"instances": records},
+    ):
+        answer = in_process(form)
+        assert answer.status == 200, answer.text
+        pd.testing.assert_frame_equal(answer.predictions, expected)
+    assert in_process({"inputs": records[0]}).predictions["emotions"][0] == expected["emotions"][0]
+    assert in_process({"inputs": records}, None).status == 200
+
+
+def test_the_own_server_refuses_by_row_and_field(records, in_process):
+    for request, message in refused(records):
+        answer = in_process(request)
+        assert answer.status == 400, answer.text
+        assert message in answer.message
+        assert is_clean(answer)
+    for body, kind, status, message in (
+        (b'{"inputs": [', "application/json", 400, "expected JSON"),
+        (b"[" * 100_000, "application/json", 400, "nested too deep"),
+        (b"\xff", "application/json", 400, "expected JSON"),
+        (b"[]", "application/json", 400, "an object with inputs"),
+        (b'{"imputs": []}', "application/json", 400, "Did you mean inputs?"),
+        (b'{"inputs": [], "params": {"alhpa": 1}}', "application/json", 400, "mean alpha?"),
+        (b'{"inputs": [], "params": [1]}', "application/json", 400, "[params]: expected an object"),
+        (b'{"inputs": [], "instances": []}', "application/json", 400, "exactly one of"),
+        (b'{"dataframe_split": {"data": [[1]]}}', "application/json", 400, "columns and data"),
+        (b"a,b", "text/csv", 415, "application/json"),
+        (b" " * (MOST_BYTES + 1), "application/json", 413, "bytes"),
+    ):
+        answer = in_process(body, kind)
+        assert answer.status == status, answer.text
+        assert message in answer.message
+        assert is_clean(answer)
+    assert in_process({"inputs": records}).status == 200
+
+
+def test_a_fault_of_the_program_is_no_stack_in_the_answer(in_process, records, monkeypatch):
+    monkeypatch.setattr(Predictor, "predict", lambda *_: 1 / 0)
+    answer = in_process({"inputs": records})
+    assert answer.status == 500
+    assert answer.message == "The prediction failed; what happened stands in the log."
+
+
+@pytest.fixture(scope="module")
+def over_http(served: Path, tmp_path_factory) -> Iterator[Ask]:
+    """`mlflow models serve` in a process of its own, where pickles are forbidden."""
+    port = _free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(served)]
+    command += ["--env-manager", "local", "--port", str(port)]
+    environment = os.environ | {
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with log.open("wb") as out:
+        # A group of its own: MLflow starts the server as its child.
+        server = subprocess.Popen(
+            command, stdout=out, stderr=out, env=environment, start_new_session=True
+        )
+    try:
+        _wait(port, log.read_text)
+        yield partial(_ask, port)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(port: int, told: Callable[[], str]) -> None:
+    deadline = time.monotonic() + 180
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.1)
+
+
+def _ask(port: int, body: Any, kind: str | None = "application/json") -> Answer:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    connection = HTTPConnection("127.0.0.1", port)
+    with suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
+        connection.request("POST", "/invocations", content, {"Content-Type": kind} if kind else {})
+    answer = connection.getresponse()
+    found = Answer(answer.status, answer.read().decode())
+    connection.close()
+    return found
+
+
+@pytest.mark.slow
+def test_mlflows_server_answers_as_the_model_does(served, toy, over_http):
+    table = toy.make_requests(40)
+    expected = mlflow.pyfunc.load_model(str(served)).predict(table).reset_index(drop=True)
+    labels = [c.name for c in mlflow.pyfunc.load_model(str(served)).metadata.signature.outputs][:3]
+    records = [{m: c for m, c in row.items() if c} for row in table.to_dict("records")]
+    order = np.random.default_rng(0).permutation(40)
+    for size in (1, 7, 40):
+        for at in range(0, 40, size):
+            chosen = order[at : at + size]
+            answer = over_http({"inputs": [dict(reversed(records[n].items())) for n in chosen]})
+            assert answer.status == 200, answer.text
+            found, there = answer.predictions, expected.iloc[chosen]
+            np.testing.assert_allclose(found[labels], there[labels], rtol=0, atol=1e-6)
+            assert found["emotions"].tolist() == there["emotions"].tolist()
+    asked = {"inputs": records[:2], "params": {"alpha": 0.1, "target": "macro_f1"}}
+    assert {"set", "guarantee", "model"} <= set(over_http(asked).predictions)
+
+
+@pytest.mark.slow
+def test_mlflows_server_refuses_by_row_and_field_and_stays_up(records, over_http):
+    for request, message in refused(records):
+        answer = over_http(request)
+        assert answer.status == 400, answer.text
+        assert message in answer.message
+        assert is_clean(answer)
+        assert len(answer.text) < 1000  # nothing of the request comes back
+    largest = [[0.123456789] * WIDTH] * 700_000
+    for body, kind, status in (
+        (b'{"inputs": [', "application/json", 400),
+        ({"inputs": [{"speech": largest}]}, "application/json", 400),  # 50 MB
+        ({"dataframe_records": records}, "application/json", 400),
+        (b"<a/>", "text/xml", 415),
+    ):
+        answer = over_http(body, kind)
+        assert answer.status == status, answer.text[:1000]
+        assert is_clean(answer)
+    assert over_http({"inputs": records}).status == 200
+    assert len(largest) * WIDTH > requests.MOST_NUMBERS
