@@ -12,12 +12,13 @@ import argparse
 import json
 
 import torch
-from measure import added_memory_mb, in_own_process, show, spread, timed
+from measure import added_memory_mb, in_own_process, in_turn, ratio, show, spread, spread_of, timed
 from torch import Tensor
 
 from mmer.systems.layers.contrast import supervised_contrast
 
 CURRENT, QUEUE, WIDTH, CLASSES, TEMPERATURE = 64 * 6 * 9, 8192, 64, 36, 0.07
+ROUNDS = 5
 QUEUES = (2048, 4096, 8192, 16384, 32768, 65536)
 
 
@@ -59,14 +60,13 @@ def compare(device: str) -> dict[str, object]:
     """Times in one process, and how far the results lie from the formula in float64."""
     inputs = contrast_inputs(CURRENT, QUEUE, device)
     results = {name: value_and_gradient(name, inputs) for name in FORMULAS}
-    times = {
-        name: timed(lambda name=name: value_and_gradient(name, inputs), 10) for name in FORMULAS
-    }
+    ways = {name: lambda name=name: value_and_gradient(name, inputs) for name in FORMULAS}
+    times = in_turn(ways, ROUNDS)
     precise = [x.detach().double() if x.is_floating_point() else x for x in inputs[:4]]
     precise[0].requires_grad_()
     value, gradient = value_and_gradient("blockwise", (*precise, TEMPERATURE))
-    report: dict[str, object] = {name: spread(measured) for name, measured in times.items()}
-    report["times_faster"] = times["materialised"].median / times["blockwise"].median
+    report: dict[str, object] = {f"{name}_s": spread_of(found) for name, found in times.items()}
+    report["times_faster"] = ratio(times["materialised"], times["blockwise"])
     for name, (result, its_gradient) in results.items():
         report[f"{name}_value_error"] = float((result - value).abs() / value)
         report[f"{name}_gradient_error"] = float((its_gradient - gradient).norm() / gradient.norm())

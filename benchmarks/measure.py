@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch.utils.benchmark import Measurement, Timer
@@ -58,6 +59,42 @@ def spread(measured: Measurement) -> dict[str, float]:
         "most_s": max(times),
         "measurements": len(times),
     }
+
+
+def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way in each round, one after the other, after a call of each to warm up.
+
+    What else the machine does falls on all ways of a round alike, so that a round's ratios say more
+    than those of times taken minutes apart.
+    """
+    threads = torch.get_num_threads()
+    timers = {
+        name: Timer("way()", globals={"way": way}, num_threads=threads)
+        for name, way in ways.items()
+    }
+    for way in ways.values():
+        way()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, timer in timers.items():
+            times[name].append(timer.timeit(1).median)
+    return times
+
+
+def spread_of(values: Sequence[float]) -> dict[str, float]:
+    """The median, the extremes and the number of measurements."""
+    return {
+        "median": median(values),
+        "least": min(values),
+        "most": max(values),
+        "measurements": len(values),
+    }
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+    """Of two ways' times round by round, and of the least of each."""
+    by_round = [a / b for a, b in zip(above, below, strict=True)]
+    return {**spread_of(by_round), "of_least": min(above) / min(below)}
 
 
 class Clock:

@@ -5,7 +5,7 @@
 FOLDER is that of a version (`mlflow artifacts download -u models:/NAME/VERSION`, or a path in
 `mlartifacts`). Requests are of samples drawn at random, 1 and 64 in each, from 1 and from 4 clients
 that each wait for their answer. Prints JSON: milliseconds at the 50th and 99th percentile, samples
-per second, and the machine.
+per second, and the machine with its load over the last minute, own processes included.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
-            "load_before": os.getloadavg()[0],
+            "load_average": os.getloadavg()[0],
             "torch": torch.__version__,
         },
     }

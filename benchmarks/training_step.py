@@ -2,8 +2,11 @@
 
 Run with `python benchmarks/training_step.py --device cpu|cuda`; prints one JSON object. Everything
 runs as training does, with repeatable algorithms. The parts are timed inside the steps that they
-are parts of. Each row of the cost by batch size and length comes from a process of its own, so that
-its peak of memory is its own; on CUDA so do the rows of bfloat16 and `torch.compile`.
+are parts of. The arithmetic floor is what the step's matrix products (those of the plain formulas:
+what is computed twice counts once) take at the speed of one large product, timed in turn with the
+step; beside it stands the time of products of the same shapes alone. Each row of the cost by batch
+size and length comes from a process of its own, so that its peak of memory is its own; on CUDA so
+do the rows of bfloat16 and `torch.compile`.
 
 `--against PATH` instead times the step of another checkout in turn with this one's, each time in a
 new process: is the step slower than it was?
@@ -16,24 +19,38 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
 import torch
-from measure import Clock, in_own_process, peak_memory_mb, show, spread, timed
+from measure import (
+    Clock,
+    in_own_process,
+    in_turn,
+    peak_memory_mb,
+    ratio,
+    show,
+    spread,
+    spread_of,
+    timed,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from workload import BATCH, LENGTH, TrainingStep, paper_network, random_batch
 
 from mmer.samples.batches import Batch
 from mmer.systems.carat import network as carat
+from mmer.systems.layers import contrast as blockwise
 from mmer.training.loop import repeatable
 
 BATCHES = (16, 32, 64, 128, 256)
 LENGTHS = (10, 30, 60, 120, 250, 500)
-# Attention over 500 steps with dropout is materialised on a CPU: 64 samples would not fit.
+# What the backward pass needs of 64 samples of 500 steps would not fit on a small machine.
 BATCH_OF_LENGTHS = 16
 STEPS, ROUNDS = 10, 4
 ENCODERS, CONTRAST, OTHERS = "forward: encoders", "forward: contrast", "forward: others"
@@ -55,15 +72,24 @@ print(json.dumps({"source": mmer.__file__, "times": times}))
 def at_paper_sizes(device: str) -> dict[str, object]:
     """The step, its parts, and the least time that its arithmetic takes on this machine."""
     batch, step = random_batch(BATCH, LENGTH, device), TrainingStep(paper_network(device))
-    measured = timed(lambda: step(batch), 10)
-    products, peak = _products(step, batch), _product_peak(device)
+    return {**beside_floor(device, step, batch), "parts": parts(device, step, batch)}
+
+
+def beside_floor(device: str, step: TrainingStep, batch: Batch) -> dict[str, object]:
+    """The step in turn with a large product and with products of the step's own shapes."""
+    operations, products = arithmetic(*next(iter(batch.masks.values())).shape)
+    size = 2048 if device == "cpu" else 8192
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    ways = {"step": lambda: step(batch), "product": lambda: a @ b, "alone": products.on(device)}
+    times = in_turn(ways, ROUNDS)
+    floor = [seconds * operations / (2 * size**3) for seconds in times["product"]]
     return {
-        "step": spread(measured),
-        "gflop_of_matrix_products": products / 1e9,
-        "measured_peak_gflop_per_s": peak / 1e9,
-        "arithmetic_floor_s": products / peak,
-        "step_to_floor": measured.median * peak / products,
-        "parts": parts(device, step, batch),
+        "step_s": spread_of(times["step"]),
+        "gflop_of_matrix_products": operations / 1e9,
+        "arithmetic_floor_s": spread_of(floor),
+        "step_to_floor": ratio(times["step"], floor),
+        "same_products_alone_s": spread_of(times["alone"]),
+        "step_to_same_products": ratio(times["step"], times["alone"]),
     }
 
 
@@ -109,37 +135,72 @@ def parts(device: str, step: TrainingStep, batch: Batch) -> dict[str, object]:
     }
 
 
-def _products(step: TrainingStep, batch: Batch) -> int:
-    """Floating-point operations of the step's matrix products."""
+class Products(TorchDispatchMode):
+    """Shapes and layouts of all matrix products that run under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[tuple] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket.__name__ in ("mm", "addmm", "addmm_", "bmm", "baddbmm"):
+            factors = [x for x in args if isinstance(x, torch.Tensor)][-2:]
+            self.found[tuple((tuple(x.shape), x.stride()) for x in factors)] += 1
+        return function(*args, **(kwargs or {}))
+
+    def on(self, device: str) -> Callable[[], None]:
+        """The same products, alone, on random factors."""
+
+        def factor(shape: tuple[int, ...], stride: tuple[int, ...]) -> torch.Tensor:
+            last = sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+            return torch.randn(last + 1, device=device).as_strided(shape, stride)
+
+        factors = [
+            ([factor(*place) for place in pair], count) for pair, count in self.found.items()
+        ]
+
+        def run() -> None:
+            for (left, right), count in factors:
+                for _ in range(count):
+                    left @ right
+
+        return run
+
+
+def arithmetic(batch: int, length: int) -> tuple[int, Products]:
+    """Floating-point operations of a step's matrix products, and these.
+
+    Seen on a device without memory, where attention is torch's own plain formula: what our backward
+    pass computes a second time is not in it.
+    """
+    network, samples = (
+        paper_network("meta", max_length=max(LENGTH, length)).train(),
+        random_batch(batch, length, "meta"),
+    )
+    products = Products()
     # The counter does not know the product in place: (n, k) times (k, m), added to (n, m).
     in_place = {torch.ops.aten.addmm_: lambda _, a, b, **more: 2 * a[0] * a[1] * b[1]}
-    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
-        step(batch)
-    return counter.get_total_flops()
-
-
-def _product_peak(device: str) -> float:
-    """Operations per second of a large square float32 matrix product."""
-    size = 2048 if device == "cpu" else 8192
-    a, b = (torch.randn(size, size, device=device) for _ in range(2))
-    return 2 * size**3 / min(timed(lambda: a @ b).times)
+    counter = FlopCounterMode(display=False, custom_mapping=in_place)
+    blocks = patch.dict(blockwise._BLOCK_ROWS, cuda=blockwise._BLOCK_ROWS["cpu"])
+    # Autocast knows no such device, and is off here.
+    no_autocast = patch.object(torch, "autocast", lambda *_, **__: nullcontext())
+    with blocks, no_autocast, products, counter:
+        network.losses(samples).terms["total"].backward()
+    return counter.get_total_flops(), products
 
 
 def cost(
     device: str, batch: int, length: int, bfloat16: bool = False, compiled: bool = False
-) -> dict[str, float]:
-    """Time of a step and peak memory of the whole process, or of the device where there is one."""
+) -> dict[str, object]:
+    """Time of a step, its floor, and peak memory of the process or of the device, if there is."""
     samples = random_batch(batch, length, device)
     network = paper_network(device, max_length=max(LENGTH, length))
     step = TrainingStep(network, bfloat16=bfloat16, compiled=compiled)
     for _ in range(3 if compiled else 1):
         step(samples)
-    measured = timed(lambda: step(samples), 3)
-    return {
-        **spread(measured),
-        "samples_per_s": batch / measured.median,
-        "peak_memory_mb": peak_memory_mb(device),
-    }
+    memory = peak_memory_mb(device)
+    beside = {} if bfloat16 or compiled else beside_floor(device, step, samples)
+    return {**spread(timed(lambda: step(samples), 3)), **beside, "peak_memory_mb": memory}
 
 
 def costs(device: str, cases: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from mmer.metrics.scores import ScoresInfo
-from mmer.samples.batches import Batch
+from mmer.samples.batches import Batch, Samples, samples_of
 from mmer.samples.table import Features, Split, TableInfo
 from mmer.systems.carat.network import Carat
 from mmer.systems.carat.settings import CaratNetwork
@@ -20,6 +22,7 @@ RATES = np.array([0.54, 0.24, 0.23, 0.09, 0.17, 0.08])
 WIDTHS = {"text": 300, "visual": 35, "audio": 74}
 BATCH, LENGTH = 64, 60
 TEST_SAMPLES = 4659
+MEDIAN_LENGTH, SPREAD = 20, 0.6
 
 
 def paper_network(device: str, max_length: int = LENGTH) -> Carat:
@@ -35,6 +38,20 @@ def random_batch(batch: int, length: int, device: str) -> Batch:
     masks = {m: torch.ones(batch, length, dtype=torch.bool) for m in WIDTHS}
     labels = (torch.rand(batch, len(LABELS), generator=generator) < 0.25).float()
     return Batch(features, masks, labels).to(torch.device(device))
+
+
+def ragged_samples(count: int) -> Samples:
+    """Random features as long as CMU-MOSEI's; the modalities share lengths, as aligned words do."""
+    rng = np.random.default_rng(0)
+    drawn = rng.lognormal(np.log(MEDIAN_LENGTH), SPREAD, count)
+    lengths = np.clip(drawn.round(), 1, LENGTH).astype(np.int64)
+    features = {
+        m: [rng.standard_normal((length, width), np.float32) for length in lengths]
+        for m, width in WIDTHS.items()
+    }
+    samples = samples_of(table_info("train"), features, tuple(map(str, range(count))))
+    labels = torch.from_numpy(rng.random((count, len(LABELS))) < 0.25)
+    return replace(samples, labels=labels.float())
 
 
 class TrainingStep:

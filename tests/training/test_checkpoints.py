@@ -78,7 +78,10 @@ def same(one: Trained, other: Trained) -> bool:
     return figures[0] == figures[1] and all(torch.equal(first[n], second[n]) for n in first)
 
 
-@pytest.mark.parametrize("steps", [1, 4, 6, 11])
+SLOW = {"marks": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("steps", [pytest.param(1, **SLOW), pytest.param(4, **SLOW), 6])
 def test_a_training_that_was_cut_off_goes_on_to_the_bits_of_one_that_was_not(training, steps):
     undisturbed = training(key="other")
     with pytest.raises(PowerCutError):
@@ -98,6 +101,7 @@ def test_a_finished_training_is_not_done_again_unless_asked(training, tmp_path):
     assert training.taken == 12
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_done_again_where_it_might_be_other_bits(training, monkeypatch):
     training()
     now = {"device": "cpu", "threads": "77", "torch": "2"}
@@ -133,7 +137,10 @@ def test_required_does_not_begin_anew(training, tmp_path):
     assert training.taken == 7
 
 
-@pytest.mark.parametrize("damage", ["truncated", "a bit", "empty", "not ours", "header"])
+@pytest.mark.parametrize(
+    "damage",
+    ["truncated", *(pytest.param(d, **SLOW) for d in ("a bit", "empty", "not ours", "header"))],
+)
 def test_the_one_before_a_damaged_checkpoint_is_taken(training, tmp_path, damage, caplog):
     undisturbed = training(key="other")
     with pytest.raises(PowerCutError):
@@ -171,6 +178,7 @@ def test_the_last_ones_are_kept(training, tmp_path):
     assert names == ["00001-0000004", "00002-0000000", "00002-0000001"]
 
 
+@pytest.mark.slow
 def test_folders_of_earlier_trainings_do_not_pile_up(training, tmp_path):
     for number in range(6):
         with pytest.raises(PowerCutError):
@@ -273,6 +281,7 @@ print(kept.restore(state(8)))
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_whole_one(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

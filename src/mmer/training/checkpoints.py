@@ -20,14 +20,15 @@ from typing import Any, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from mmer.errors import InputError
 from mmer.files import atomic_file
 from mmer.provenance import digest
 from mmer.schema import Settings
+from mmer.training import distributed
 from mmer.training.state import TrainingState
 
 _KEY = "mmer"
@@ -76,16 +77,28 @@ class Checkpoints:
     def restore(self, state: TrainingState) -> bool:
         """Become what the newest readable checkpoint was; say whether there was one.
 
+        Of several processes the first reads it, and tells the others.
+
         Raises:
             InputError: There is none, and `resume` is "required".
         """
+        if distributed.size() == 1:
+            return self._restore(state)
+        found = distributed.is_first() and self._restore(state)
+        told = distributed.from_first(_packed(state.state_dict(), {}) if found else None)
+        if told is not None and not distributed.is_first():
+            header, tensors = _unpacked(told, "the first process")
+            state.load_state_dict(_unfolded(header["state"], tensors))
+        return told is not None
+
+    def _restore(self, state: TrainingState) -> bool:
         self._clear_others()
         if self._settings.resume == "never":
             shutil.rmtree(self._folder, ignore_errors=True)
             return False
         for path in self._newest_first():
             try:
-                header, tensors = _read(path)
+                header, tensors = _unpacked(path.read_bytes(), path)
                 found = _unfolded(header["state"], tensors)
             except (InputError, OSError, SafetensorError, KeyError, ValueError) as error:
                 logger.warning("%s cannot be read and is left out: %s", path, error)
@@ -108,14 +121,17 @@ class Checkpoints:
     def save(self, state: TrainingState) -> None:
         """Write a checkpoint, but not of a training that has gone astray.
 
-        One that cannot be written is said, and the training goes on.
+        One that cannot be written is said, and the training goes on. Of several processes, which
+        are at the same state, the first writes.
         """
-        if state.has_gone_astray():
+        if not distributed.is_first() or state.has_gone_astray():
             return
         begin = time.monotonic()
         path = self._folder / f"{len(state.epochs):05d}-{state.step:07d}{_SUFFIX}"
         try:
-            _write(path, state.state_dict(), _computed_with(state.device))
+            content = _packed(state.state_dict(), _computed_with(state.device))
+            with atomic_file(path) as partial:
+                partial.write_bytes(content)
         except OSError as error:
             text = "No checkpoint, the training goes on without: %s. The last whole one: %s"
             logger.warning(text, error, self.last or "none")
@@ -150,22 +166,20 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _write(path: Path, state: dict[str, Any], computed_with: dict[str, str]) -> None:
+def _packed(state: dict[str, Any], computed_with: dict[str, str]) -> bytes:
     tensors: dict[str, Tensor] = {}
     plain = _folded(state, "", tensors)
     content = {"state": plain, "computed_with": computed_with}
     header = json.dumps({**content, "digest": _digest(content, tensors)})
-    with atomic_file(path) as partial:
-        partial.write_bytes(save(tensors, {_KEY: header}))
+    return save(tensors, {_KEY: header})
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with safe_open(path, "pt") as file:
-        header = json.loads((file.metadata() or {})[_KEY])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+def _unpacked(content: bytes, where: object) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    tensors, length = load(content), int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + length]).get("__metadata__", {})[_KEY])
     expected = header.pop("digest")
     if (found := _digest(header, tensors)) != expected:
-        raise InputError(path, "digest", expected, found)
+        raise InputError(where, "digest", expected, found)
     return header, tensors
 
 
@@ -203,7 +217,12 @@ def _unfolded(value: Any, tensors: dict[str, Tensor]) -> Any:
 def _computed_with(device: torch.device) -> dict[str, str]:
     """What the last bits depend on besides tables, settings and code."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return {"device": name, "threads": str(torch.get_num_threads()), "torch": version("torch")}
+    return {
+        "device": name,
+        "processes": str(distributed.size()),
+        "threads": str(torch.get_num_threads()),
+        "torch": version("torch"),
+    }
 
 
 def _last_change(folder: Path) -> float:

@@ -17,12 +17,14 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         signal: By which it was asked.
+        place: Where it is.
+        checkpoint: The last one.
     """
 
     def __init__(self, number: int, place: str, checkpoint: Path | None) -> None:
         kept = f"goes on from {checkpoint}" if checkpoint else "begins anew"
         super().__init__(f"Stopped after {place}. The same command {kept}.")
-        self.signal = number
+        self.signal, self.place, self.checkpoint = number, place, checkpoint
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmer.errors import InputError
 from mmer.samples.batches import Batch, Samples, length_aware_batches
+from mmer.training import distributed
 from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import Epoch, History, Selection
 from mmer.training.interruption import Stopped, asked_to_stop
@@ -49,8 +50,8 @@ def train(
 ) -> Trained:
     """Train a network and keep the epoch that is best on the validation samples.
 
-    The same settings, samples and machine give the same parameters, bit for bit, however often the
-    training was stopped and gone on with.
+    On a CPU, the same settings, samples, machine and threads give the same parameters, bit for bit,
+    however often the training was stopped and gone on with.
 
     Args:
         build: Makes the network; its random numbers come from the settings' seed.
@@ -71,7 +72,7 @@ def train(
         expected = f"at least {settings.batch_size}, one whole batch"
         raise InputError(where, "drop_last_validation_batch", expected, len(valid_samples))
     device = settings.torch_device
-    with repeatable(device), asked_to_stop() as signal:
+    with repeatable(device, settings.float32_products), asked_to_stop() as signal:
         state = start(build, train_samples, settings)
         if checkpoints and checkpoints.restore(state):
             logger.info("It goes on after %s: %s", state.place, checkpoints.last)
@@ -95,7 +96,7 @@ def _finish(
     """Do all epochs that are left; between two steps, keep the state and listen for signals."""
 
     def between_steps() -> None:
-        number = signal()
+        number = distributed.agreed(signal())
         if checkpoints:
             checkpoints.save_if_due(state, at_once=number is not None or state.finished)
         if number:
@@ -139,12 +140,15 @@ def finish_epoch(
     # The host's numbers can be looked at in every step; the device would have to be waited for.
     looked_at = 1 if state.device.type == "cpu" else _STEPS_UNTIL_LOOKED_AT
     for index in batches[state.step :]:
-        batch = train_samples.gather(index).to(state.device)
+        # Of the step alone, so that a run that goes on from here draws the same.
+        seed, share = (settings.seed, number, state.step), distributed.own_share(len(index))
+        batch = train_samples.gather(index[share]).to(state.device)
         if settings.modality_dropout:
-            # Of the step alone, so that a run that goes on from here hides the same.
-            of_step = np.random.default_rng((settings.seed, number, state.step))
-            batch = drop_modalities(batch, settings.modality_dropout, of_step)
-        state.end_step(fitting_step(state, batch, bfloat16))
+            draws = np.random.default_rng(seed).random((len(batch.masks), len(index)))
+            batch = drop_modalities(batch, settings.modality_dropout, draws[:, share])
+        with distributed.sharing(len(index), seed, state.device):
+            taken = fitting_step(state, batch, bfloat16)
+        state.end_step(taken)
         if state.step % looked_at == 0 or state.step == len(batches):
             check_finite(state, batches, train_samples)
         progress.step()
@@ -184,10 +188,14 @@ def fitting_step(state: TrainingState, batch: Batch, bfloat16: bool) -> Losses:
     try:
         return take_step(state, batch, bfloat16)
     except torch.OutOfMemoryError as error:
-        count = len(batch.labels)
-        fits = _largest_that_fits(state, batch, bfloat16)
-        remedy = f"{fits} fit here: training.batch_size={fits}." if fits else "Not even one does."
+        count, processes = len(batch.labels), distributed.size()
         expected, found = f"a batch that fits in the memory of {state.device}", f"{count} do not"
+        if processes > 1:  # the others wait for this one's share, so it cannot try others
+            found, remedy = f"{found}, the share of one of {processes} processes", "Lower it."
+        elif fits := _largest_that_fits(state, batch, bfloat16):
+            remedy = f"{fits} fit here: training.batch_size={fits}."
+        else:
+            remedy = "Not even one does."
         raise InputError("training", "batch_size", expected, found, remedy) from error
 
 
@@ -223,11 +231,15 @@ def check_finite(state: TrainingState, batches: list[np.ndarray], samples: Sampl
     raise InputError(where, key, "a finite loss", found, remedy)
 
 
-def drop_modalities(batch: Batch, rate: float, rng: np.random.Generator) -> Batch:
-    """The batch with each modality of each sample hidden at `rate`, but never all that it has."""
+def drop_modalities(batch: Batch, rate: float, drawn: np.ndarray) -> Batch:
+    """The batch with each modality of each sample hidden at `rate`, but never all that it has.
+
+    Args:
+        drawn: (M, B) uniform in [0, 1).
+    """
     device = batch.labels.device
     there = torch.stack([mask.any(dim=1) for mask in batch.masks.values()])  # (M, B)
-    draws = torch.from_numpy(rng.random(there.shape)).to(device)
+    draws = torch.from_numpy(drawn).to(device)
     kept = there & (draws >= rate)
     last = draws.masked_fill(~there, -1).argmax(dim=0)  # of what it has, that nearest to staying
     kept[last, torch.arange(there.shape[1], device=device)] = True
@@ -235,21 +247,32 @@ def drop_modalities(batch: Batch, rate: float, rng: np.random.Generator) -> Batc
 
 
 @contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
+def repeatable(device: torch.device, products: str = "highest") -> Iterator[None]:
     """Sums over several threads in a fixed order, and random numbers that others do not see.
 
     Without the former the same seed drifts apart. One thread at a time, for modes and generators
-    are the process's. On CUDA, cuBLAS wants a workspace of fixed size for it; an operation without
-    a repeatable form warns.
+    are the process's. On CUDA, cuBLAS wants a workspace of fixed size for it, and an operation
+    without a repeatable form warns: there, the same bits are not promised.
+
+    Args:
+        products: How exact matrix products of float32 are (`TrainingSettings.float32_products`).
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with _alone, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         before = torch.are_deterministic_algorithms_enabled()
         warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        memory: Any = torch.utils.deterministic
+        filled = memory.fill_uninitialized_memory
+        exactness = torch.get_float32_matmul_precision()
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Nothing here reads what it has not written, and filling takes a tenth of a step.
+        memory.fill_uninitialized_memory = False
+        torch.set_float32_matmul_precision(products)
         try:
             yield
         finally:
+            torch.set_float32_matmul_precision(exactness)
+            memory.fill_uninitialized_memory = filled
             torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
@@ -285,7 +308,8 @@ def _validate(
     network: Network, samples: Samples, settings: TrainingSettings, rng: np.random.Generator
 ) -> dict[Selection, float]:
     """The figures by which epochs can be kept."""
-    scores, truth = score_samples(network, samples), samples.truth
+    own = score_samples(network, samples.take(distributed.every_nth(len(samples))))
+    scores, truth = distributed.interleaved(own, len(samples)), samples.truth
     if not np.isfinite(scores).all():
         raise InputError(
             "training", "validation", "finite scores", "NaN", "Lower the learning rate."

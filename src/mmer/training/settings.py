@@ -21,6 +21,18 @@ from mmer.training.history import Selection
 # Up to here beta^count vanishes at the step count that stands for "endless" (`BertAdam`).
 Beta = Annotated[float, Field(ge=0, le=0.99999)]
 
+Rendezvous = Literal[
+    "nnodes",
+    "node_rank",
+    "rdzv_backend",
+    "rdzv_endpoint",
+    "rdzv_id",
+    "rdzv_conf",
+    "master_addr",
+    "master_port",
+    "local_addr",
+]
+
 
 class OptimiserSettings(Settings):
     """Constants of the optimisation; the defaults are the ones that this line of work publishes.
@@ -53,7 +65,8 @@ class TrainingSettings(Settings):
         optimiser: Learning rate, its schedule, and the optimiser's constants.
         seed: Of parameters, shuffles and dropout.
         device: "auto" takes CUDA where there is one.
-        precision: "auto" is bfloat16 autocast on CUDA and float32 elsewhere.
+        precision: "auto" is float32, and on CUDA its matrix products round their factors (TF32).
+            "bfloat16" is autocast; whether its scores are equal has not been compared.
         compile: Run the losses through `torch.compile`.
         standardise: Tell the network each feature's mean and deviation over the training steps.
         modality_dropout: Probability that a training step hides a modality of a sample; every
@@ -69,6 +82,14 @@ class TrainingSettings(Settings):
             "shuffled" does not look at lengths, as the published programs do.
         drop_last_validation_batch: Validation skips what does not fill a batch, another part of the
             samples in each epoch, as the published programs do.
+        processes: On this machine, each with its share of every batch and, where there is CUDA,
+            with a device of its own (`mmer.training.distributed`).
+        rendezvous: Options of torchrun by which the processes of several machines find each other,
+            such as `nnodes` and `rdzv_endpoint`; its own defaults for what is not there.
+
+    How many processes there are decides what dropout draws and how long it takes, and not what is
+    trained. So `processes` and `rendezvous` are no part of what a fitted system says of its
+    settings.
     """
 
     epochs: PositiveInt = 20
@@ -85,12 +106,19 @@ class TrainingSettings(Settings):
     selection_share: float = Field(default=1.0, gt=0, le=1)
     batching: Literal["length_aware", "shuffled"] = "length_aware"
     drop_last_validation_batch: bool = False
+    processes: PositiveInt = Field(default=1, exclude=True)
+    rendezvous: dict[Rendezvous, str | int] = Field(default_factory=dict, exclude=True)
 
     @model_validator(mode="after")
     def _threshold_is_of_micro_f1(self) -> Self:
         if self.selection_threshold is not None and self.selection != "micro_f1":
             raise ValueError("selection_threshold is for selection: micro_f1")
         return self
+
+    @property
+    def together(self) -> bool:
+        """Whether processes of their own are to train together."""
+        return self.processes > 1 or bool(self.rendezvous)
 
     @property
     def torch_device(self) -> torch.device:
@@ -102,7 +130,11 @@ class TrainingSettings(Settings):
 
     @property
     def bfloat16(self) -> bool:
-        """Whether a step runs under bfloat16 autocast on this machine."""
-        if self.precision == "auto":
-            return self.torch_device.type == "cuda"
+        """Whether a step runs under bfloat16 autocast."""
         return self.precision == "bfloat16"
+
+    @property
+    def float32_products(self) -> Literal["high", "highest"]:
+        """How exact matrix products of float32 are; "high" is TF32."""
+        on_cuda = self.torch_device.type == "cuda"
+        return "high" if self.precision == "auto" and on_cuda else "highest"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmer.training.distributed import replicated
 from mmer.training.history import Epoch
 from mmer.training.network import Losses, Network
 from mmer.training.optimiser import BertAdam, warmup_then_linear
@@ -19,7 +20,8 @@ class TrainingState:
     """A run between two steps. What order samples come in follows from the seed and the epoch.
 
     Attributes:
-        losses: The network's losses, compiled if the settings say so.
+        losses: The network's losses, compiled if the settings say so, and shared among processes
+            if there are several.
         epochs: Those that are finished.
         best: The network's parameters and buffers at the end of the best of them.
         step: Steps done of the epoch at hand.
@@ -30,7 +32,8 @@ class TrainingState:
     def __init__(self, network: Network, settings: TrainingSettings, num_samples: int) -> None:
         self.network = network
         self.device = next(network.parameters()).device
-        self.losses = torch.compile(network.losses) if settings.compile else network.losses
+        losses = torch.compile(network.losses) if settings.compile else network.losses
+        self.losses = replicated(network, losses)
         self.steps_per_epoch = math.ceil(num_samples / settings.batch_size)
         self.total_steps = settings.epochs * self.steps_per_epoch
         self.optimiser = BertAdam(network, settings.optimiser)

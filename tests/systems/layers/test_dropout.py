@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmer.systems.layers.dropout import add_dropout, dropout, keep_mask
+from mmer.systems.layers.dropout import KeepMasks, add_dropout, dropout
 
 
 @pytest.mark.parametrize("probability", [0.001, 0.3, 0.5, 0.9])
 def test_rate_and_mean(probability: float) -> None:
     torch.manual_seed(0)
-    keep, scale = keep_mask(torch.Size((1001, 1003)), probability)
+    masks = KeepMasks(probability)
+    keep, scale = masks.draw((1001, 1003)), masks.scale
     assert set(keep.unique().tolist()) <= {0, 1}
     dropped = 1 - keep.double().mean().item()
     assert dropped == pytest.approx(probability, abs=5 * (probability / 1e6) ** 0.5)
@@ -18,7 +19,7 @@ def test_rate_and_mean(probability: float) -> None:
 
 def test_all_four_parts_of_a_random_word_are_fair() -> None:
     torch.manual_seed(0)
-    keep, _ = keep_mask(torch.Size((100_000, 4)), 0.3)
+    keep = KeepMasks(0.3).draw((100_000, 4))
     torch.testing.assert_close(
         keep.double().mean(dim=0), torch.full((4,), 0.7).double(), atol=0.01, rtol=0
     )
@@ -27,10 +28,18 @@ def test_all_four_parts_of_a_random_word_are_fair() -> None:
 def test_same_seed_same_mask_other_seed_other_mask() -> None:
     def mask(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        return keep_mask(torch.Size((50,)), 0.5)[0]
+        return KeepMasks(0.5).draw((50,))
 
     assert torch.equal(mask(1), mask(1))
     assert not torch.equal(mask(1), mask(2))
+
+
+def test_a_seed_given_repeats_all_masks() -> None:
+    first = KeepMasks(0.5)
+    again = KeepMasks(0.5, first.seed)
+    found = [first.draw((3, 7)), first.draw((9,))]
+    assert all(torch.equal(x, again.draw(x.shape)) for x in found)
+    assert not torch.equal(found[0].flatten()[:9], found[1])
 
 
 def test_nothing_happens_outside_training() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+from mmer.systems.layers import encoder as module
 from mmer.systems.layers.encoder import Encoder
+from mmer.systems.layers.packing import Packing
 
 
 def test_layers_are_post_norm_transformer_layers() -> None:
@@ -37,4 +40,22 @@ def test_layers_are_post_norm_transformer_layers() -> None:
             }
         )
         expected = theirs(expected, src_key_padding_mask=~mask)
-    torch.testing.assert_close(encoder(x, mask)[mask], expected[mask])
+    packing = Packing(mask)
+    found = packing.unpack(encoder(packing.pack(x), packing))
+    torch.testing.assert_close(found[mask], expected[mask])
+
+
+def test_layers_computed_again_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout included: the second time draws the same masks."""
+    torch.manual_seed(0)
+    encoder = Encoder(
+        width=5, hidden=8, heads=2, feed_forward=6, layers=2, max_length=7, dropout=0.3
+    )
+    x, packing = torch.randn(12, 5), Packing(torch.ones(2, 6, dtype=torch.bool))
+    found = []
+    for kept in (12, 11):
+        monkeypatch.setattr(module, "_ROWS_KEPT", kept)
+        torch.manual_seed(1)
+        h = encoder(x, packing)
+        found.append((h, *torch.autograd.grad(h.square().sum(), list(encoder.parameters()))))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

@@ -34,6 +34,7 @@ from mmer.systems.layers.losses import (
 )
 from mmer.systems.layers.prototypes import PrototypeBank
 from mmer.systems.layers.reconstruction import Autoencoders, TwoLevelReconstruction
+from mmer.training.distributed import gathered
 from mmer.training.network import Losses, Network
 
 
@@ -128,6 +129,7 @@ class Carat(Network):
     def forward(self, batch: Batch) -> FeatureLevels:
         """All levels of a batch's features; modalities may differ in length."""
         u_MBLd, _, present_MB = self._label_specific(batch)
+        u_MBLd, present_MB = gathered(u_MBLd, dim=1), gathered(present_MB, dim=1)
         latent = self._encode(u_MBLd)
         unit = self._unit(latent) * present_MB[..., None, None]
         bank = self.prototypes
@@ -145,7 +147,7 @@ class Carat(Network):
     def losses(self, batch: Batch, shuffle: Shuffle | None = None) -> Losses:
         """All terms of the loss, under the names of their weights; `shuffle` is drawn if None."""
         found = self(batch)
-        labels = batch.labels.to(self.queue.vectors.dtype)
+        labels = gathered(batch.labels).to(self.queue.vectors.dtype)
         if shuffle is None:
             shuffle = draw_shuffle(
                 self.num_labels,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,18 +13,30 @@ from torch.nn import functional as F
 _STEPS = 1 << 16  # values of one 16-bit draw
 
 
-def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
-    """Which elements survive, on the CPU, from 16 random bits each (a quarter of a 64-bit draw).
+class KeepMasks:
+    """Masks of what survives dropout, one after another, on the CPU.
 
-    Returns:
-        A mask of 0 and 1 as bytes (a product with them converts faster than one with bool), and
-        the factor that restores the mean of what survives, `probability` being that of an element
-        to be dropped, taken to the nearest 1/65536.
+    Each element takes 16 bits of a generator that gives them several times faster than torch's.
+    The same seed gives the same masks again, so that a backward pass need not have kept them.
+
+    Attributes:
+        seed: Drawn from torch's generator if none is given.
+        scale: Restores the mean of what survives, `probability` being that of an element to be
+            dropped, taken to the nearest 1/65536.
     """
-    dropped = min(round(probability * _STEPS), _STEPS - 1)
-    words = torch.empty((shape.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
-    keep = words.view(torch.int16)[: shape.numel()].view(shape) >= dropped - _STEPS // 2
-    return keep.view(torch.uint8), _STEPS / (_STEPS - dropped)
+
+    def __init__(self, probability: float, seed: int | None = None) -> None:
+        self.seed = int(torch.empty((), dtype=torch.int64).random_()) if seed is None else seed
+        dropped = min(round(probability * _STEPS), _STEPS - 1)
+        self.scale = _STEPS / (_STEPS - dropped)
+        self._least_kept = dropped - _STEPS // 2
+        self._bits = np.random.SFC64(self.seed)
+
+    def draw(self, shape: Sequence[int]) -> Tensor:
+        """The next one, 0 and 1 as bytes: a product with them converts faster than with bool."""
+        count = math.prod(shape)
+        words = self._bits.random_raw((count + 3) // 4).view(np.int16)[:count]
+        return torch.from_numpy((words >= self._least_kept).view(np.uint8)).view(*shape)
 
 
 def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
@@ -29,13 +45,13 @@ def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, probability)
-    keep, scale = keep_mask(x.shape, probability)
-    return x * keep * scale
+    masks = KeepMasks(probability)
+    return x * masks.draw(x.shape) * masks.scale
 
 
 def add_dropout(residual: Tensor, x: Tensor, probability: float, training: bool) -> Tensor:
     """`residual + dropout(x)`, the end of each Transformer sub-layer, in fewer passes."""
     if not training or probability == 0 or x.device.type != "cpu":
         return residual + dropout(x, probability, training)
-    keep, scale = keep_mask(x.shape, probability)
-    return torch.add(residual, x * keep, alpha=scale)
+    masks = KeepMasks(probability)
+    return torch.add(residual, x * masks.draw(x.shape), alpha=masks.scale)

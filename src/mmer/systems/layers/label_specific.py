@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmer.systems.layers.encoder import Encoder, InputNorm
+from mmer.systems.layers.packing import Packing
 from mmer.systems.layers.stacked import xavier_uniform
 
 
@@ -85,9 +86,12 @@ class LabelSpecificFeatures(nn.Module):
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
         """U (B, L, d), and the attention (B, T, L) that each label pays to the raw steps."""
-        x_BTD = self.input_norm(x_BTD)
         if self.pseudo_alignment is None:
-            return self.label_attention(self.encoder(x_BTD, mask_BT), mask_BT)
-        x_BSD, mask_BS, shares_BST = self.pseudo_alignment(x_BTD, mask_BT)
-        u_BLd, attention_BSL = self.label_attention(self.encoder(x_BSD, mask_BS), mask_BS)
+            packing = Packing(mask_BT)
+            h_Rd = self.encoder(self.input_norm(packing.pack(x_BTD)), packing)
+            return self.label_attention(packing.unpack(h_Rd), mask_BT)
+        x_BSD, mask_BS, shares_BST = self.pseudo_alignment(self.input_norm(x_BTD), mask_BT)
+        packing = Packing(mask_BS)
+        h_Rd = self.encoder(packing.pack(x_BSD), packing)
+        u_BLd, attention_BSL = self.label_attention(packing.unpack(h_Rd), mask_BS)
         return u_BLd, shares_BST.transpose(1, 2) @ attention_BSL

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mmer.samples.batches import Batch
 from mmer.systems.layers.encoder import InputNorm
 from mmer.systems.pooled.settings import PooledNetworkSettings
+from mmer.training.distributed import gathered
 from mmer.training.network import Losses, Network
 
 
@@ -40,7 +41,8 @@ class PooledNetwork(Network):
         return self.output(self.dropout(torch.cat(pooled, dim=1)))
 
     def losses(self, batch: Batch) -> Losses:
-        return Losses({"total": F.binary_cross_entropy_with_logits(self(batch), batch.labels)})
+        logits, labels = gathered(self(batch)), gathered(batch.labels)
+        return Losses({"total": F.binary_cross_entropy_with_logits(logits, labels)})
 
     def scores(self, batch: Batch) -> Tensor:
         return self(batch).sigmoid()
