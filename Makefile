@@ -11,7 +11,7 @@ train: .venv/installed  ## train, calibrate, compare and register the default sy
 test: lint  ## the whole suite without what is marked slow
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
-test-all: lint .venv/installed-dask  ## with the slow tests
+test-all: lint .venv/installed-dask .venv/installed-server  ## with the slow tests
 	$(BIN)/python -m pytest -m "not gpu"
 
 lint: .venv/installed
@@ -50,4 +50,8 @@ help:  ## this list
 
 .venv/installed-dask: requirements-dask.lock .venv/installed
 	$(INSTALL) -r requirements-dask.lock
+	touch $@
+
+.venv/installed-server: requirements-server.lock .venv/installed
+	$(INSTALL) -r requirements-server.lock
 	touch $@

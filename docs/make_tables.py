@@ -4,12 +4,14 @@ Between `<!-- table FILE -->` and `<!-- end -->` stands what FILE, the record of
 `kedro run --pipelines=compare_<corpus>`, comes to, and after `<!-- costs FILE -->` what it cost;
 after `<!-- shares FILE -->` that of `compare_probes`, after `<!-- parts FILE -->` that of
 `ablate_<corpus>`; after `<!-- subsets FILE FILE -->` micro-F1 with some modalities hidden, of a
-network trained with and of one trained without modality dropout.
+network trained with and of one trained without modality dropout; after `<!-- serving FILE -->` what
+`benchmarks/serving.py` printed.
 `tests/test_readme.py` fails where they differ.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from mmer.reporting.summary import difference_text, interval_text
 
 ROOT = Path(__file__).resolve().parents[1]
 _TABLE = re.compile(
-    r"(<!-- (table|costs|shares|parts|subsets) (.+?) -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (table|costs|shares|parts|subsets|serving) (.+?) -->\n).*?(<!-- end -->)", re.DOTALL
 )
 
 
@@ -36,6 +38,7 @@ def filled(text: str) -> str:
         "shares": _shares,
         "parts": _parts,
         "subsets": _subsets,
+        "serving": _serving,
     }
 
     def fill(found: re.Match[str]) -> str:
@@ -102,6 +105,29 @@ def _subsets(dropped: Path, never: Path) -> str:
         figures = [interval_text(of.intervals["micro_f1"]) for of in (one, other)]
         lines.append(f"| {', '.join(one.modalities)} | {' | '.join(figures)} |")
     return "\n".join(lines)
+
+
+def _serving(path: Path) -> str:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| server | samples in a request | clients | p50 | p99 | samples per second |"]
+    lines.append("|---|---|---|---|---|---|")
+    lines += [
+        f"| `{server}` | {one['samples']} | {one['clients']} | {one['p50_ms']:.1f} ms "
+        f"| {one['p99_ms']:.1f} ms | {one['samples_per_second']:,.0f} |"
+        for server, measured in told["servers"].items()
+        for one in measured
+    ]
+    model, machine = told["model"], told["machine"]
+    widths = " + ".join(map(str, model["widths"].values()))
+    said = [
+        f"Samples of {model['steps']} steps of {widths} numbers, system `{model['system']}`. "
+        f"Scoring alone, without HTTP and JSON: {told['in_process_ms']['1']:.1f} ms for 1 sample, "
+        f"{told['in_process_ms']['64']:.1f} ms for 64.",
+        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} thread; the "
+        f"clients ran there too, and other work: load {machine['load_average']:.1f} at the end. "
+        "The p99 of fewer than 100 requests is about the slowest of them.",
+    ]
+    return "\n".join([*lines, "", *said])
 
 
 if __name__ == "__main__":

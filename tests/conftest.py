@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmer.files import locked
 from mmer.metrics.scores import Scores, ScoresInfo
+from mmer.registry import tracking
 from mmer.samples.table import Features, Sample, SampleTable, Split, TableInfo, write_table
 
 LABELS = ("happy", "sad", "anger")
@@ -78,6 +80,19 @@ def make_scores(
     }
     groups = tuple(f"group {i // groups_of}" for i in range(len(truth)))
     return Scores(ScoresInfo(**told), scores, truth.astype(np.uint8), names, groups)
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database, to be copied: making one takes seconds. All workers share it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "empty" / "mlflow.db"
+    path.parent.mkdir(exist_ok=True)
+    with locked(path.with_suffix(".lock"), "Another worker makes MLflow's database"):
+        tracking.connect(f"sqlite:///{path}")
+    return path
 
 
 @pytest.fixture

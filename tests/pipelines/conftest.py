@@ -47,12 +47,20 @@ def run_in_fixture() -> Run:
 
 
 @pytest.fixture(scope="session")
-def new_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+def new_project(
+    tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path
+) -> Iterator[Callable[[], Path]]:
     """Makes projects in which nothing has run."""
+
+    def make() -> Path:
+        folder = make_project(tmp_path_factory.mktemp("project"))
+        shutil.copyfile(mlflow_database, folder / "mlflow.db")
+        return folder
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DO_NOT_TRACK", "1")
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield lambda: make_project(tmp_path_factory.mktemp("project"))
+        yield make
 
 
 @pytest.fixture(scope="session")

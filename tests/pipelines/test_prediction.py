@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 from kedro.io import DatasetError
 
 from mmer.calibration.calibration import calibrate
@@ -253,6 +254,18 @@ def test_a_run_scores_official_files_tables_and_parquet_as_the_registry_does(run
     assert drift.samples == len(found)
     looks = model.attention(table, 0)
     assert all(np.allclose(weights.sum(), 1, atol=1e-5) for weights in looks.values())
+
+
+def test_predictions_at_an_address_are_read_while_they_are_used(
+    version, toy_table, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    new = opened_by(version, tmp_path, toy_table(70, 3, "test").path)
+    file = PredictionsFile(filepath="memory://results/predictions.parquet")
+    file.save(predict_samples(version, new, Choice()))
+    found = file.load()
+    assert sum(batch.num_rows for batch in found.batches()) == found.rows == 70
 
 
 def test_parts_are_small(version, toy_table, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.scoring_server import invocations
 
+import mmer
 from mmer.calibration.calibration import calibrate, probabilities
 from mmer.calibration.probabilities import Calibrator
 from mmer.calibration.settings import CalibrationSettings
@@ -49,6 +51,11 @@ INFO = TableInfo(
     fingerprint="made-for-tests",
 )
 EVALUATION = EvaluationSettings(resamples=20)
+# By name; enough to learn that the first number of a modality matters.
+QUICK = {
+    "linear": {"poolings": ["mean"], "penalties": [1.0], "folds": 2},
+    "pooled": {"network": {"step_width": 8}, "training": {"epochs": 2}},
+}
 
 
 def make_servable(
@@ -60,7 +67,8 @@ def make_servable(
 ) -> ServableModel:
     system = system or LogisticRegressionSystem()
     splits = [make_samples(60, seed, split, synthetic) for split in ("train", "valid", "test")]
-    fitted = system.fit(*splits[:2], settings or system.settings()).fitted
+    settings = settings or system.settings.model_validate(QUICK.get(system.name, {}))
+    fitted = system.fit(*splits[:2], settings).fitted
     valid, test = (scored(fitted, scorer_of(fitted), samples) for samples in splits[1:])
     calibration = calibrate(valid, CalibrationSettings())
     return ServableModel(fitted, calibration, assess(test, calibration, EVALUATION))
@@ -278,8 +286,8 @@ def test_a_modality_that_training_never_lacked_must_be_there(loaded, tmp_path):
     assert len(mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(table)) == 4
 
 
-def test_what_is_served_are_calibrated_probabilities(tmp_path):
-    made, table = make_servable(), make_requests(6)
+def test_what_is_served_are_calibrated_probabilities(saved, tmp_path):
+    made, table = saved[0], make_requests(6)
     platt = Calibrator(method="platt", temperature=2.0, shift=-1.0)
     told = [one.model_copy(update={"calibrator": platt}) for one in made.calibration.probabilities]
     calibration = made.calibration.model_copy(update={"probabilities": tuple(told)})
@@ -349,6 +357,18 @@ def test_only_what_scoring_needs_travels(saved):
     for package in ("kedro", "plotly", "dask", "h5py", "joblib"):
         assert package not in required
     assert "\nmlflow==" in f"\n{required}"
+    fits = {
+        p for p in folder.rglob("*.py") if re.search(r"^(from|import) sklearn", p.read_text(), re.M)
+    }
+    assert {path.relative_to(folder).parts[0] for path in fits} <= {"systems"}
+
+
+def test_processes_that_are_started_later_find_this_package_and_not_the_copy(saved, loaded):
+    assert not [path for path in sys.path if Path(path).is_relative_to(saved[1])]
+    found = "import mmer.confined; print(mmer.__file__)"
+    path = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", found], env=path, capture_output=True, text=True)
+    assert done.stdout.strip() == mmer.__file__
 
 
 def test_nothing_in_the_folder_names_the_machine_that_it_was_made_on(saved):

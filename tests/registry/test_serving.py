@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -24,6 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import uvicorn
+from servers import free_port, wait_for
 
 from mmer.registry import requests, servable
 from mmer.registry.predictor import Predictor
@@ -80,19 +79,22 @@ def records(toy) -> Records:
 @pytest.fixture(scope="module")
 def in_process(served: Path) -> Iterator[Ask]:
     """Asks mmer's own server, in a thread."""
-    port = _free_port()
+    port = free_port()
     app = application(Predictor.read(served / "artifacts"), "toy/1")
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
     thread = threading.Thread(target=server.run)
     thread.start()
-    _wait(port, lambda: "did not start")
+    wait_for(port, lambda: "did not start")
     yield partial(_ask, port)
     server.should_exit = True
     thread.join()
 
 
-def refused(records: Records) -> list[tuple[Any, str]]:
-    """Requests that no server may take, and what has to stand in the message."""
+def refused(records: Records, most: int = requests.MOST_NUMBERS) -> list[tuple[Any, str]]:
+    """Requests that no server may take, and what has to stand in the message.
+
+    `most` is how many numbers the server takes.
+    """
     good = records[2]
     return [
         ({"inputs": [good, {**good, "speech": [[0.0] * 5]}]}, "row 1 [speech]: expected steps of"),
@@ -103,7 +105,10 @@ def refused(records: Records) -> list[tuple[Any, str]]:
         ({"inputs": [good, good, {}]}, "row 2: expected at least one of speech, face, pulse"),
         ({"inputs": [{"face": good["face"]}]}, "row 0 [speech]: expected steps of it, found none"),
         ({"inputs": []}, "at least one sample"),
-        ({"inputs": [{**good, "speech": [[0.0] * WIDTH] * 400_000}]}, "at most 2,000,000 numbers"),
+        (
+            {"inputs": [{**good, "speech": [[0.0] * WIDTH] * (most // WIDTH + 1)}]},
+            f"at most {most:,} numbers",
+        ),
         ({"inputs": [{"speach": good["speech"]}]}, "Did you mean speech?"),
         ({"inputs": [{**good, "Face": good["face"]}]}, "Did you mean face?"),
         ({"inputs": "text"}, "expected a list of samples"),
@@ -133,8 +138,9 @@ def test_the_own_server_answers_in_every_form(served, records, in_process):
     assert in_process({"inputs": records}, None).status == 200
 
 
-def test_the_own_server_refuses_by_row_and_field(records, in_process):
-    for request, message in refused(records):
+def test_the_own_server_refuses_by_row_and_field(records, in_process, monkeypatch):
+    monkeypatch.setattr(requests, "MOST_NUMBERS", 30_000)
+    for request, message in refused(records, 30_000):
         answer = in_process(request)
         assert answer.status == 400, answer.text
         assert message in answer.message
@@ -169,7 +175,7 @@ def test_a_fault_of_the_program_is_no_stack_in_the_answer(in_process, records, m
 @pytest.fixture(scope="module")
 def over_http(served: Path, tmp_path_factory) -> Iterator[Ask]:
     """`mlflow models serve` in a process of its own, where pickles are forbidden."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(served)]
     command += ["--env-manager", "local", "--port", str(port)]
     environment = os.environ | {
@@ -183,27 +189,11 @@ def over_http(served: Path, tmp_path_factory) -> Iterator[Ask]:
             command, stdout=out, stderr=out, env=environment, start_new_session=True
         )
     try:
-        _wait(port, log.read_text)
+        wait_for(port, log.read_text, server)
         yield partial(_ask, port)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait(port: int, told: Callable[[], str]) -> None:
-    deadline = time.monotonic() + 180
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.1)
 
 
 def _ask(port: int, body: Any, kind: str | None = "application/json") -> Answer:

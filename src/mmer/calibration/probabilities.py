@@ -12,7 +12,6 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression
 
 from mmer.schema import Record
 
@@ -114,6 +113,8 @@ def fit_calibrator(method: CalibratorMethod, scores: np.ndarray, truth: np.ndarr
     if method == "platt":
         return _platt(_log_odds(scores), truth)
     if method == "isotonic":
+        from sklearn.isotonic import IsotonicRegression  # no part of what is served
+
         margin = 1 / (len(scores) + 2)
         fitted = IsotonicRegression(y_min=margin, y_max=1 - margin).fit(scores, truth)
         return Calibrator(

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from kedro.io import AbstractDataset, DatasetError
 
 from mmer.datasets.files import VersionedFile
+from mmer.datasets.places import Address
 from mmer.datasets.raw_corpus import RawFiles
 from mmer.errors import InputError
 
@@ -109,7 +110,14 @@ class ServingModel(AbstractDataset[NoReturn, "RegisteredVersion"]):
 
 
 class PredictionsFile(VersionedFile["PredictionStream"]):
-    """Predictions in a Parquet file, which are made while they are written."""
+    """Predictions in a Parquet file, which are made while they are written.
+
+    They are read while they are used: from a copy that stays, if the file is at an address.
+    """
+
+    @contextmanager
+    def on_disk(self, path: PurePath) -> Iterator[Path]:
+        yield self.place.kept(path) if isinstance(self.place, Address) else Path(path)
 
     def read(self, path: Path) -> PredictionStream:
         from mmer.registry.predictions import PredictionStream

@@ -1,13 +1,13 @@
 """Metrics of multi-label recognition, under the names that the field gives them.
 
-scikit-learn computes whatever it has. A figure that is undefined (the recall of a label that never
+scikit-learn computes whatever it has, and is imported where it computes: a model that is served
+needs this module's names alone. A figure that is undefined (the recall of a label that never
 occurs) is None, and `Metrics.notes` says why.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from sklearn import metrics as sk
 
 from mmer.metrics.decisions import decide
 from mmer.metrics.scores import Scores
@@ -115,6 +115,8 @@ def evaluate(scores: Scores, thresholds: np.ndarray) -> Metrics:
 
 def _of_decisions(truth: np.ndarray, decisions: np.ndarray) -> dict[str, float | None]:
     """The metrics that look at decisions alone, not at scores; both are (N, L) of 0 and 1."""
+    from sklearn import metrics as sk
+
     true, predicted = _columns(truth), _columns(decisions)
     values = {
         "accuracy": sk.jaccard_score(true, predicted, average="samples", zero_division=0.0),
@@ -145,6 +147,8 @@ def _columns(labels: np.ndarray) -> np.ndarray:
 
 
 def _per_label(scores: Scores, decisions: np.ndarray) -> tuple[LabelMetrics, ...]:
+    from sklearn import metrics as sk
+
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         _columns(scores.truth), _columns(decisions), average=None, zero_division=np.nan
     )
@@ -185,6 +189,8 @@ def _undefined(row: LabelMetrics) -> list[str]:
 
 def _ranking(scores: Scores) -> tuple[dict[str, float | None], list[str]]:
     """Ranking loss, which needs a pair to rank, and coverage error, which needs a label to find."""
+    from sklearn import metrics as sk
+
     values: dict[str, float | None] = {"ranking_loss": None, "coverage_error": None}
     (samples, labels), notes = scores.truth.shape, []
     if labels == 1:

@@ -7,6 +7,7 @@ says what may stand in it, and refuses the rest. The answer has one row per samp
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+import mmer
 from mmer.errors import InputError
 from mmer.registry.predictor import SYSTEM, Predictor
 from mmer.registry.requests import requested_samples
@@ -55,7 +57,9 @@ class EmotionModel(PythonModel):
         Raises:
             InputError: The thresholds belong to another model.
         """
-        self.predictor = Predictor.read(Path(context.artifacts[Path(SYSTEM).stem]).parent)
+        parts = Path(context.artifacts[Path(SYSTEM).stem]).parent
+        self.predictor = Predictor.read(parts)
+        _forget_copy(parts.parent)
 
     def predict(
         self,
@@ -83,6 +87,16 @@ class EmotionModel(PythonModel):
         if isinstance(model_input, pd.DataFrame):
             answer.index = model_input.index
         return answer
+
+
+def _forget_copy(model: Path) -> None:
+    """Where the whole package is in use, processes that are started later must not find the copy.
+
+    MLflow puts the folder of the model's copy in front of all others.
+    """
+    used = Path(mmer.__file__).resolve().parents[1]
+    if not used.is_relative_to(model.resolve()):
+        sys.path[:] = [p for p in sys.path if not p or not Path(p).is_relative_to(model)]
 
 
 set_model(EmotionModel())

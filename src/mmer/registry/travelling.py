@@ -6,6 +6,7 @@ import ast
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -21,6 +22,7 @@ class Needed(NamedTuple):
     requirements: tuple[str, ...]
 
 
+@cache  # neither this package nor what is installed changes while it runs
 def needed_by(code: Path) -> Needed:
     """What importing a file of this package imports, directly or not.
 
