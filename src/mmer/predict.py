@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmer.errors import InputError
 from mmer.registry.loading import RegisteredVersion, load_version
-from mmer.registry.predictor import Choice
-from mmer.registry.requests import requested_samples
-from mmer.registry.table import answer_table
+from mmer.registry.requests import check_info, requested_samples
+from mmer.registry.table import answer_table, choice_of
 from mmer.registry.versions import CHAMPION
 from mmer.samples.batches import Samples, pack
 from mmer.samples.table import SampleTable
@@ -48,17 +46,16 @@ class Model:
         """One row of probabilities and labels per sample, as the server gives it.
 
         Args:
-            samples: A `SampleTable`; a data frame with a column per modality; a sample (modality ->
-                T steps of D numbers), or a list of samples.
+            samples: A `SampleTable` or `Samples`; a data frame with a column per modality; a sample
+                (modality -> T steps of D numbers), or a list of samples.
             choice: `target`, `alpha`, `unit`; see `mmer.registry.predictor.Choice`.
 
         Raises:
-            InputError: A sample cannot be used; the message names row and modality.
+            InputError: A sample cannot be used (the message names row and modality), or what is
+                chosen is not there to choose.
         """
-        taken = self.samples(samples)
-        answer = answer_table(
-            self._predictor, self._predictor.predict(taken, Choice.model_validate(choice))
-        )
+        chosen, taken = choice_of(choice), self.samples(samples)
+        answer = answer_table(self._predictor, self._predictor.predict(taken, chosen))
         answer.index = pd.Index(taken.sample_ids, name="sample")
         return answer
 
@@ -90,14 +87,11 @@ class Model:
 
     def samples(self, samples: object) -> Samples:
         """What `predict` takes, checked."""
-        if isinstance(samples, Samples):
-            return samples
-        if not isinstance(samples, SampleTable):
+        if not isinstance(samples, Samples | SampleTable):
             return requested_samples(self._predictor, samples)
-        if samples.info.widths != self.widths:
-            expected = f"features of the widths {self.widths}"
-            raise InputError(samples.path, "feature widths", expected, samples.info.widths)
-        packed = pack(samples)
+        whose = samples.path if isinstance(samples, SampleTable) else "samples"
+        check_info(self._predictor, samples.info, whose)
+        packed = pack(samples) if isinstance(samples, SampleTable) else samples
         for row, refusal in self._predictor.refusals(packed).items():
             raise refusal.error(f"sample {packed.sample_ids[row]}")
         return packed

@@ -13,7 +13,6 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import uvicorn
@@ -25,7 +24,7 @@ from starlette.routing import Route
 
 from mmer.errors import InputError
 from mmer.registry.loading import load_version
-from mmer.registry.predictor import Choice, Predictor
+from mmer.registry.predictor import Choice, Predictor, shortened
 from mmer.registry.requests import check_names, requested_samples
 from mmer.registry.table import answer_table, choice_of
 from mmer.registry.versions import CHAMPION
@@ -48,7 +47,8 @@ def application(predictor: Predictor, version: str) -> Starlette:
         try:
             kind = request.headers.get("content-type", "application/json").partition(";")[0]
             if kind.strip() != "application/json":
-                return _refusal(415, f"content-type: expected application/json, found {kind}.")
+                found = shortened(kind)
+                return _refusal(415, f"content-type: expected application/json, found {found}.")
             body = await _body(request)
             return await run_in_threadpool(_answer, predictor, body)
         except ClientDisconnect:
@@ -94,10 +94,9 @@ def request_of(body: bytes) -> tuple[object, Choice]:
     if len(forms) != 1:
         expected = f"exactly one of {', '.join(_FORMS)}"
         raise InputError("request", "", expected, ", ".join(forms) or "none")
-    params = told.get(_PARAMS) or {}
+    params = {} if told.get(_PARAMS) is None else told[_PARAMS]
     if not isinstance(params, Mapping):
         raise InputError("request", _PARAMS, "an object", f"a {type(params).__name__}")
-    check_names(params, tuple(Choice.model_fields), _PARAMS)
     content = told[forms[0]]
     samples = _split(content) if forms[0] == "dataframe_split" else content
     return samples, choice_of(params)
@@ -105,12 +104,18 @@ def request_of(body: bytes) -> tuple[object, Choice]:
 
 def _split(content: object) -> pd.DataFrame:
     """A data frame of its columns and rows."""
-    try:
-        told: Any = content
-        return pd.DataFrame(told["data"], columns=told["columns"], dtype=object)
-    except (TypeError, KeyError, ValueError, AssertionError) as error:
-        expected = "columns and data, of as many cells in each row as there are columns"
-        raise InputError("request", "dataframe_split", expected, type(error).__name__) from error
+    told = content if isinstance(content, Mapping) else {}
+    names, rows = told.get("columns"), told.get("data")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        expected = "columns (a list of names) and data"
+        raise InputError("request", "dataframe_split", expected, "other columns, or none")
+    fits = isinstance(rows, list) and all(
+        isinstance(row, list) and len(row) == len(names) for row in rows
+    )
+    if not fits:
+        expected = f"columns and data, a list of rows of {len(names)} cells each"
+        raise InputError("request", "dataframe_split", expected, "other data, or none")
+    return pd.DataFrame(rows, columns=names, dtype=object)
 
 
 async def _body(request: Request) -> bytes:
@@ -134,6 +139,20 @@ def _refusal(status: int, message: str) -> Response:
     return JSONResponse({"message": message}, status)
 
 
+def opened(model: str, version: str) -> tuple[Predictor, str]:
+    """A registered model, or that of a version's folder, and what `/version` tells of it.
+
+    Raises:
+        InputError: There is none.
+    """
+    folder = Path(model)
+    if folder.is_dir():  # which is of no concern to clients
+        predictor = Predictor.read(folder / "artifacts")
+        return predictor, predictor.digest
+    found = load_version(model, version)
+    return found.predictor, f"{found.name}/{found.number}"
+
+
 def main() -> None:
     """Serve until stopped."""
     parser = argparse.ArgumentParser(prog="python -m mmer.serve", description=__doc__)
@@ -142,12 +161,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5001)
     asked = parser.parse_args()
-    folder = Path(asked.model)
-    if folder.is_dir():
-        predictor, version = Predictor.read(folder / "artifacts"), asked.model
-    else:
-        found = load_version(asked.model, asked.version)
-        predictor, version = found.predictor, f"{found.name}/{found.number}"
+    predictor, version = opened(asked.model, asked.version)
     uvicorn.run(application(predictor, version), host=asked.host, port=asked.port)
 
 

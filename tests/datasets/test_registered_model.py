@@ -90,9 +90,10 @@ def test_a_decision_is_done_and_a_champion_taken_back_under_the_name_that_they_c
 
 
 def test_contenders_are_read_and_never_saved(monkeypatch):
-    monkeypatch.setattr(champions, "contenders", lambda name: f"contenders of {name}")
-    contenders = ContendersForChampion(name="mosei")
-    assert contenders.load() == "contenders of mosei"
+    monkeypatch.setattr(champions, "contenders", lambda *asked: asked)
+    assert ContendersForChampion(name="mosei").load() == ("mosei", "candidate")
+    contenders = ContendersForChampion(name="mosei", which=3)
+    assert contenders.load() == ("mosei", "3")
     with pytest.raises(DatasetError, match="not saved"):
         contenders.save("one")
 

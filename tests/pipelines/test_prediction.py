@@ -20,16 +20,23 @@ from mmer.corpora import CORPORA
 from mmer.corpora.corpus import RawCorpus
 from mmer.datasets.prediction import FilesToScore, PredictionsFile
 from mmer.errors import InputError
-from mmer.evaluation.drift import Drift, reference
+from mmer.evaluation.drift import (
+    Drift,
+    PredictionStatistics,
+    Reference,
+    flags,
+    modality_drift,
+    reference,
+)
 from mmer.pipelines.prediction.nodes import measure_drift, predict_samples, render_drift
 from mmer.predict import Model, champion
 from mmer.registry.loading import RegisteredVersion
 from mmer.registry.new_samples import NewFiles, NewSamples, opened, parts
-from mmer.registry.predictor import Choice, Predictor
-from mmer.registry.requests import requested_samples
+from mmer.registry.predictor import Choice, Predictor, Requests
+from mmer.registry.requests import check_info, requested_samples
 from mmer.registry.table import answer_table
 from mmer.samples.batches import pack
-from mmer.samples.statistics import sample_statistics
+from mmer.samples.statistics import SampleStatistics, sample_statistics
 from mmer.samples.streaming import in_parts
 from mmer.samples.table import Sample, SampleTable, write_table
 from mmer.systems import SYSTEMS
@@ -153,6 +160,67 @@ def test_a_file_that_does_not_fit_the_model_is_refused(version, toy_table, tmp_p
         opened_by(version, tmp_path, write_table(tmp_path / "wide.arrow", info, [sample]).path)
 
 
+def test_a_table_made_in_another_way_than_training_is_refused(version, toy_table, tmp_path):
+    table = toy_table(6, 3, "test")
+    info, name = table.info, table.info.modalities[1]
+    other = info.features[name].model_copy(update={"name": "another extractor"})
+    known = Requests(alignment=info.alignment)
+    version.predictor.requests = known
+    assert opened_by(version, tmp_path, table.path).rows == 6
+    others = next(a for a in ("word", "none") if a != info.alignment)
+    samples = pack(table)
+    for change, key in (
+        ({"features": {**info.features, name: other}}, f"features of {name}"),
+        ({"features": dict(reversed(info.features.items()))}, "order of modalities"),
+        ({"alignment": others}, "alignment"),
+        ({"zeros_are_absent": not info.zeros_are_absent}, "zeros_are_absent"),
+    ):
+        wrong = replace(samples, info=info.model_copy(update=change))
+        with pytest.raises(InputError, match=rf"samples \[{key}\].*as in training"):
+            Model(version).predict(wrong)
+        with pytest.raises(InputError, match=rf"\[{key}\]"):
+            check_info(version.predictor, wrong.info, "table")
+    sample = Sample("a", "a", {m: np.ones((2, w)) for m, w in info.widths.items()}, np.ones(3))
+    unaligned = info.model_copy(update={"alignment": others})
+    path = write_table(tmp_path / "unaligned.arrow", unaligned, [sample]).path
+    with pytest.raises(InputError, match=r"unaligned.arrow \[alignment\]"):
+        opened_by(version, tmp_path, path)
+
+
+def test_samples_in_memory_are_refused_as_those_of_a_request(version, toy_table):
+    model, samples = Model(version), pack(toy_table(6, 3, "test"))
+    lacking = samples.without(samples.modalities[0])
+    with pytest.raises(InputError, match=rf"\[{samples.modalities[0]}\]: expected steps of it"):
+        model.predict(lacking)
+    with pytest.raises(InputError, match=r"params \[aplha\].*Did you mean alpha\?"):
+        model.predict(samples, aplha=0.1)
+
+
+def test_samples_that_are_left_out_do_not_count_in_those_beside_them(version, toy_table):
+    """A sample that is refused has steps in other modalities."""
+    samples = pack(toy_table(12, 3, "test"))
+    whole = version.predictor.scores(samples)
+    for index in (np.arange(0, 12, 2), np.arange(12)[::-1].copy()):
+        np.testing.assert_allclose(version.predictor.scores(samples.take(index)), whole[index])
+
+
+def test_names_in_parquet_are_any_numbers_or_texts_but_each_once(version, toy_table, tmp_path):
+    table = toy_table(6, 3, "test")
+    path = as_parquet(table, tmp_path / "new.parquet")
+    frame = pd.read_parquet(path)
+    frame.assign(sample_id=range(6), group_id=[1, 1, 2, 2, 3, 3]).to_parquet(path)
+    found = written(version, opened_by(version, tmp_path, path), tmp_path)
+    assert found["sample_id"].tolist() == list("012345")
+    assert found["group_id"].tolist() == list("112233")
+    for names, message in (
+        (["a", "b", None, "d", "e", "f"], r"\[sample_id\]: .* found none in row 2"),
+        (["a", "b", "c", "d", "b", "f"], r"\[sample_id\]: .* found b again"),
+    ):
+        frame.assign(sample_id=names).to_parquet(path)
+        with pytest.raises(InputError, match=message):
+            opened_by(version, tmp_path, path)
+
+
 @pytest.mark.slow
 def test_official_files_that_cannot_be_read_are_refused_with_another_way(version, tmp_path):
     (tmp_path / "official.csd").write_bytes(b"none")
@@ -216,6 +284,39 @@ def test_drift_is_flagged_where_samples_differ_and_not_where_they_do_not(
     without = replace(version, reference=None)
     with pytest.raises(InputError, match="register it again"):
         drift_of(without, toy_table(20, 5, "test"), tmp_path)
+
+
+def test_features_that_wake_or_fall_still_are_counted_and_flagged(toy_table):
+    """Those that never varied in training have no deviation that a shift could be told in."""
+    samples = pack(toy_table(60, 3, "test"))
+    name = samples.modalities[0]
+
+    def with_feature(number: int, value: float, times: int = 1) -> SampleStatistics:
+        values = samples.values[name].clone()
+        values[:, number] = value
+        changed = replace(samples, values={**samples.values, name: values})
+        return sample_statistics([changed] * times)
+
+    whole, at_one, at_two = sample_statistics([samples]), with_feature(1, 1e3), with_feature(1, 2e3)
+    for value in (0.1, 0.3, 7.7, 123.4, 1000.1):  # of which sums of many steps are rounded
+        for times in (7, 50):
+            assert with_feature(1, value, times).modalities[name].deviation[1] == 0
+    said = PredictionStatistics(
+        samples=60, label_rates=(0.5,), mean_probabilities=(0.5,), confident=0.5
+    )
+    for before, now, counts in (
+        (whole, at_one, (0, 1)),
+        (at_one, whole, (1, 0)),
+        (at_one, at_two, (1, 0)),
+        (at_one, at_one, (0, 0)),
+        (whole, whole, (0, 0)),
+    ):
+        drift = modality_drift(before, now, name)
+        assert (drift.woken, drift.stilled) == counts
+        made_with = Reference(model="m", labels=("a",), features=before, predictions=said)
+        told = [f.what for f in flags([drift], made_with, said, 60) if "constant" in f.what]
+        assert len(told) == sum(counts)
+        assert all(what.startswith(f"{name}: features that") for what in told)
 
 
 def test_the_python_call_predicts_and_explains(version, toy_table):

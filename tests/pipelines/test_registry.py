@@ -96,7 +96,9 @@ def test_the_only_loose_ends_are_raw_files_folders_to_work_in_and_parameters(nam
     assert bool(finished) == compares(name)
     kept = {i for i in inputs if i.endswith(".checkpoints")}
     assert len(kept) == len(PIPELINES[name].only_nodes_with_tags("training").nodes)
-    assert inputs - finished - kept == {f"{c}.{end}" for c in corpora for end in ("raw", "workspace")}
+    assert inputs - finished - kept == {
+        f"{c}.{end}" for c in corpora for end in ("raw", "workspace")
+    }
 
 
 @pytest.mark.parametrize("name", [n for n in sorted(PIPELINES) if n not in TRAINING])

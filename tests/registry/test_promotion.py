@@ -16,9 +16,12 @@ from mmer.evaluation.promotion import (
     Decision,
     Evidence,
     PromotionSettings,
+    _differences,
+    _margins,
     decide,
     not_worse,
 )
+from mmer.metrics.intervals import Difference
 from mmer.reporting.promotion import champions_frame, champions_text, promotion_page
 
 EVALUATION = EvaluationSettings(resamples=200)
@@ -209,6 +212,56 @@ def test_the_champion_again_is_unchanged(make_evidence):
     found = decide(Contenders(same, same, table(), 1), PromotionSettings(), EVALUATION)
     assert (found.verdict, found.move) == ("unchanged", None)
     assert found.told == "version 1 is champion already"
+    damaged = Contender(version(1), None, "system.safetensors: another")
+    found = decide(Contenders(damaged, damaged, table(), 1), PromotionSettings(), EVALUATION)
+    assert refused_for(found) == {"files as they were registered"}
+    assert found.told.startswith("version 1 is champion and should not be used")
+
+
+def test_a_gain_of_so_few_groups_that_it_may_be_luck_is_refused(make_evidence):
+    candidate, champion = make_evidence(0.8), make_evidence(0.3, 1)
+    groups = tuple(f"group {k % 3}" for k in range(120))
+    few = [
+        replace(one, scores=replace(one.scores, group_ids=groups)) for one in (candidate, champion)
+    ]
+    found = judged(*few)
+    one = found.differences.metrics["micro_f1"]
+    assert one.low > 0
+    assert not one.significant
+    assert "better than the champion, or the constant systems" in refused_for(found)
+    assert "not significant, needed lower end above 0" in found.told
+
+
+@pytest.mark.parametrize("named", ["better", "worse"])
+def test_a_label_without_an_interval_may_not_fall_by_more_than_the_margin(make_evidence, named):
+    candidate, champion = make_evidence(0.8), make_evidence(0.3, 1)
+    pair = (candidate, champion) if named == "better" else (champion, candidate)
+    one = _differences(*pair, EVALUATION)
+    undefined = {label: Difference() for label in one.label_f1}
+    without = one.model_copy(update={"label_f1": undefined})
+    checks = _margins(*pair, without, PromotionSettings())
+    labels = [check for check in checks if check.rule == "no label worse"]
+    assert [check.holds for check in labels] == [named == "better"] * 3
+    assert all("no interval" in check.found for check in labels)
+
+
+def test_a_candidate_that_needs_what_the_champion_does_without_is_refused(make_evidence):
+    candidate, champion = make_evidence(0.8), make_evidence(0.3, 1)
+
+    def judged_with(ours, theirs, **rule: bool) -> Decision:
+        first = version(2, candidate).model_copy(update={"may_lack": ours})
+        second = version(1, champion).model_copy(update={"may_lack": theirs})
+        pair = Contender(first, candidate), Contender(second, champion)
+        settings = PromotionSettings(synthetic=True, **rule)
+        return decide(Contenders(*pair, table(), 2), settings, EVALUATION)
+
+    found = judged_with(("face",), ("face", "speech"))
+    assert refused_for(found) == {"does without what the champion does without"}
+    assert "needs speech" in found.told
+    assert "was not noted" in judged_with(None, ("face",)).told
+    assert judged_with(("face", "speech"), ("face",)).verdict == "promoted"
+    assert judged_with((), ("face",), needs_more=True).verdict == "promoted"
+    assert judged_with((), None).verdict == "promoted"
 
 
 def test_a_candidate_need_only_be_as_good_as_the_one_that_stands(make_evidence):
@@ -254,6 +307,18 @@ def test_taking_back_goes_one_champion_further_each_time():
     assert not table(*moves).was_taken_back("1")
     moves.append(move(4, 1, 5))
     assert table(*moves).standing == ("1", "4")
+
+
+def test_what_cannot_return_is_skipped_and_a_move_that_is_unfinished_goes_first():
+    moves = [move(1, "", 0), move(2, 1, 1), move(3, 2, 2)]
+    back = table(*moves).back(["2"])
+    assert (back.number, back.before) == ("1", "3")
+    assert back.told.endswith("skipped: 2")
+    assert table(*moves, back).standing == ("1",)
+    with pytest.raises(InputError, match=r"none that can be used before version 3 \(1, 2\)"):
+        table(*moves).back(["1", "2"])
+    unfinished = table(*moves).model_copy(update={"unfinished": True})
+    assert unfinished.back() == moves[-1]
 
 
 def test_a_champion_from_before_the_table_can_be_returned_to():

@@ -26,7 +26,7 @@ from servers import free_port, wait_for
 
 from mmer.registry import requests, servable
 from mmer.registry.predictor import Predictor
-from mmer.serve import MOST_BYTES, application
+from mmer.serve import MOST_BYTES, application, opened
 
 HERE = Path(__file__).parent
 WIDTH = 6
@@ -112,6 +112,8 @@ def refused(records: Records, most: int = requests.MOST_NUMBERS) -> list[tuple[A
         ({"inputs": [{"speach": good["speech"]}]}, "Did you mean speech?"),
         ({"inputs": [{**good, "Face": good["face"]}]}, "Did you mean face?"),
         ({"inputs": "text"}, "expected a list of samples"),
+        ({"inputs": [{**good, "x" * 100_000: 1}]}, f"request [{'x' * 57}...]: expected one of"),
+        ({"inputs": [good], "params": {"target": "x" * 100_000}}, "found xxxxx"),
         ({"inputs": [good], "params": {"target": "f1"}}, "[target]: expected one of micro_f1"),
         ({"inputs": [good], "params": {"alpha": 0.77}}, "[alpha]: expected 0 for no set"),
     ]
@@ -140,11 +142,14 @@ def test_the_own_server_answers_in_every_form(served, records, in_process):
 
 def test_the_own_server_refuses_by_row_and_field(records, in_process, monkeypatch):
     monkeypatch.setattr(requests, "MOST_NUMBERS", 30_000)
+    monkeypatch.setattr(requests, "MOST_PADDED", 60_000)
+    monkeypatch.setattr(requests, "MOST_ROWS", 500)
     for request, message in refused(records, 30_000):
         answer = in_process(request)
         assert answer.status == 400, answer.text
         assert message in answer.message
         assert is_clean(answer)
+        assert len(answer.text) < 500
     for body, kind, status, message in (
         (b'{"inputs": [', "application/json", 400, "expected JSON"),
         (b"[" * 100_000, "application/json", 400, "nested too deep"),
@@ -154,7 +159,22 @@ def test_the_own_server_refuses_by_row_and_field(records, in_process, monkeypatc
         (b'{"inputs": [], "params": {"alhpa": 1}}', "application/json", 400, "mean alpha?"),
         (b'{"inputs": [], "params": [1]}', "application/json", 400, "[params]: expected an object"),
         (b'{"inputs": [], "instances": []}', "application/json", 400, "exactly one of"),
-        (b'{"dataframe_split": {"data": [[1]]}}', "application/json", 400, "columns and data"),
+        (b'{"inputs": [], "params": false}', "application/json", 400, "[params]: expected an obj"),
+        (b'{"inputs": [], "params": {"alpha": "0.1"}}', "application/json", 400, "params [alpha]"),
+        (b'{"inputs": [], "params": {"alpha": true}}', "application/json", 400, "params [alpha]"),
+        (b'{"dataframe_split": {"data": [[1]]}}', "application/json", 400, "columns (a list of na"),
+        (
+            b'{"dataframe_split": {"columns": [["speech"], ["face"]], "data": [[1, 2]]}}',
+            "application/json",
+            400,
+            "columns (a list of names) and data",
+        ),
+        (
+            b'{"dataframe_split": {"columns": ["speech"], "data": {"speech": [1]}}}',
+            "application/json",
+            400,
+            "a list of rows of 1 cells each",
+        ),
         (b"a,b", "text/csv", 415, "application/json"),
         (b" " * (MOST_BYTES + 1), "application/json", 413, "bytes"),
     ):
@@ -163,6 +183,29 @@ def test_the_own_server_refuses_by_row_and_field(records, in_process, monkeypatc
         assert message in answer.message
         assert is_clean(answer)
     assert in_process({"inputs": records}).status == 200
+
+
+def test_a_request_that_would_take_much_memory_is_refused_by_the_limits_name(
+    records, in_process, monkeypatch
+):
+    """One long sample pads all the others; rows cost something even without a number."""
+    monkeypatch.setattr(requests, "MOST_PADDED", 100_000)
+    monkeypatch.setattr(requests, "MOST_ROWS", 500)
+    short, long = {"speech": [[0.1] * WIDTH]}, {"speech": [[0.1] * WIDTH] * 1000}
+    for rows, message in (
+        ([short] * 499 + [long], "[padded size]: expected at most 100,000 numbers"),
+        ([{}] * 501, "[rows]: expected at most 500 samples"),
+    ):
+        answer = in_process({"inputs": rows})
+        assert answer.status == 400, answer.text
+        assert message in answer.message
+    assert in_process({"inputs": [long]}).status == 200
+    assert in_process({"inputs": [short] * 500}).status == 200
+
+
+def test_what_is_told_of_a_version_in_a_folder_is_not_where_it_lies(served):
+    predictor, told = opened(str(served), "champion")
+    assert told == predictor.digest
 
 
 def test_a_fault_of_the_program_is_no_stack_in_the_answer(in_process, records, monkeypatch):

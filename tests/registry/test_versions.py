@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE
 
 from mmer.errors import InputError
 from mmer.evaluation.champions import TAKEN_BACK
 from mmer.evaluation.promotion import Contenders, PromotionSettings, decide
 from mmer.registry import champions, tracking, versions
+from mmer.registry.loading import load_version
 from mmer.registry.servable import ServableModel
 from mmer.systems.storage import save_fitted
 
@@ -151,7 +154,10 @@ def test_who_was_overtaken_changes_nothing(client, make_nominee):
     )
     back = table.back()
     champions.take_back(back)
-    with pytest.raises(InputError, match="version 1 meanwhile"):
+    assert champions.take_back(back).champion == "1"
+    versions.nominate(make_nominee(0.95, 3), "toy_late")
+    promote("toy_late", third)
+    with pytest.raises(InputError, match="version 4 meanwhile"):
         champions.take_back(back)
 
 
@@ -182,6 +188,151 @@ def test_files_that_are_not_what_was_registered_are_refused(project, client, mak
     assert damaged.name in refusal.found
     assert versions.nominate(make_nominee(0.2, 1), name) == "2"
     assert aliases(client, name) == {"candidate": "2"}
+
+
+def three_champions(client: MlflowClient, make_nominee, name: str) -> None:
+    for seed, quality in enumerate((0.2, 0.5, 0.9)):
+        nominee = make_nominee(quality, seed)
+        versions.nominate(nominee, name)
+        promote(name, nominee)
+    assert aliases(client, name) == {"candidate": "3", "champion": "3"}
+
+
+@pytest.mark.usefixtures("light")
+def test_a_rollback_that_was_cut_off_is_finished_and_goes_no_further(
+    client, make_nominee, monkeypatch, caplog
+):
+    three_champions(client, make_nominee, "toy_cut")
+    for expected in ("2", "1"):
+        with monkeypatch.context() as cut:
+            cut.setattr(champions, "_settle", lambda *_: pytest.fail("killed"))
+            with pytest.raises(pytest.fail.Exception):
+                champions.take_back(champions.champions("toy_cut").back())
+        assert aliases(client, "toy_cut")["champion"] != expected
+        champions.take_back(champions.champions("toy_cut").back())
+        assert "decided before and is carried out now. To go further back" in caplog.text
+        assert aliases(client, "toy_cut") == {"candidate": expected, "champion": expected}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("light")
+def test_a_rollback_whose_answer_was_lost_is_one_rollback(client, make_nominee, monkeypatch):
+    three_champions(client, make_nominee, "toy_twice")
+    write, lost = MlflowClient.create_model_version, []
+
+    def lossy(*args, **options):
+        made = write(*args, **options)
+        if not lost:
+            lost.append(made)
+            raise MlflowException("gateway", error_code=INTERNAL_ERROR)
+        return made
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", lossy)
+    champions.take_back(champions.champions("toy_twice").back())
+    assert lost
+    assert aliases(client, "toy_twice") == {"candidate": "2", "champion": "2"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("light")
+def test_a_deleted_champion_is_said_and_a_deleted_predecessor_skipped(client, make_nominee, caplog):
+    three_champions(client, make_nominee, "toy_gone")
+    client.delete_model_version("toy_gone-synthetic", "2")
+    client.delete_model_version("toy_gone-synthetic", "3")
+    nominee = make_nominee(0.95, 4)
+    versions.nominate(nominee, "toy_gone")
+    assert promote("toy_gone", nominee).champion.damage.endswith("found that it was deleted.")
+    assert "version 3, was deleted, and none takes its place" in caplog.text
+    back = champions.champions("toy_gone").back()
+    table = champions.take_back(back)
+    assert (table.champion, table.standing) == ("1", ("1",))
+    assert table.entries[-1].move.told.endswith("gone or damaged, and skipped: 2")
+    assert aliases(client, "toy_gone") == {"candidate": "4", "champion": "1"}
+    with pytest.raises(InputError, match="version 1 alone"):
+        table.back()
+
+
+@pytest.mark.usefixtures("light")
+def test_a_candidate_that_was_turned_down_gives_way_to_what_may_be_promoted(client, make_nominee):
+    first = make_nominee(0.3, hidden=0.2)
+    versions.nominate(first, "toy_wall")
+    promote("toy_wall", first)
+    lenient = PromotionSettings(absent_margin=1)
+    fragile = make_nominee(0.9, 1, hidden=0.0, settings=lenient)
+    versions.nominate(fragile, "toy_wall")
+    promote("toy_wall", fragile)
+    versions.nominate(make_nominee(0.1, 2), "toy_wall")
+    assert aliases(client, "toy_wall") == {"candidate": "2", "champion": "1"}
+    good = make_nominee(0.6, 3, hidden=0.4)
+    versions.nominate(good, "toy_wall")
+    assert aliases(client, "toy_wall") == {"candidate": "4", "champion": "1"}
+    versions.nominate(fragile, "toy_wall")
+    assert aliases(client, "toy_wall")["candidate"] == "4"
+    promote("toy_wall", good)
+    champions.take_back(champions.champions("toy_wall").back())
+    versions.nominate(good, "toy_wall")
+    assert aliases(client, "toy_wall") == {"candidate": "1", "champion": "1"}
+    assert champions.contenders("toy_wall", "3").candidate.version.number == "3"
+
+
+@pytest.mark.usefixtures("light")
+def test_a_synthetic_model_answers_only_where_there_is_no_real_one_and_says_so(
+    client, make_nominee, monkeypatch, caplog
+):
+    for seed in (1, 2):
+        versions.nominate(make_nominee(seed / 3, seed), "toy_apart")
+    assert versions.find("toy_apart", "2") == ("toy_apart-synthetic", "2")
+    assert "toy_apart-synthetic answers, which is synthetic" in caplog.text
+    versions.nominate(make_nominee(0.5, synthetic=False), "toy_apart")
+    with pytest.raises(InputError, match=r"toy_apart, version 2.*Name another version"):
+        versions.find("toy_apart", "2")
+    ask = MlflowClient.get_registered_model
+
+    def busy(self, name):
+        if name == "toy_apart":
+            raise MlflowException("please wait", error_code=TEMPORARILY_UNAVAILABLE)
+        return ask(self, name)
+
+    monkeypatch.setattr(MlflowClient, "get_registered_model", busy)
+    with pytest.raises(InputError, match=r"a registry that answers, found.*please wait"):
+        versions.find("toy_apart", "candidate")
+
+
+@pytest.mark.usefixtures("light")
+def test_a_version_whose_files_are_others_is_neither_loaded_nor_champion_already(
+    client, make_nominee
+):
+    nominee = make_nominee(0.8)
+    versions.nominate(nominee, "toy_tampered")
+    promote("toy_tampered", nominee)
+    assert versions.fetch("toy_tampered")[:2] == ("toy_tampered-synthetic", "1")
+    found = client.get_model_version("toy_tampered-synthetic", "1")
+    Path(found.source.removeprefix("file://"), "system.safetensors").write_bytes(b"another")
+    for load in (load_version, versions.load):
+        with pytest.raises(InputError, match=r"\[system.safetensors\].*found another"):
+            load("toy_tampered")
+    decision = decide(champions.contenders("toy_tampered"), SYNTHETIC, nominee.evaluation)
+    assert decision.verdict == "refused"
+    assert "is champion and should not be used" in decision.told
+    assert "system.safetensors" in decision.told
+
+
+@pytest.mark.usefixtures("light")
+def test_what_a_version_can_do_without_is_noted(client, make_nominee):
+    versions.nominate(make_nominee(), "toy_lacks")
+    noted = champions.contenders("toy_lacks").candidate.version.may_lack
+    assert noted == ("face", "speech")
+
+
+def test_no_password_is_shown(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:se@cret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for ask in (lambda: versions.find("toy"), lambda: tracking.open_run(tmp_path, "run")):
+        with pytest.raises(InputError, match=r"127\.0\.0\.1") as refused:
+            ask()
+        assert "cret" not in str(refused.value)
+        assert "://***@127.0.0.1:9" in str(refused.value)
 
 
 def test_a_version_that_nobody_nominated_can_be_used_and_not_promoted(client, make_nominee):

@@ -59,12 +59,24 @@ class RegisteredModel(_OfRegisteredModel, AbstractDataset["Nominee", Any]):
 
 
 class ContendersForChampion(_OfRegisteredModel, AbstractDataset[Any, "Contenders"]):
-    """Loading gives the candidate and the champion, with what they are judged by."""
+    """Loading gives the candidate and the champion, with what they are judged by.
+
+    Args:
+        name, environment: Of the registered model; see the module.
+        which: The version that would be champion: an alias, or a number.
+    """
+
+    def __init__(self, *, which: str | int = "candidate", **options: Any) -> None:
+        super().__init__(**options)
+        self._which = str(which)
 
     def load(self) -> Contenders:
         from mmer.registry import champions
 
-        return champions.contenders(self._name)
+        return champions.contenders(self._name, self._which)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"name": self._name, "which": self._which}
 
     def save(self, data: Any) -> NoReturn:
         raise DatasetError("Who contends is read from the registry, and not saved.")

@@ -8,7 +8,7 @@ is one champion whoever writes at once, as long as somebody gives the numbers on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from mmer.errors import InputError
@@ -26,6 +26,7 @@ class Version(Record):
         model: Digest of the fitted system.
         fingerprint: Of the tables that it was fitted and evaluated on.
         micro_f1: On the test samples.
+        may_lack: Modalities that it has learned to do without; None if that was not noted.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Version(Record):
     fingerprint: str
     synthetic: bool
     micro_f1: float | None
+    may_lack: tuple[str, ...] | None = None
 
 
 class Move(Record):
@@ -80,11 +82,14 @@ class Champions(Record):
     Attributes:
         name: Of the registered model.
         synthetic: Whether it is of synthetic corpora.
+        unfinished: Whether the last move was written down and not carried out: the alias is not at
+            the champion, although that version is there.
     """
 
     name: str
     synthetic: bool
     entries: tuple[Entry, ...]
+    unfinished: bool = False
 
     @classmethod
     def of(cls, name: str, synthetic: bool, written: Iterable[Entry]) -> Champions:
@@ -105,7 +110,7 @@ class Champions(Record):
     def standing(self) -> tuple[str, ...]:
         """Numbers of the champion, last, and of those it may be taken back to.
 
-        What was taken back is not among them.
+        What was taken back, or was skipped then, is not among them.
         """
         numbers: list[str] = []
         for entry in self.entries:
@@ -114,6 +119,8 @@ class Champions(Record):
                 numbers.append(move.before)
             if move.kind == TAKEN_BACK:
                 numbers = numbers[:-1]
+                while move.number in numbers and numbers[-1] != move.number:
+                    numbers.pop()
             if numbers[-1:] != [move.number]:
                 numbers.append(move.number)
         return tuple(numbers)
@@ -127,17 +134,33 @@ class Champions(Record):
         """Whether this version was champion and was taken back."""
         return any(e.move.kind == TAKEN_BACK and e.move.before == number for e in self.entries)
 
-    def back(self) -> Move:
+    def back(self, unusable: Collection[str] = ()) -> Move:
         """The move by which the champion before this one returns.
+
+        If the last move is unfinished, it is this one again: nobody has yet seen the champion that
+        it made.
+
+        Args:
+            unusable: Numbers of those that cannot return and are skipped.
 
         Raises:
             InputError: There is none.
         """
-        if len(self.standing) < 2:
-            found = f"version {self.champion} alone" if self.champion else "no champion"
+        if self.unfinished:
+            return self.entries[-1].move
+        now, earlier = self.champion, list(self.standing[:-1])
+        skipped: list[str] = []
+        while earlier and (earlier[-1] in unusable or earlier[-1] == now):
+            skipped.insert(0, earlier.pop())
+        if not earlier:
+            found = f"version {now} alone" if now else "no champion"
+            if skipped:
+                found = f"none that can be used before version {now} ({', '.join(skipped)})"
             raise InputError(self.name, "champions", "a champion to return to", found)
-        before, now = self.standing[-2:]
+        before = earlier[-1]
         told = f"version {now} taken back, version {before} returns"
+        if skipped:
+            told += f"; gone or damaged, and skipped: {', '.join(skipped)}"
         return Move(
             name=self.name, kind=TAKEN_BACK, number=before, before=now, after=self.last, told=told
         )

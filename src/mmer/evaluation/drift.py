@@ -4,7 +4,8 @@ A model that meets other samples than it was trained on does not say so: its sco
 always do. What can be seen without labels is put side by side here. Of training there are the
 features; of validation, which the model was not fitted on, what it predicts. What is flagged is a
 rule of thumb: larger than a fixed amount and than what so few new samples vary by, taken for
-independent, which samples of one recording are not.
+independent, which samples of one recording are not. A feature that was constant has no deviation to
+measure by: those that are so no longer are counted, and those that have become so.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ CONFIDENT = (0.2, 0.8)
 """A prediction is confident if none of its labels has a probability between these two."""
 
 _CHANCE_ERRORS = 2.0
+_CONSTANT = 1e-6
+_ENOUGH_TO_VARY = 30
+"""Among fewer new samples a feature may well be constant by chance."""
+
 _SHIFT, _SPREAD, _LENGTHS, _SHARE = 0.25, 0.5, 0.15, 0.1
 
 
@@ -68,6 +73,8 @@ class ModalityDrift(Record):
         absent: Share of samples without it, before and now.
         length: Mean steps of samples that have it, before and now.
         length_distance: Largest difference of the two distribution functions of steps.
+        woken: Number of features that were constant and now vary, or have another value.
+        stilled: Number of features that varied and now are constant.
     """
 
     modality: str
@@ -77,6 +84,8 @@ class ModalityDrift(Record):
     absent: tuple[float, float]
     length: tuple[float, float] | None
     length_distance: float | None
+    woken: int = 0
+    stilled: int = 0
 
 
 class Flag(Record):
@@ -168,6 +177,8 @@ def modality_drift(before: SampleStatistics, now: SampleStatistics, modality: st
     moved = np.divide(np.array(new.mean) - old.mean, scale, out=np.zeros_like(scale), where=varies)
     ratio = np.divide(np.array(new.deviation), scale, out=np.ones_like(scale), where=varies)
     most = int(np.abs(moved).argmax())
+    varies_now = np.array(new.deviation) > 0
+    elsewhere = ~np.isclose(new.mean, old.mean, rtol=_CONSTANT, atol=0)
     return ModalityDrift(
         modality=modality,
         shift=float(np.sqrt(np.mean(moved**2))),
@@ -176,6 +187,8 @@ def modality_drift(before: SampleStatistics, now: SampleStatistics, modality: st
         absent=absent,
         length=(old.steps / old.present, new.steps / new.present),
         length_distance=_distance(old, new),
+        woken=int((~varies & (varies_now | elsewhere)).sum()),
+        stilled=int((varies & ~varies_now).sum()),
     )
 
 
@@ -184,8 +197,11 @@ def flags(
 ) -> tuple[Flag, ...]:
     """What differs by more than is tolerated of so many new samples."""
     chance = _CHANCE_ERRORS / np.sqrt(max(samples, 1))
-    found = []
+    found, told = [], []
     for one in drifts:
+        told.append((f"{one.modality}: features that were constant and are not", one.woken))
+        if samples >= _ENOUGH_TO_VARY:
+            told.append((f"{one.modality}: features that varied and are constant", one.stilled))
         found.append((f"{one.modality}: share of samples without it", *one.absent, _SHARE))
         if one.shift is not None and one.spread is not None and one.length_distance is not None:
             found.append((f"{one.modality}: shift of feature means", 0.0, one.shift, _SHIFT))
@@ -197,7 +213,8 @@ def flags(
     if before.predictions.confident is not None and now.confident is not None:
         sure = before.predictions.confident, now.confident
         found.append(("share of confident predictions", *sure, _SHARE))
-    return tuple(
+    counted = [Flag(what=w, before=0.0, now=n, tolerated=0.0) for w, n in told if n]
+    return tuple(counted) + tuple(
         Flag(what=what, before=old, now=new, tolerated=amount + chance)
         for what, old, new, amount in found
         if abs(new - old) > amount + chance

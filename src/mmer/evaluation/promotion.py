@@ -51,6 +51,7 @@ class PromotionSettings(Settings):
         as_first: Whether a candidate that cannot be compared with the champion, which is of other
             tables or damaged, is judged like a first one instead of being refused.
         taken_back: Whether a version that was champion and was taken back may be it again.
+        needs_more: Whether a candidate may need modalities that the champion can do without.
     """
 
     gain: float = Field(0.0, ge=0, lt=1)
@@ -61,6 +62,7 @@ class PromotionSettings(Settings):
     synthetic: bool = False
     as_first: bool = False
     taken_back: bool = False
+    needs_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Decision(Record):
     """Whether the candidate becomes champion, and all that this rests on.
 
     Attributes:
-        checks: All must hold; none if the candidate is champion already.
+        checks: All must hold; of a candidate that is champion already, that its files do.
         differences: Candidate minus champion; None where they cannot be compared.
     """
 
@@ -158,6 +160,8 @@ class Decision(Record):
             f"{one.rule}{one.of and f' ({one.of})'}: {one.found}, needed {one.needed}"
             for one in self.refusals
         )
+        if self.champion and self.champion.number == self.candidate.number:
+            return f"{this} is champion and should not be used; what does not hold: {why}"
         return f"{this} refused over {over}; what does not hold: {why}"
 
     @property
@@ -186,13 +190,16 @@ def decide(
     checks: list[Check] = []
     differences = None
     same = champion is not None and champion.version.number == candidate.version.number
-    if not same:
+    if same:
+        checks.append(_files(candidate, "their digests", candidate.damage))
+    else:
         checks += _of_the_candidate(contenders, settings)
         if candidate.evidence and not (champion and champion.damage and not settings.as_first):
             found, differences = _beside(candidate.evidence, champion, settings, evaluation)
             checks += found
     verdict: Literal["promoted", "refused", "unchanged"]
-    verdict = "unchanged" if same else "promoted" if all(c.holds for c in checks) else "refused"
+    holds = all(check.holds for check in checks)
+    verdict = "refused" if not holds else "unchanged" if same else "promoted"
     return Decision(
         candidate=candidate.version,
         champion=champion.version if champion else None,
@@ -249,20 +256,41 @@ def _of_the_candidate(contenders: Contenders, settings: PromotionSettings) -> li
             holds=settings.taken_back or not taken_back,
         ),
     ]
-    for one in (candidate, champion):
-        if one:
-            checks.append(
-                Check(
-                    rule="files as they were registered",
-                    of=f"version {one.version.number}",
-                    needed="their digests"
-                    if one is candidate
-                    else f"their digests, or {_AS_FIRST}",
-                    found=one.damage or "their digests",
-                    holds=not one.damage or (settings.as_first and one is champion),
-                )
-            )
+    checks.append(_files(candidate, "their digests", candidate.damage))
+    if champion:
+        damage = "" if settings.as_first else champion.damage
+        checks.append(_files(champion, f"their digests, or {_AS_FIRST}", damage))
+        checks += _without(version.may_lack, champion.version.may_lack, settings)
     return checks
+
+
+def _files(one: Contender, needed: str, against: str) -> Check:
+    return Check(
+        rule="files as they were registered",
+        of=f"version {one.version.number}",
+        needed=needed,
+        found=one.damage or "their digests",
+        holds=not against,
+    )
+
+
+def _without(
+    ours: tuple[str, ...] | None, theirs: tuple[str, ...] | None, settings: PromotionSettings
+) -> list[Check]:
+    """That requests which the champion answers are answered still; unknown of older champions."""
+    if not theirs:
+        return []
+    more = [name for name in theirs if name not in (ours or ())]
+    unknown = "what it can do without was not noted"
+    return [
+        Check(
+            rule="does without what the champion does without",
+            of="",
+            needed=f"{', '.join(theirs)}, or the parameter promotion.needs_more",
+            found=unknown if ours is None else f"needs {', '.join(more)}" if more else "the same",
+            holds=settings.needs_more or not more,
+        )
+    ]
 
 
 def _beside(
@@ -312,12 +340,13 @@ def _beside_constants(candidate: Evidence, settings: PromotionSettings) -> list[
 
 
 def _gain(one: Difference, of: str, settings: PromotionSettings) -> Check:
+    above = one.low is not None and one.low > settings.gain
     return Check(
         rule=_GAIN,
         of=of,
-        needed=f"lower end above {settings.gain:g}",
-        found=_signed(one),
-        holds=one.low is not None and one.low > settings.gain,
+        needed=f"lower end above {settings.gain:g}, and significant",
+        found=_signed(one) + (", not significant" if above and not one.significant else ""),
+        holds=above and bool(one.significant),
     )
 
 
@@ -325,16 +354,9 @@ def _margins(
     first: Evidence, second: Evidence, differences: Differences, settings: PromotionSettings
 ) -> list[Check]:
     """Where the first must not be worse than the second by more than a margin."""
+    ours, theirs = (one.comparison.assessments[0].intervals.label_f1 for one in (first, second))
     checks = [
-        Check(
-            rule="no label worse",
-            of=f"F1 of {label}",
-            needed=f"at least -{settings.label_margin:g}, or an interval that reaches 0",
-            found=_signed(one),
-            holds=one.difference is None
-            or one.difference >= -settings.label_margin - _ROUNDING
-            or not one.significant,
-        )
+        _label(label, one, _minus(ours[label].value, theirs[label].value), settings.label_margin)
         for label, one in differences.label_f1.items()
     ]
     error, margin = differences.metrics[CALIBRATION], settings.calibration_margin
@@ -358,6 +380,29 @@ def _margins(
             )
         )
     return checks
+
+
+def _label(label: str, one: Difference, plain: float | None, margin: float) -> Check:
+    """That F1 of a label is not worse.
+
+    Args:
+        plain: The difference, known also where there is no interval for it. Then nothing says that
+            it is chance.
+    """
+    undefined = one.difference is None
+    found = plain if one.difference is None else one.difference
+    within = found is None or found >= -margin - _ROUNDING
+    return Check(
+        rule="no label worse",
+        of=f"F1 of {label}",
+        needed=f"at least -{margin:g}, or an interval that reaches 0",
+        found=f"{found:+.3f}, no interval" if undefined and found is not None else _signed(one),
+        holds=within or not (undefined or one.significant),
+    )
+
+
+def _minus(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
 
 
 def _hidden(first: Robustness, second: Robustness) -> dict[str, float]:

@@ -7,12 +7,14 @@ own, "<name>-champions": each of its versions is an entry (`evaluation.champions
 the model that became champion. Who writes an entry reads the table again: the entry counts, or it
 was overtaken. Then the alias is set to what the table says until it is found there, so that
 whoever sets it last has seen every entry that was written before. If a process dies between the
-two, the next promotion sets the alias; so it does if somebody moves the alias by hand.
+two, the next promotion or rollback sets the alias; so it does if somebody moves the alias by hand.
+A rollback does no more than that then.
 """
 
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,13 +23,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mmer.errors import InputError
-from mmer.evaluation.champions import Champions, Entry, Move, Version
+from mmer.evaluation.champions import TAKEN_BACK, Champions, Entry, Move, Version
 from mmer.evaluation.promotion import Contender, Contenders, Decision
 from mmer.registry import tracking
 from mmer.registry.versions import (
+    ABSENT,
     CANDIDATE,
     CHAMPION,
     SYNTHETIC,
+    VERDICT,
     at_alias,
     current_uri,
     evidence_of,
@@ -53,13 +57,16 @@ _LONGEST = 4000
 logger = logging.getLogger(__name__)
 
 
-def contenders(name: str) -> Contenders:
-    """The candidate and the champion of a registered model, the real one or else the synthetic.
+def contenders(name: str, which: str = CANDIDATE) -> Contenders:
+    """A candidate and the champion of a registered model, the real one or else the synthetic.
+
+    Args:
+        which: The version that would be champion: an alias, or a number.
 
     Raises:
         InputError: There is no candidate, or MLflow does not answer.
     """
-    registered, number = find(name, CANDIDATE)
+    registered, number = find(name, which)
     with _answering(registered) as (client, uri):
         candidate = client.get_model_version(registered, number)
         told = candidate.tags.get("fingerprint", "")
@@ -82,7 +89,10 @@ def champions(name: str) -> Champions:
     """
     registered = find(name, CANDIDATE if exists(name, CANDIDATE) else CHAMPION)[0]
     with _answering(registered) as (client, _):
-        return _read(client, registered)
+        table = _read(client, registered)
+        at = at_alias(client, registered, CHAMPION)
+        late = at != table.champion and _is_there(client, registered, table.champion)
+        return table.model_copy(update={"unfinished": late})
 
 
 def decided(decision: Decision) -> Champions:
@@ -97,13 +107,14 @@ def decided(decision: Decision) -> Champions:
     with _answering(one.name) as (client, _):
         if decision.move:
             _write(client, decision.move)
-        table = _settle(client, one.name, one.synthetic)
+        table = _settle(client, one.name)
         told = decision.told
         if decision.move and table.champion != one.number:
             told = f"overtaken: version {table.champion} became champion meanwhile. {told}"
         elif decision.verdict == "unchanged":
             return table
         set_tag(client, one.name, one.number, "promotion", told[:_LONGEST])
+        set_tag(client, one.name, one.number, VERDICT, decision.verdict)
         if run := tracking.current_run():
             set_tag(client, one.name, one.number, "promotion.run", run.run_id)
             run.set_tags({"promotion": told[:_LONGEST]})
@@ -114,24 +125,55 @@ def take_back(move: Move) -> Champions:
     """Let the champion before this one return; the table as it is then.
 
     If the version that is taken back is the candidate too, the one that returns takes this name as
-    well, so that no promotion brings it back.
+    well, so that no promotion brings it back. One that is gone, or whose files are not what was
+    registered, is skipped. A move that is in the table already is finished, not made again.
 
     Raises:
-        InputError: The files of the one that is to return are not what was registered; another was
-            faster; MLflow does not answer.
+        InputError: None that was champion before can return; another was faster; MLflow does not
+            answer.
     """
     with _answering(move.name) as (client, uri):
-        evidence_of(client, uri, _version(client, move.name, move.number))
-        place = _write(client, move)
-        table = _settle(client, move.name, move.name.endswith(SYNTHETIC))
-        if place not in [entry.place for entry in table.entries]:
+        table = _read(client, move.name)
+        if table.entries and table.entries[-1].move == move:
+            text = "%s: %s: this was decided before and is carried out now. To go further back, "
+            logger.warning(text + "run it again", move.name, move.told)
+        else:
+            if table.last == move.after:
+                move = _usable(client, uri, table, move)
+            _write(client, move)
+            table = _read(client, move.name)
+        if table.champion != move.number:
+            _settle(client, move.name)
             found = f"version {table.champion} meanwhile"
             raise InputError(move.name, "champion", f"version {move.before} to take back", found)
-        if at_alias(client, move.name, CANDIDATE) == move.before:
-            set_alias(client, move.name, CANDIDATE, move.number)
+        if move.kind == TAKEN_BACK:
+            _turn_down(client, move)
+        # Last of all: as long as the alias is not there, the move is unfinished.
+        table = _settle(client, move.name)
         if run := tracking.current_run():
             run.set_tags({"promotion": move.told})
         return table
+
+
+def _usable(client: MlflowClient, uri: str, table: Champions, move: Move) -> Move:
+    """The move back to the last champion whose files are all there, as they were registered."""
+    unusable: list[str] = []
+    while True:
+        try:
+            evidence_of(client, uri, _version(client, move.name, move.number))
+            return move
+        except InputError as error:
+            logger.warning("Version %s cannot return and is skipped: %s", move.number, error)
+        unusable.append(move.number)
+        move = table.back(unusable)
+
+
+def _turn_down(client: MlflowClient, move: Move) -> None:
+    """Note at a version that it was taken back, and let it be no candidate."""
+    if _is_there(client, move.name, move.before):
+        set_tag(client, move.name, move.before, VERDICT, TAKEN_BACK)
+    if at_alias(client, move.name, CANDIDATE) in (move.before, ""):
+        set_alias(client, move.name, CANDIDATE, move.number)
 
 
 def _write(client: MlflowClient, move: Move) -> int:
@@ -175,12 +217,20 @@ def _read(client: MlflowClient, name: str) -> Champions:
     return Champions.of(name, name.endswith(SYNTHETIC), written)
 
 
-def _settle(client: MlflowClient, name: str, synthetic: bool) -> Champions:
-    """Set the alias to what the table says, and see that it stays there."""
+def _settle(client: MlflowClient, name: str) -> Champions:
+    """Set the alias to what the table says, and see that it stays there.
+
+    If that version was deleted, the alias is left as it is.
+    """
     for _ in range(_TRIES):
         table = _read(client, name)
         at = at_alias(client, name, CHAMPION)
         if not table.champion or at == table.champion:
+            return table
+        if not _is_there(client, name, table.champion):
+            text = "The champion of %s, version %s, was deleted, and none takes its place by itself"
+            text += ": roll back, or promote another with promotion.as_first"
+            logger.warning(text, name, table.champion)
             return table
         set_alias(client, name, CHAMPION, table.champion)
     expected, found = f"the alias to stay at version {table.champion}", f"version {at}"
@@ -207,8 +257,17 @@ def _version(client: MlflowClient, name: str, number: str) -> ModelVersion:
     try:
         return client.get_model_version(name, number)
     except MlflowException as error:
-        found = tracking.first_line(error)
-        raise InputError(name, f"version {number}", "a version", found) from error
+        if error.error_code != ABSENT:
+            raise
+        expected, found = "a version that is in the registry", "that it was deleted"
+        raise InputError(name, f"version {number}", expected, found) from error
+
+
+def _is_there(client: MlflowClient, name: str, number: str) -> bool:
+    try:
+        return bool(number and _version(client, name, number))
+    except InputError:
+        return False
 
 
 def _told(version: ModelVersion) -> Version:
@@ -223,6 +282,7 @@ def _told(version: ModelVersion) -> Version:
         fingerprint=tags.get("fingerprint", ""),
         synthetic=version.name.endswith(SYNTHETIC),
         micro_f1=None if figure == "None" else float(figure),
+        may_lack=json.loads(tags["may_lack"]) if "may_lack" in tags else None,
     )
 
 
@@ -237,5 +297,9 @@ def _answering(name: str) -> Iterator[tuple[MlflowClient, str]]:
     except (MlflowException, OSError) as error:
         what, found = "a registry that answers", tracking.first_line(error)
         raise InputError(
-            uri, name, what, found, "Run it again once the registry answers."
+            tracking.without_password(uri),
+            name,
+            what,
+            found,
+            "Run it again once the registry answers.",
         ) from error

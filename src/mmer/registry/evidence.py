@@ -90,7 +90,7 @@ def read(client: MlflowClient, uri: str, version: ModelVersion, folder: str) -> 
             )
         except (MlflowException, OSError) as error:
             raise InputError(where, "files", "its files", tracking.first_line(error)) from error
-        files = _list_of(kept, version.tags[TAG], where)
+        files = _list_of(kept / _LIST, version.tags[TAG], where)
         _check(files.evidence, kept, {_LIST}, where)
         _check(files.model, fetched, {_NOT_OURS}, where)
         if not files.evidence:
@@ -102,8 +102,30 @@ def read(client: MlflowClient, uri: str, version: ModelVersion, folder: str) -> 
         return Evidence(scores=scores, **records)
 
 
-def _list_of(kept: Path, expected: str, where: str) -> KeptFiles:
-    path = kept / _LIST
+def check_model(client: MlflowClient, version: ModelVersion, folder: str, model: Path) -> None:
+    """See that a model's folder, which was fetched, is what was registered.
+
+    Args:
+        folder: Of the list of digests, among the artefacts of the version's run.
+
+    Raises:
+        InputError: A file of it is gone, damaged or new; or there is no list to tell.
+    """
+    from mlflow.exceptions import MlflowException
+
+    where = f"{version.name}, version {version.version}"
+    if TAG not in version.tags or not version.run_id:
+        raise InputError(where, TAG, "digests of its files", "nothing was kept with it")
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            kept = client.download_artifacts(version.run_id, f"{folder}/{_LIST}", scratch)
+        except (MlflowException, OSError) as error:
+            raise InputError(where, _LIST, "its digests", tracking.first_line(error)) from error
+        files = _list_of(Path(kept), version.tags[TAG], where)
+    _check(files.model, model, {_NOT_OURS}, where)
+
+
+def _list_of(path: Path, expected: str, where: str) -> KeptFiles:
     found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "nothing"
     if found != expected:
         raise InputError(where, _LIST, f"the list of digest {expected}", found)

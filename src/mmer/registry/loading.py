@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from mmer.evaluation.drift import Reference
 from mmer.registry.predictor import REFERENCE, Predictor
-from mmer.registry.versions import CHAMPION, current_uri, find
+from mmer.registry.versions import CHAMPION, fetch
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,10 @@ def load_version(
     """Fetch a version and make it ready; `which` is an alias or a number.
 
     Raises:
-        InputError: There is none, or its files are damaged.
+        InputError: There is none, or its files are not those that were registered.
     """
-    from mlflow.artifacts import download_artifacts
-
-    uri, (found, number) = current_uri(), find(name, which)
-    place = f"models:/{found}/{number}"
-    folder = Path(download_artifacts(place, tracking_uri=uri, registry_uri=uri)) / "artifacts"
+    found, number, fetched = fetch(name, which)
+    folder = fetched / "artifacts"
     reference = folder / REFERENCE
     return RegisteredVersion(
         name=found,

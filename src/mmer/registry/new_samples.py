@@ -3,7 +3,7 @@
 A corpus's official files are read as training read them, by the corpus's own reader. That takes
 labels and splits where the reader does. Whoever has none gives a sample table, or a Parquet file
 with a column per modality (a list of steps, which are lists of numbers; null where it is absent)
-and, if wanted, `sample_id`.
+and, if wanted, `sample_id`, each once, and `group_id`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from mmer.corpora.corpus import Ingestion, RawCorpus
 from mmer.corpora.ingestion import aligned_table, open_corpus
 from mmer.errors import InputError
-from mmer.registry.predictor import Predictor
-from mmer.registry.requests import check_names, samples_of_rows, sequence
+from mmer.registry.predictor import Predictor, shortened
+from mmer.registry.requests import check_info, check_names, samples_of_rows, sequence
 from mmer.samples.batches import Samples
 from mmer.samples.streaming import in_parts
 from mmer.samples.table import SPLITS, SampleTable
@@ -109,7 +109,7 @@ def opened(
         else:
             tables = _official(corpus, raw, settings, workspace)
         for table in tables:
-            _check_table(table, predictor)
+            check_info(predictor, table.info, table.path)
             synthetic |= table.info.synthetic
             told = {"source": raw.path, "path": table.path, "rows": len(table)}
             files.append(NewFile(kind="table", **told))
@@ -134,24 +134,33 @@ def _official(
         raise type(error)(*told) from error
 
 
-def _check_table(table: SampleTable, predictor: Predictor) -> None:
-    widths = table.info.widths
-    if widths != predictor.widths:
-        check_names(widths, tuple(predictor.widths))
-        raise InputError(table.path, "feature widths", str(predictor.widths), widths)
-
-
 def _parquet(path: Path, predictor: Predictor) -> NewFile:
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(path, "", "a Parquet file", error) from error
-    names = [name for name in file.schema_arrow.names if name not in (_ID, _GROUP)]
-    check_names(names, tuple(predictor.widths), path)
+    there = file.schema_arrow.names
+    check_names(there, (*predictor.widths, _ID, _GROUP), path)
+    names = [name for name in there if name not in (_ID, _GROUP)]
     rows = file.metadata.num_rows
     if not rows or not names:
         raise InputError(path, "", "samples with a column per modality", f"{rows} rows of {names}")
+    if _ID in there:
+        _check_ids(file, path)
     return NewFile(source=path, path=path, kind="parquet", rows=rows)
+
+
+def _check_ids(file: pq.ParquetFile, path: Path) -> None:
+    seen: set[str] = set()
+    for batch in file.iter_batches(columns=[_ID]):
+        for name in batch[_ID].to_pylist():
+            if name is None:
+                expected, remedy = "a name for each sample", f"Or leave the column {_ID} out."
+                raise InputError(path, _ID, expected, f"none in row {len(seen)}", remedy)
+            if str(name) in seen:
+                expected = "a name of its own for each sample"
+                raise InputError(path, _ID, expected, f"{shortened(str(name))} again")
+            seen.add(str(name))
 
 
 def _table_parts(file: NewFile) -> Iterator[Part]:
@@ -177,5 +186,7 @@ def _parquet_parts(file: NewFile, predictor: Predictor) -> Iterator[Part]:
                 faults[n], row = str(error), {}
             rows.append(row)
         samples = samples_of_rows(predictor.table_info, rows, ids)
-        yield Part(file.source, samples, told.get(_GROUP, [None] * len(ids)), faults)
+        groups = told.get(_GROUP, [None] * len(ids))
+        named = [None if name is None else str(name) for name in groups]
+        yield Part(file.source, samples, named, faults)
         at += batch.num_rows

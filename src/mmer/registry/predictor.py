@@ -8,9 +8,10 @@ their order: what these change is far below what rounding takes away.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +39,11 @@ SYSTEM, CALIBRATION, REFERENCE, REQUESTS = (
 OWN_THRESHOLD = "system"
 """What to choose as `target` of a system that has a threshold of its own."""
 
+_PADDED_STEPS = 2**14
+"""Steps of a batch, padded, at which it has enough: what else a longest sample would pad."""
+
+_SHOWN = 60
+
 _NOT_WITHOUT = (
     "This model has not learned to do without: it would be worse than no model. Train it with "
     "`training.modality_dropout`, or on samples that lack the modality."
@@ -49,9 +55,11 @@ class Requests(Record):
 
     Attributes:
         zeros_are_absent: A modality that is zero throughout a sample is absent from it.
+        alignment: Of the training samples, see `TableInfo`; None if that is not known.
     """
 
     zeros_are_absent: bool = True
+    alignment: Literal["word", "utterance", "none"] | None = None
 
 
 class Choice(Settings):
@@ -168,7 +176,7 @@ class Predictor:
             split="test",
             labels=self.labels,
             features=self.info.features,
-            alignment="none",
+            alignment=self.requests.alignment or "none",
             synthetic=self.info.synthetic,
             fingerprint=self.info.fingerprint,
             zeros_are_absent=self.requests.zeros_are_absent,
@@ -213,7 +221,10 @@ class Predictor:
         """(N, L) float64 scores of samples."""
         if not len(samples):
             return np.zeros((0, len(self.labels)))
-        return self._scorer.scores(self._as_trained(samples)).astype(np.float64)
+        taken, found = self._as_trained(samples), np.empty((len(samples), len(self.labels)))
+        for index in _batches(taken.longest):
+            found[index] = self._scorer.scores(taken.take(index))
+        return found
 
     def attention(self, samples: Samples, index: np.ndarray) -> list[Attention]:
         """What each label looks at in the samples `index`; an empty list if that is not known."""
@@ -229,7 +240,7 @@ class Predictor:
             target = self.targets[0]
         if target not in self._thresholds:
             expected = f"one of {', '.join(self.targets)}"
-            raise InputError("params", "target", expected, target)
+            raise InputError("params", "target", expected, shortened(target))
         return self._thresholds[target]
 
     def conformal(self, choice: Choice) -> ConformalThreshold | None:
@@ -245,13 +256,29 @@ class Predictor:
             if one.alpha == choice.alpha and choice.unit in ("", one.unit):
                 return one
         known = ", ".join(f"{one.alpha:g} over {one.unit}" for one in there) or "none was made"
-        found = f"{choice.alpha:g}{f' over {choice.unit}' if choice.unit else ''}"
+        found = f"{choice.alpha:g}{f' over {shortened(choice.unit)}' if choice.unit else ''}"
         raise InputError("params", "alpha", f"0 for no set, or one of: {known}", found)
 
     def _as_trained(self, samples: Samples) -> Samples:
         if self.info.without in samples.modalities:
             samples = samples.without(self.info.without)
         return replace(samples, values={m: x.double() for m, x in samples.values.items()})
+
+
+def shortened(text: str) -> str:
+    """Text that came with a request, as a message may repeat it."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def _batches(longest: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions of every sample once, like lengths (N,) together, few where samples are long."""
+    order = np.argsort(longest, kind="stable")
+    begin = 0
+    for at in range(1, len(order)):
+        if (at + 1 - begin) * longest[order[at]] > _PADDED_STEPS:
+            yield order[begin:at]
+            begin = at
+    yield order[begin:]
 
 
 def thresholds_by_target(calibration: Calibration) -> dict[str, np.ndarray]:

@@ -16,14 +16,22 @@ import numpy as np
 import pandas as pd
 
 from mmer.errors import InputError
-from mmer.registry.predictor import Predictor
+from mmer.registry.predictor import Predictor, shortened
 from mmer.samples.batches import Samples, samples_of
 from mmer.samples.table import TableInfo
 
 MOST_NUMBERS = 2_000_000
 """Numbers in one request over the network: what is more belongs in several requests, or a file."""
 
+MOST_ROWS = 10_000
+"""Samples in one request."""
+
+MOST_PADDED = 8 * MOST_NUMBERS
+"""Numbers in one request if every sample were as long as the longest."""
+
 Row = Mapping[str, Any]
+
+_TRUTH = {bool, np.bool_}
 
 
 def requested_samples(predictor: Predictor, request: object) -> Samples:
@@ -36,7 +44,7 @@ def requested_samples(predictor: Predictor, request: object) -> Samples:
     Raises:
         InputError: It is none of these, has no rows, or a column that is no modality; or a
             sequence's width, length, shape or values cannot be used, or one is missing without
-            which the model cannot do. Rows are counted from 0.
+            which the model cannot do; or it is too large. Rows are counted from 0.
     """
     names, rows = _rows(request, tuple(predictor.widths))
     check_names(names, tuple(predictor.widths))
@@ -46,7 +54,34 @@ def requested_samples(predictor: Predictor, request: object) -> Samples:
     samples = samples_of_rows(predictor.table_info, rows, names_of(request, len(rows)))
     for row, refusal in predictor.refusals(samples).items():
         raise refusal.error(f"row {row}")
+    _check_padded(samples)
     return samples
+
+
+def check_info(predictor: Predictor, info: TableInfo, where: object) -> None:
+    """Refuse samples that were not made as those that the model was trained on.
+
+    Raises:
+        InputError: Modalities, their order, features, widths, alignment or the rule for zeros are
+            others.
+    """
+    trained, remedy = predictor.table_info, "Make them as the training samples were made."
+    check_names(info.features, trained.modalities, where)
+    told: list[tuple[str, object, object]] = [("feature widths", trained.widths, info.widths)]
+    told += [
+        (f"features of {m}", f.name, info.features[m].name)
+        for m, f in trained.features.items()
+        if m in info.features
+    ]
+    told += [
+        ("order of modalities", trained.modalities, info.modalities),
+        ("zeros_are_absent", trained.zeros_are_absent, info.zeros_are_absent),
+    ]
+    if predictor.requests.alignment:
+        told.append(("alignment", trained.alignment, info.alignment))
+    for key, expected, found in told:
+        if found != expected:
+            raise InputError(where, key, f"{expected}, as in training", found, remedy)
 
 
 def samples_of_rows(info: TableInfo, rows: Sequence[Row], ids: tuple[str, ...]) -> Samples:
@@ -80,8 +115,9 @@ def check_names(names: Iterable[object], known: Sequence[str], where: object = "
     seen: set[str] = set()
     for name in map(str, names):
         if name not in known:
-            remedy = f"Did you mean {nearest(name, known)}?"
-            raise InputError(where, name, f"one of {', '.join(known)}", name, remedy)
+            shown = shortened(name)
+            remedy = f"Did you mean {nearest(shown, known)}?"
+            raise InputError(where, shown, f"one of {', '.join(known)}", shown, remedy)
         if name in seen:
             raise InputError(where, name, "each name once", "several of it")
         seen.add(name)
@@ -138,6 +174,10 @@ def _rows(request: object, known: tuple[str, ...]) -> tuple[list[object], list[R
 
 
 def _check_size(rows: list[Row]) -> None:
+    remedy = "Send several requests, or score the file with the pipeline."
+    if len(rows) > MOST_ROWS:
+        expected = f"at most {MOST_ROWS:,} samples in one request"
+        raise InputError("request", "rows", expected, f"{len(rows):,}", remedy)
     count = 0
     for number, row in enumerate(rows):
         for modality, cell in row.items():
@@ -145,9 +185,20 @@ def _check_size(rows: list[Row]) -> None:
                 count += len(cell) * max(1, len(cell[0]))
             if count > MOST_NUMBERS:
                 expected = f"at most {MOST_NUMBERS:,} numbers in one request"
-                found = f"more, from {modality} of row {number} on"
-                remedy = "Send several requests, or score the file with the pipeline."
+                found = f"more, from {shortened(str(modality))} of row {number} on"
                 raise InputError("request", "size", expected, found, remedy)
+
+
+def _check_padded(samples: Samples) -> None:
+    longest = {m: int(lengths.max()) for m, lengths in samples.host_lengths.items()}
+    widths = samples.info.widths
+    count = len(samples) * sum(steps * widths[m] for m, steps in longest.items())
+    if count > MOST_PADDED:
+        expected = f"at most {MOST_PADDED:,} numbers if all samples were as long as the longest"
+        at = int(samples.longest.argmax())
+        found = f"{count:,}, for {samples.longest[at]:,} steps in row {at}"
+        remedy = "Send long samples apart from many short ones."
+        raise InputError("request", "padded size", expected, found, remedy)
 
 
 def _as_trained(steps: np.ndarray, info: TableInfo) -> np.ndarray:
@@ -156,9 +207,13 @@ def _as_trained(steps: np.ndarray, info: TableInfo) -> np.ndarray:
 
 def _stacked(cell: Any) -> np.ndarray | None:
     """Nested sequences as an array; None if they are ragged or hold what is no number."""
+    # Among numbers an array would take what is true for 1.
+    if any(isinstance(step, list | tuple) and _TRUTH & set(map(type, step)) for step in cell):
+        return None
     try:
         # Several arrays among lists are slow to look through element by element.
-        return np.asarray([np.asarray(step) for step in cell])
+        steps = [np.asarray(step) for step in cell]
+        return None if any(step.dtype.kind == "b" for step in steps) else np.asarray(steps)
     except (TypeError, ValueError):
         return None
 

@@ -25,7 +25,7 @@ from mmer.registry.predictor import (
     Predictor,
     Requests,
 )
-from mmer.registry.requests import MOST_NUMBERS
+from mmer.registry.requests import MOST_NUMBERS, MOST_PADDED, MOST_ROWS
 from mmer.registry.table import DECISIONS, GUARANTEE, MODEL, SET
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
 def _requests(servable: ServableModel) -> Requests:
     if servable.reference is None:
         return Requests()
-    return Requests(zeros_are_absent=servable.reference.features.zeros_are_absent)
+    known = servable.reference.features
+    return Requests(zeros_are_absent=known.zeros_are_absent, alignment=known.alignment)
 
 
 def _write_parts(servable: ServableModel, folder: Path) -> list[Path]:
@@ -214,7 +215,8 @@ def _readme(predictor: Predictor) -> str:
 
 A sample maps each modality to its steps, of true length and not padded; one that is absent is left
 out or null. `POST /invocations` takes `{{"inputs": [sample, ...], "params": {{...}}}}`, of at most
-{MOST_NUMBERS:,} numbers; `serving_input_example.json` is such a request ({_DRAWN}).
+{MOST_ROWS:,} samples and {MOST_NUMBERS:,} numbers, and of {MOST_PADDED:,} if all were as long as
+the longest; `serving_input_example.json` is such a request ({_DRAWN}).
 
 | parameter | what it chooses | values |
 |---|---|---|

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mmer.errors import InputError
 from mmer.registry.predictor import Choice, Predictions, Predictor
+from mmer.registry.requests import check_names
 
 DECISIONS, SET, GUARANTEE, MODEL = "emotions", "set", "guarantee", "model"
 """Columns beside the labels' probabilities: labels, prediction set, its guarantee, digest."""
@@ -21,8 +22,9 @@ def choice_of(params: Mapping[str, Any]) -> Choice:
     Raises:
         InputError: A parameter is not known, or cannot have this value.
     """
+    check_names(params, tuple(Choice.model_fields), "params")
     try:
-        return Choice.model_validate(dict(params))
+        return Choice.model_validate(dict(params), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

@@ -107,7 +107,7 @@ def open_run(
         run_id = made.info.run_id
     except Exception as error:
         raise InputError(
-            uri,
+            without_password(uri),
             "MLFLOW_TRACKING_URI",
             "a database or an MLflow server that answers",
             first_line(error),
@@ -186,7 +186,7 @@ class TrackedRun:
         try:
             return {one.step for one in self.client.get_metric_history(self.run_id, _key(metric))}
         except Exception as error:
-            logger.warning("MLflow at %s: %s", self.uri, first_line(error))
+            logger.warning("MLflow at %s: %s", without_password(self.uri), first_line(error))
             return set()
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
@@ -213,7 +213,8 @@ class TrackedRun:
         self._send(partial(self.client.set_terminated, self.run_id, status, at))
         if self._undelivered:
             text = "MLflow at %s is gone: run '%s' there lacks its last %d entries and the mark %s"
-            logger.warning(text, self.uri, self.name, len(self._undelivered) - 1, status)
+            where, left = without_password(self.uri), len(self._undelivered) - 1
+            logger.warning(text, where, self.name, left, status)
         return not self._undelivered
 
     def step_aside(self) -> None:
@@ -244,9 +245,8 @@ class TrackedRun:
                 )
                 # To Kedro's handler, brackets in another's message are no style.
                 verbatim = {"markup": False}
-                logger.warning(
-                    "MLflow at %s %s: %s", self.uri, what, first_line(error), extra=verbatim
-                )
+                where, said = without_password(self.uri), first_line(error)
+                logger.warning("MLflow at %s %s: %s", where, what, said, extra=verbatim)
                 if gone:
                     self._retry_at = time.monotonic() + _SECONDS_UNTIL_RETRY
                     return
@@ -326,5 +326,11 @@ def _is_gone(error: Exception) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the stack that MLflow puts beneath."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    """What an error says, without the stack that MLflow puts beneath, and without passwords."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return without_password(line.rstrip("."))
+
+
+def without_password(text: str) -> str:
+    """A URI, or a text with URIs, that may be shown: user and password become "***"."""
+    return re.sub(r"://[^/\s]*@", "://***@", text)

@@ -7,6 +7,7 @@ alone. What is synthetic has a registered model of its own, "-synthetic".
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import tempfile
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mmer.errors import InputError
 from mmer.evaluation.assessment import EvaluationSettings
+from mmer.evaluation.champions import TAKEN_BACK
 from mmer.evaluation.promotion import Evidence, PromotionSettings, not_worse
 from mmer.files import locked
 from mmer.metrics.metrics import HEADLINE
@@ -38,7 +40,11 @@ SYNTHETIC = "-synthetic"
 _TRIES = 10
 _PAUSES = (0.1, 0.5, 2.0)  # seconds
 _CONFLICTS = ("BAD_REQUEST", "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _DECIDED = "nominated"
+VERDICT = "promotion.verdict"
+"""Tag of a version: what promotion said last, or that it was taken back."""
+_TURNED_DOWN = ("refused", TAKEN_BACK)
 _SQLITE = "sqlite:///"
 
 Answer = TypeVar("Answer")
@@ -71,7 +77,9 @@ def nominate(nominee: Nominee, name: str) -> str:
     """Register the model; let `candidate` point at it unless the candidate that stands is better.
 
     "Better" is by the rule of promotion, on the same test samples (`promotion.not_worse`). A
-    candidate on other samples, or whose files are damaged, cannot be compared and gives way.
+    candidate on other samples, or whose files are damaged, cannot be compared and gives way. So
+    does one that promotion has refused or that was taken back, to a model that is not worse than
+    the champion: nothing better would be promoted as long as it stood.
 
     On one machine nominations take turns. Those of several machines may cross: each reads the name
     back and looks at what was registered meanwhile, so that the best of them ends as candidate.
@@ -109,49 +117,60 @@ def register(servable: ServableModel, name: str) -> str:
 def find(name: str, which: str = CHAMPION) -> tuple[str, str]:
     """Name and number of a version of the registered model, the real one or else the synthetic.
 
+    A number is the real model's where there is one, an alias where it has this alias. That a
+    synthetic one answers is said.
+
     Args:
         name: Of the registered model, without "-synthetic".
         which: An alias, or a version's number.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or MLflow does not answer.
     """
+    found, number = _found(name, which)
+    if found != name:
+        text = "There is no %s@%s of real recordings: that of %s answers, which is synthetic"
+        logger.warning(text, name, which, found)
+    return found, number
+
+
+def fetch(name: str, which: str = CHAMPION) -> tuple[str, str, Path]:
+    """The version that `find` finds: name, number, and its folder, which holds what was registered.
+
+    Raises:
+        InputError: There is none; a file of it is gone, damaged or new.
+    """
+    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    uri = current_uri()
-    client, problem = tracking.connect(uri), ""
-    for each in (name, name + SYNTHETIC):
-        try:
-            found = (
-                client.get_model_version(each, which)
-                if which.isdecimal()
-                else client.get_model_version_by_alias(each, which)
-            )
-            return each, str(found.version)
-        except (MlflowException, OSError) as error:
-            problem = tracking.first_line(error)
-    remedy = "Train one first." if which == CANDIDATE else "Train and promote one first."
-    raise InputError(uri, f"{name}@{which}", "a registered model", problem, remedy)
+    uri, (found, number) = current_uri(), find(name, which)
+    client = tracking.connect(uri)
+    try:
+        version = client.get_model_version(found, number)
+        place = f"models:/{found}/{number}"
+        folder = Path(download_artifacts(place, tracking_uri=uri, registry_uri=uri))
+    except (MlflowException, OSError) as error:
+        where, problem = f"{found}, version {number}", tracking.first_line(error)
+        raise InputError(where, "files", "its files", problem) from error
+    kept.check_model(client, version, _folder(version.tags), folder)
+    return found, number, folder
 
 
 def load(name: str, which: str = CHAMPION) -> PyFuncModel:
     """The version that `find` finds, as an MLflow pyfunc.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or its files are not those that were registered.
     """
-    from mlflow.artifacts import download_artifacts
     from mlflow.pyfunc import load_model
 
-    uri, (found, number) = current_uri(), find(name, which)
-    folder = download_artifacts(f"models:/{found}/{number}", tracking_uri=uri, registry_uri=uri)
-    return load_model(folder)
+    return load_model(str(fetch(name, which)[2]))
 
 
 def exists(name: str, which: str = CHAMPION) -> bool:
     """True if there is such a version, real or synthetic."""
     try:
-        return bool(find(name, which))
+        return bool(_found(name, which))
     except InputError:
         return False
 
@@ -230,6 +249,36 @@ def make_registered_model(client: MlflowClient, name: str, description: str = ""
             raise
 
 
+def _found(name: str, which: str) -> tuple[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    uri = current_uri()
+    client, where = tracking.connect(uri), tracking.without_password(uri)
+    key, problem = f"{name}@{which}", "no registered model of this name"
+    try:
+        for each in (name, name + SYNTHETIC):
+            try:
+                aliases = client.get_registered_model(each).aliases
+            except MlflowException as error:
+                if error.error_code != ABSENT:
+                    raise
+                continue
+            if which.isdecimal():
+                key = f"{each}, version {which}"
+                return each, str(client.get_model_version(each, which).version)
+            if which in aliases:
+                return each, str(aliases[which])
+            problem = f"{each} without this alias"
+    except (MlflowException, OSError) as error:
+        problem = tracking.first_line(error)
+        if getattr(error, "error_code", "") != ABSENT:
+            raise InputError(where, key, "a registry that answers", problem) from error
+    remedy = "Train one first." if which == CANDIDATE else "Train and promote one first."
+    if which.isdecimal():
+        remedy = "Name another version."
+    raise InputError(where, key, "a registered model", problem, remedy)
+
+
 @contextmanager
 def _run_for(title: str) -> Iterator[tracking.TrackedRun]:
     """The run that is open, or one of its own."""
@@ -249,7 +298,7 @@ def _registry(uri: str, name: str) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         raise InputError(
-            uri,
+            tracking.without_password(uri),
             name,
             "a registry that takes the model",
             tracking.first_line(error),
@@ -303,14 +352,37 @@ def _stand(run: tracking.TrackedRun, version: ModelVersion, nominee: Nominee) ->
                 set_alias(client, name, CANDIDATE, better[-1])
             if better or not rivals:
                 break
-        elif worse := _worse_than(run, name, standing, nominee):
+            continue
+        in_its_way, why = _in_the_way_of(version, standing, run, nominee)
+        if why:
             text = "Version %s of %s is registered without becoming the candidate: version %s is "
-            logger.warning(text + "better (%s)", number, name, standing, worse)
+            logger.warning(text + "better (%s)", number, name, in_its_way, why)
             break
-        elif at_alias(client, name, CANDIDATE) == standing:
+        if at_alias(client, name, CANDIDATE) == standing:
             set_alias(client, name, CANDIDATE, number)
     set_tag(client, name, number, _DECIDED, "true")
     logger.info("The candidate of %s is version %s", name, at_alias(client, name, CANDIDATE))
+
+
+def _in_the_way_of(
+    version: ModelVersion, standing: str, run: tracking.TrackedRun, nominee: Nominee
+) -> tuple[str, str]:
+    """Number of the version for whose sake this one is not the candidate, and why; empty if none.
+
+    It is the candidate that stands, or the champion if that candidate was turned down.
+    """
+    client, name = run.client, version.name
+    if not standing:
+        return "", ""
+    verdict = client.get_model_version(name, standing).tags.get(VERDICT)
+    mine = version.tags.get(VERDICT)
+    if verdict in _TURNED_DOWN:
+        text = "The candidate, version %s of %s, was %s: the champion is compared with instead"
+        logger.info(text, standing, name, verdict)
+        standing = at_alias(client, name, CHAMPION)
+    elif mine in _TURNED_DOWN:
+        return standing, f"not {mine} as version {version.version} was"
+    return standing, _worse_than(run, name, standing, nominee)
 
 
 def _worse_than(run: tracking.TrackedRun, name: str, other: str, nominee: Nominee) -> str:
@@ -363,8 +435,12 @@ def _folder(tags: dict[str, str]) -> str:
 
 def _tags(servable: ServableModel) -> dict[str, str]:
     info, figures = servable.assessment.info, servable.assessment.intervals.metrics
+    fitted = servable.fitted.info
+    lacks = {*fitted.may_lack, fitted.without}
+    may_lack = sorted(name for name in fitted.widths if name in lacks)
     return {
         **servable.identity,
+        "may_lack": json.dumps(may_lack),
         "system": info.system,
         "title": info.title,
         "corpus": info.corpus,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
 from mmer.samples.batches import Samples
 from mmer.schema import Record
+
+_CONSTANT = 1e-6
+"""A deviation below this share of the mean is what rounding leaves of a constant feature."""
 
 
 class ModalityStatistics(Record):
@@ -17,7 +21,8 @@ class ModalityStatistics(Record):
     Attributes:
         present: Number of samples that have it.
         lengths: Number of steps -> how many of these samples have so many.
-        mean, deviation: D numbers each, over the steps of all samples; none without a step.
+        mean, deviation: D numbers each, over the steps of all samples; none without a step. The
+            deviation of a feature that is constant, but for rounding, is 0.
     """
 
     present: int
@@ -40,10 +45,12 @@ class SampleStatistics(Record):
 
     Attributes:
         zeros_are_absent: Whether a modality that was zero throughout a sample counts as absent.
+        alignment: See `TableInfo`; None if it was not noted.
     """
 
     samples: int
     zeros_are_absent: bool
+    alignment: Literal["word", "utterance", "none"] | None = None
     modalities: dict[str, ModalityStatistics]
 
 
@@ -64,6 +71,7 @@ class _Sums:
         steps = sum(length * count for length, count in self.lengths.items())
         mean = self.total / max(steps, 1)
         spread = np.sqrt(np.clip(self.squares / max(steps, 1) - mean**2, 0, None))
+        spread[spread < _CONSTANT * np.abs(mean)] = 0
         return ModalityStatistics(
             present=self.lengths.total(),
             lengths=dict(sorted(self.lengths.items())),
@@ -79,18 +87,19 @@ def sample_statistics(parts: Iterable[Samples]) -> SampleStatistics:
         ValueError: There is no part.
     """
     sums: dict[str, _Sums] = {}
-    count, zeros_are_absent = 0, None
+    count, info = 0, None
     for part in parts:
-        count, zeros_are_absent = count + len(part), part.info.zeros_are_absent
+        count, info = count + len(part), part.info
         for modality, width in part.info.widths.items():
             here = sums.setdefault(modality, _Sums(width))
             lengths = part.host_lengths[modality]
             here.add(_own_steps(part, modality, lengths), lengths)
-    if zeros_are_absent is None:
+    if info is None:
         raise ValueError("expected at least one part of the samples")
     return SampleStatistics(
         samples=count,
-        zeros_are_absent=zeros_are_absent,
+        zeros_are_absent=info.zeros_are_absent,
+        alignment=info.alignment,
         modalities={modality: one.statistics() for modality, one in sums.items()},
     )
 

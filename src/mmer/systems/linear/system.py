@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import Field
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import GroupKFold
-from sklearn.multioutput import MultiOutputClassifier
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from mmer.errors import InputError
@@ -23,6 +19,9 @@ from mmer.schema import Settings
 from mmer.systems.contract import Attention, Fit, FittedSystem, Scorer, System
 from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import History
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegressionCV
 
 Pooling = Literal["mean", "max", "mean and max"]
 
@@ -129,8 +128,8 @@ def pooled_features(
     for modality in samples.modalities:
         lengths = samples.host_lengths[modality]
         filled = lengths > 0
-        starts = samples.starts[modality].cpu().numpy()[filled]
-        values = samples.values[modality].cpu().numpy()
+        values, starts = _tiled(samples, modality)
+        starts = starts[filled]
         for kind, over in (("mean", np.add), ("max", np.maximum)):
             if kind not in pooling.split(" and "):
                 continue
@@ -146,6 +145,18 @@ def pooled_features(
     return np.hstack(blocks)
 
 
+def _tiled(samples: Samples, modality: str) -> tuple[np.ndarray, np.ndarray]:
+    """(R, D) steps of these samples alone, one sample's after the other's, and (N,) their starts.
+
+    What `Samples.take` has left out is still among the values, or between them.
+    """
+    lengths, values = samples.host_lengths[modality], samples.values[modality].cpu().numpy()
+    found, starts = samples.starts[modality].cpu().numpy(), np.cumsum(lengths) - lengths
+    if lengths.sum() == len(values) and (found == starts)[lengths > 0].all():
+        return values, starts
+    return values[np.repeat(found - starts, lengths) + np.arange(lengths.sum())], starts
+
+
 class _Tried(NamedTuple):
     """What one pooling gives: (L,) penalties, and minus the mean log loss on groups held out."""
 
@@ -155,6 +166,10 @@ class _Tried(NamedTuple):
 
 
 def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Tried:
+    # Whoever serves what was fitted needs none of it.
+    from sklearn.multioutput import MultiOutputClassifier
+    from sklearn.preprocessing import StandardScaler
+
     features, truth = pooled_features(train, pooling), train.truth
     samples, labels = truth.shape
     both = truth.any(axis=0) & ~truth.all(axis=0)  # (L,) whether there is something to regress
@@ -180,6 +195,9 @@ def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Tri
 
 def _penalised_regression(train: Samples, settings: LinearSettings) -> LogisticRegressionCV:
     """One label's regression, which chooses its penalty on training groups held out in turn."""
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.model_selection import GroupKFold
+
     groups = number_groups(train.group_ids)
     count = int(groups.max()) + 1
     if count < 2:
