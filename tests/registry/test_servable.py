@@ -346,8 +346,20 @@ def test_what_is_zero_throughout_is_absent_as_it_was_in_training(loaded):
     pd.testing.assert_frame_equal(loaded.predict(zero), loaded.predict(absent))
 
 
+def written(folder: Path) -> list[Path]:
+    """Files of a saved model, but for what Python has compiled when it was loaded here."""
+    files = filter(Path.is_file, folder.rglob("*"))
+    return [path for path in files if "__pycache__" not in path.parts]
+
+
+def test_what_python_has_compiled_does_not_travel(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    servable.save(saved[0], tmp_path / "again")
+    assert not list((tmp_path / "again").rglob("__pycache__"))
+
+
 def test_the_folder_holds_arrays_json_and_source_and_no_pickle(saved):
-    files = {str(p.relative_to(saved[1])): p for p in saved[1].rglob("*") if p.is_file()}
+    files = {str(p.relative_to(saved[1])): p for p in written(saved[1])}
     assert {name for name in files if not name.startswith("code/")} == {
         "MLmodel",
         "README.md",
@@ -394,7 +406,7 @@ def test_nothing_in_the_folder_names_the_machine_that_it_was_made_on(saved):
     found = {str(path) for path in (root, Path.home(), Path(tempfile.gettempdir()), Path.cwd())}
     names = [f"{name}/".encode() for name in found - {"/"}]
     names += [f"/{getpass.getuser()}/".encode(), socket.gethostname().encode()]
-    for path in filter(Path.is_file, saved[1].rglob("*")):
+    for path in written(saved[1]):
         content = path.read_bytes()
         assert not [name for name in names if name in content], path
 

@@ -7,6 +7,7 @@ installed that its `requirements.txt` names. Nothing in it names the machine tha
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,8 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
         )
     (folder / _README).write_text(_readme(predictor), encoding="utf-8")
     _settle(folder)
+    for compiled in list(folder.rglob("__pycache__")):  # names this machine's folders
+        shutil.rmtree(compiled)
 
 
 def _requests(servable: ServableModel) -> Requests:

@@ -58,8 +58,8 @@ class EmotionModel(PythonModel):
             InputError: The thresholds belong to another model.
         """
         parts = Path(context.artifacts[Path(SYSTEM).stem]).parent
-        self.predictor = Predictor.read(parts)
         _forget_copy(parts.parent)
+        self.predictor = Predictor.read(parts)
 
     def predict(
         self,
