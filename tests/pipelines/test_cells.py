@@ -26,13 +26,13 @@ ALONE = [name for name, corpus in CORPORA.items() if not corpus.family]
 @pytest.fixture
 def trained(monkeypatch):
     """What is trained, and not taken from an earlier run."""
-    cells, fit = [], nodes.fit_without
+    cells, fit = [], nodes.fit
 
-    def noted(recipe, part, train, valid, settings):
+    def noted(recipe, part, train, valid, settings, folder, kept):
         cells.append((recipe.name, part, getattr(settings, "training", None)))
-        return fit(recipe, part, train, valid, settings)
+        return fit(recipe, part, train, valid, settings, folder, kept)
 
-    monkeypatch.setattr(nodes, "fit_without", noted)
+    monkeypatch.setattr(nodes, "fit", noted)
     return cells
 
 
