@@ -188,6 +188,23 @@ def test_files_that_are_not_what_was_registered_are_refused(project, client, mak
     assert damaged.name in refusal.found
     assert versions.nominate(make_nominee(0.2, 1), name) == "2"
     assert aliases(client, name) == {"candidate": "2"}
+    assert versions.nominate(nominee, name) == "3", "the damaged one is not taken for it"
+    assert aliases(client, name) == {"candidate": "3"}
+    assert champions.contenders(name).evaluations == 2
+
+
+@pytest.mark.usefixtures("light")
+def test_the_count_of_evaluations_outlives_what_is_deleted_and_how_features_are_read(
+    client, make_nominee
+):
+    for number in range(3):
+        versions.nominate(make_nominee(0.2 + number / 5, number), "toy_counted")
+    assert champions.contenders("toy_counted").evaluations == 3
+    client.delete_model_version("toy_counted-synthetic", "1")
+    client.delete_model_version("toy_counted-synthetic", "2")
+    assert champions.contenders("toy_counted").evaluations == 3
+    versions.nominate(make_nominee(0.9, 3, fingerprint="read otherwise"), "toy_counted")
+    assert champions.contenders("toy_counted").evaluations == 4
 
 
 def three_champions(client: MlflowClient, make_nominee, name: str) -> None:

@@ -6,9 +6,10 @@ scored anew, so a promotion is no further look at the test samples.
 What counts as an evaluation on the test samples is a version in the registry: a model with its
 thresholds that a finished run has scored them with and has brought there. The same model with the
 same thresholds tells nothing new and counts once. All versions on the same test samples count,
-whichever their system, for `candidate` is the best of them: of many that are equally good, the best
-looks better than it is, and no interval says so. What is scored without being brought to the
-registry (comparisons of systems and seeds) is not known here and does not count.
+whichever their system and however features were read, for `candidate` is the best of them: of many
+that are equally good, the best looks better than it is, and no interval says so. A version that
+was deleted still counts. What is scored without being brought to the registry (comparisons of
+systems and seeds) is not known here and does not count.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from mmer.registry.versions import (
     VERDICT,
     at_alias,
     current_uri,
+    evaluations,
     evidence_of,
     exists,
     find,
@@ -69,15 +70,13 @@ def contenders(name: str, which: str = CANDIDATE) -> Contenders:
     registered, number = find(name, which)
     with _answering(registered) as (client, uri):
         candidate = client.get_model_version(registered, number)
-        told = candidate.tags.get("fingerprint", "")
-        evaluated = versions_of(client, registered, fingerprint=told)
         table = _read(client, registered)
         now = table.champion or at_alias(client, registered, CHAMPION)
         return Contenders(
             candidate=_contender(client, uri, candidate),
             champion=_champion(client, uri, table, now) if now else None,
             champions=table,
-            evaluations=len(evaluated),
+            evaluations=evaluations(client, candidate),
         )
 
 

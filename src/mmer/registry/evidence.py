@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +75,31 @@ def read(client: MlflowClient, uri: str, version: ModelVersion, folder: str) -> 
     Raises:
         InputError: There is none; or a file of it, or of the model, is gone, damaged or new.
     """
+    with _found_whole(client, uri, version, folder) as (kept, where):
+        if not (kept / _SCORES).is_file():
+            raise InputError(where, TAG, "what it is judged by", "nothing was kept with it")
+        scores = Scores.from_arrow(pq.read_table(kept / _SCORES), where)
+        records: dict[str, Any] = {
+            name: kind.read(kept / f"{name}.json") for name, kind in _RECORDS.items()
+        }
+        return Evidence(scores=scores, **records)
+
+
+def check(client: MlflowClient, uri: str, version: ModelVersion, folder: str) -> None:
+    """See that all files of a version, what it is judged by among them, are what was registered.
+
+    Raises:
+        InputError: A file is gone, damaged or new; or there is no list to tell.
+    """
+    with _found_whole(client, uri, version, folder):
+        pass
+
+
+@contextmanager
+def _found_whole(
+    client: MlflowClient, uri: str, version: ModelVersion, folder: str
+) -> Iterator[tuple[Path, str]]:
+    """The folder of the evidence, checked like the model's files; and the version, in words."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -93,13 +120,7 @@ def read(client: MlflowClient, uri: str, version: ModelVersion, folder: str) -> 
         files = _list_of(kept / _LIST, version.tags[TAG], where)
         _check(files.evidence, kept, {_LIST}, where)
         _check(files.model, fetched, {_NOT_OURS}, where)
-        if not files.evidence:
-            raise InputError(where, TAG, "what it is judged by", "nothing was kept with it")
-        scores = Scores.from_arrow(pq.read_table(kept / _SCORES), where)
-        records: dict[str, Any] = {
-            name: kind.read(kept / f"{name}.json") for name, kind in _RECORDS.items()
-        }
-        return Evidence(scores=scores, **records)
+        yield kept, where
 
 
 def check_model(client: MlflowClient, version: ModelVersion, folder: str, model: Path) -> None:

@@ -42,6 +42,7 @@ _PAUSES = (0.1, 0.5, 2.0)  # seconds
 _CONFLICTS = ("BAD_REQUEST", "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 _DECIDED = "nominated"
+_SAMPLES = "test_samples"
 VERDICT = "promotion.verdict"
 """Tag of a version: what promotion said last, or that it was taken back."""
 _TURNED_DOWN = ("refused", TAKEN_BACK)
@@ -225,6 +226,23 @@ def evidence_of(client: MlflowClient, uri: str, version: ModelVersion) -> Eviden
     return kept.read(client, uri, version, _folder(version.tags))
 
 
+def evaluations(client: MlflowClient, version: ModelVersion) -> int:
+    """How many versions of a registered model were scored on a version's test samples.
+
+    Those samples count as the same whose names and labels are, whatever was changed in how their
+    features are read. One that was deleted counts: what it was scored on is not known any more.
+    One that was registered again, because its files were damaged, counts once.
+    """
+    every = versions_of(client, version.name)
+    same = {
+        _folder(one.tags)
+        for one in every
+        if any(one.tags.get(tag) == version.tags.get(tag, "") for tag in (_SAMPLES, "fingerprint"))
+    }
+    deleted = max(int(one.version) for one in every) - len(every)
+    return len(same) + deleted
+
+
 def versions_of(client: MlflowClient, name: str, **tags: str) -> list[ModelVersion]:
     """All versions with these tags, oldest first."""
     wanted = " and ".join([f"name = '{name}'", *(f"tags.{k} = '{v}'" for k, v in tags.items())])
@@ -319,18 +337,31 @@ def _in_turn(uri: str) -> Iterator[None]:
 def _registered(
     servable: ServableModel, run: tracking.TrackedRun, name: str, evidence: Evidence | None
 ) -> ModelVersion:
-    """The version of this very model, made if there is none."""
-    found = versions_of(run.client, name, **servable.identity)
-    news = "is this very model"
+    """The version of this very model whose files are whole, made if there is none."""
+    found, news = _whole(servable, run, name), "is this very model"
     if not found:
         _new_version(servable, run, name, evidence)
         # Another machine may have registered the same model meanwhile: the first one stays.
-        found, news = versions_of(run.client, name, **servable.identity), "is new"
+        found, news = _whole(servable, run, name), "is new"
         for later in found[1:]:
             if later.run_id == run.run_id:
                 run.client.delete_model_version(name, later.version)
     logger.info("Registered model %s: version %s %s", name, found[0].version, news)
     return found[0]
+
+
+def _whole(servable: ServableModel, run: tracking.TrackedRun, name: str) -> list[ModelVersion]:
+    """Versions of this very model, oldest first; one whose files are damaged is left out."""
+    whole = []
+    for version in versions_of(run.client, name, **servable.identity):
+        try:
+            kept.check(run.client, run.uri, version, _folder(version.tags))
+        except InputError as error:
+            text = "Version %s of %s is this very model, and is not taken: %s"
+            logger.warning(text, version.version, name, error)
+        else:
+            whole.append(version)
+    return whole
 
 
 def _stand(run: tracking.TrackedRun, version: ModelVersion, nominee: Nominee) -> None:
@@ -408,6 +439,10 @@ def _new_version(
     from mlflow.models import Model
 
     client, run_id, tags = run.client, run.run_id, _tags(servable)
+    if evidence:
+        scores = evidence.scores
+        rows = sorted(zip(scores.sample_ids, scores.truth.tolist(), strict=True))
+        tags[_SAMPLES] = digest([scores.info.labels, rows])
     make_registered_model(client, name)
     experiment = client.get_run(run_id).info.experiment_id
     title = servable.fitted.info.title
