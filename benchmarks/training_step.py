@@ -44,8 +44,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from workload import BATCH, LENGTH, TrainingStep, paper_network, random_batch
 
 from mmer.samples.batches import Batch
-from mmer.systems.carat import network as carat
 from mmer.systems.layers import contrast as blockwise
+from mmer.systems.layers import network as layers
 from mmer.training.loop import repeatable
 
 BATCHES = (16, 32, 64, 128, 256)
@@ -114,10 +114,10 @@ def parts(device: str, step: TrainingStep, batch: Batch) -> dict[str, object]:
         branch.register_forward_pre_hook(lambda *_: clock.mark(OTHERS))
         branch.register_forward_hook(lambda *_: clock.mark(ENCODERS))
     state.optimiser.register_step_pre_hook(lambda *_: clock.mark("backward"))
-    contrast = marked(carat.supervised_contrast, OTHERS, CONTRAST)
+    contrast = marked(layers.supervised_contrast, OTHERS, CONTRAST)
     after_step = marked(state.network.after_step, "optimiser", "after_step")
     with (
-        patch.object(carat, "supervised_contrast", contrast),
+        patch.object(layers, "supervised_contrast", contrast),
         patch.object(state, "losses", marked(state.losses, OTHERS, OTHERS)),
         patch.object(state.network, "after_step", after_step),
     ):

@@ -155,7 +155,9 @@ def test_threads_that_follow_each_other_have_the_same(run) -> None:
 def test_the_child_ends_with_its_parent(tmp_path, number) -> None:
     path = tmp_path / "pid"
     script = Path(__file__).with_name("confined_functions.py")
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in the background
     parent = subprocess.Popen([sys.executable, script, path], stderr=subprocess.DEVNULL)
+    signal.signal(signal.SIGINT, ignored)
     _wait_until(path.exists)
     assert _lives(path)
     parent.send_signal(number)

@@ -98,7 +98,7 @@ class RawCorpus(Record):
         if not self.path.is_dir():
             files = [self.path]
         else:
-            files = [file for file in self.path.iterdir() if file.suffix in _SUFFIXES]
+            files = [file for file in self.path.rglob("*") if file.suffix in _SUFFIXES]
         stats = [file.stat() for file in files if file.is_file()]
         # A file with holes is as large as what it holds.
         return sum(min(stat.st_size, 512 * stat.st_blocks) for stat in stats)
@@ -118,6 +118,8 @@ class CorpusSource:
             align; None where opening the files takes longer than reading all samples.
         notes: What a user should know of the files although they are right; logged when the corpus
             is opened, and repeated in the data report.
+        task: Of files that hold several tasks, which one these samples are of. A synthetic corpus
+            then knows a Bayes-optimal score of each, as `<task>: <metric>`.
     """
 
     labels: tuple[str, ...]
@@ -130,6 +132,7 @@ class CorpusSource:
     groups_known: bool = True
     persons: Persons | None = None
     notes: tuple[str, ...] = ()
+    task: str | None = None
 
 
 Reader = Callable[[Path, Any], CorpusSource]

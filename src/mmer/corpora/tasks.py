@@ -194,11 +194,19 @@ def _table_info(
         synthetic=manifest.raw.synthetic,
         fingerprint=manifest.fingerprint,
         groups_known=source.groups_known,
-        bayes_optimal=manifest.raw.bayes_optimal,
+        bayes_optimal=_of_task(manifest.raw.bayes_optimal, source.task),
         persons=source.persons,
         reading=settings.decisive,
         zeros_are_absent=settings.zeros_are_absent,
     )
+
+
+def _of_task(scores: dict[str, float], task: str | None) -> dict[str, float]:
+    """Metric -> score of one task; where there is but one, all are of it."""
+    if task is None:
+        return scores
+    start = f"{task}: "
+    return {n.removeprefix(start): score for n, score in scores.items() if n.startswith(start)}
 
 
 def _samples(

@@ -5,9 +5,11 @@ from mmer.systems.constant.system import AllPositive, LabelPrior
 from mmer.systems.contract import System
 from mmer.systems.linear.system import LogisticRegressionSystem
 from mmer.systems.pooled.system import PooledSystem
+from mmer.systems.ramer.system import RamerSystem
 
 _ALL: tuple[System, ...] = (
     CaratSystem(),
+    RamerSystem(),
     PooledSystem(),
     LogisticRegressionSystem(),
     LabelPrior(),

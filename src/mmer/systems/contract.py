@@ -17,13 +17,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from mmer.errors import InputError
 from mmer.metrics.scores import Scores, ScoresInfo
 from mmer.provenance import digest
 from mmer.samples.batches import Present, Samples
-from mmer.samples.table import Features, Origin, TableInfo
+from mmer.samples.table import Features, Origin, Persons, TableInfo
 from mmer.schema import Record, Settings
 from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import History
@@ -57,6 +58,7 @@ class SystemInfo(Record):
             used.
         without: The part that was taken away from it, if one was: one of its system's `parts`, or a
             modality, which it then never sees.
+        persons: Those that it knows, if it was fitted on a corpus with several and knows any.
     """
 
     system: str
@@ -74,6 +76,8 @@ class SystemInfo(Record):
     epoch_groups: tuple[str, ...] = ()
     may_lack: tuple[str, ...] = ()
     without: str | None = None
+    # Not told where there are none: what was fitted before there were any keeps its digest.
+    persons: Persons | None = Field(default=None, exclude_if=lambda persons: persons is None)
 
     @property
     def widths(self) -> dict[str, int]:

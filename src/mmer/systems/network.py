@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmer.errors import InputError
 from mmer.samples.batches import Present, Samples
+from mmer.samples.table import Persons, TableInfo
 from mmer.systems.contract import Attention, Fit, FittedSystem, System, SystemInfo, often_absent
 from mmer.training.checkpoints import Checkpoints
 from mmer.training.loop import train as train_network
@@ -33,11 +34,15 @@ class NetworkSystem(System):
         training = settings.training.model_copy(update={"seed": seed})
         return settings.model_copy(update={"training": training})
 
+    def build(self, settings: Any, info: TableInfo | SystemInfo) -> Network:
+        """A new network for what `info` tells of samples."""
+        return self.network(settings.network, info.widths, len(info.labels))
+
     def fit(
         self, train: Samples, valid: Samples, settings: Any, checkpoints: Checkpoints | None = None
     ) -> Fit:
         def build() -> Network:
-            return self.network(settings.network, train.info.widths, len(train.info.labels))
+            return self.build(settings, train.info)
 
         trained = train_network(build, train, valid, settings.training, checkpoints)
         dropped = settings.training.modality_dropout > 0
@@ -68,27 +73,34 @@ class NetworkSystem(System):
                 raise InputError(where, name, _kind(own[name]), _kind(tensor))
         state = {name: x.to(device, copy=True) for name, x in fitted.arrays.items()}
         network.load_state_dict(state, assign=True)
-        return NetworkScorer(network.eval())
+        return NetworkScorer(network.eval(), fitted.info.persons)
 
     def _empty(self, info: SystemInfo) -> Network:
         """The network, its parameters nowhere yet."""
         settings: Any = self.settings.model_validate(info.settings)
         with torch.device("meta"):
-            return self.network(settings.network, info.widths, len(info.labels))
+            return self.build(settings, info)
 
 
 class NetworkScorer:
-    """A network in evaluation mode, ready to score."""
+    """A network in evaluation mode, ready to score.
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    Attributes:
+        persons: Those that the network knows, if it knows any. Samples that tell of persons must
+            tell of these.
+    """
+
+    def __init__(self, network: Network, persons: Persons | None = None) -> None:
+        self.network, self.persons = network, persons
 
     def scores(self, samples: Samples, present: Present | None = None) -> np.ndarray:
         """See `Scorer`."""
+        self._check_persons(samples)
         return score_samples(self.network, samples, present)
 
     def attention(self, samples: Samples, index: np.ndarray) -> list[Attention]:
         """See `Scorer`."""
+        self._check_persons(samples)
         device = next(self.network.parameters()).device
         with torch.inference_mode():
             looks = self.network.label_attention(samples.gather(index).to(device))
@@ -98,6 +110,13 @@ class NetworkScorer:
             {m: x[row, : lengths[m][row]].float().cpu().numpy() for m, x in looks.items()}
             for row in rows
         ]
+
+    def _check_persons(self, samples: Samples) -> None:
+        told, known = samples.info.persons, self.persons
+        if known and told and samples.target is not None and told.names != known.names:
+            where, expected = f"{samples.info.corpus} samples", ", ".join(known.names)
+            found = ", ".join(told.names)
+            raise InputError(where, "persons", f"those of training, {expected}", found)
 
 
 def check_names(where: object, found: Iterable[str], expected: Iterable[str]) -> None:

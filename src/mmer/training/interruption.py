@@ -31,20 +31,22 @@ class Stopped(KeyboardInterrupt):
 def asked_to_stop() -> Iterator[Callable[[], int | None]]:
     """Says inside which signal has come, if one has: SIGTERM, or SIGINT (Ctrl-C).
 
-    The second signal of a kind acts as it did before. Outside of the main thread, where Python
-    takes no signals, none ever comes.
+    The second signal of a kind acts as it did before. One that was ignored, as SIGINT is by what
+    shell scripts start in the background, stays so. Outside of the main thread, where Python takes
+    no signals, none ever comes.
     """
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in _SIGNALS}
+    before = {n: handler for n, handler in before.items() if handler is not signal.SIG_IGN}
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
         signal.signal(number, before[signal.Signals(number)])
 
-    for number in _SIGNALS:
+    for number in before:
         signal.signal(number, note)
     try:
         yield lambda: came[0] if came else None

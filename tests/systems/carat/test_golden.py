@@ -22,8 +22,8 @@ from mmer.samples.batches import Batch
 from mmer.systems.carat.network import Carat
 from mmer.systems.carat.published import MODALITIES, from_published, published_names
 from mmer.systems.carat.settings import CaratNetwork, LossWeights
-from mmer.systems.carat.shuffle import Shuffle, apply_shuffle
 from mmer.systems.layers.contrast import UNMATCHED
+from mmer.systems.layers.shuffle import Shuffle, apply_shuffle
 from mmer.training.optimiser import BertAdam, warmup_then_linear
 from mmer.training.settings import OptimiserSettings
 

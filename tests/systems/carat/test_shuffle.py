@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer.systems.carat.shuffle import Shuffle, apply_shuffle, draw_shuffle
+from mmer.systems.carat.shuffle import draw_shuffle
+from mmer.systems.layers.shuffle import Shuffle, apply_shuffle
 
 
 def drawn_with(seed: int, labels: int, modalities: int, batch: int) -> Shuffle:

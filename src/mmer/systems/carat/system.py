@@ -16,6 +16,4 @@ class CaratSystem(NetworkSystem):
     title = "CARAT"
     settings = CaratSettings
     network = Carat
-    parts = MappingProxyType(
-        {name: {"network": {"parts": {name: False}}} for name in CaratParts.model_fields}
-    )
+    parts = MappingProxyType(CaratParts.changes())
