@@ -7,7 +7,6 @@ own and is named in `mmer.systems.SYSTEMS`.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from mmer.schema import Record, Settings
 from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import History
 from mmer.training.nesting import without_groups
+from mmer.training.tensors import digests
 
 _ENOUGH_ABSENCES = 0.05
 
@@ -95,11 +95,8 @@ class FittedSystem:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that the scores depend on, and of what it was fitted on."""
-        arrays = {}
-        for name, x in self.arrays.items():
-            content = hashlib.sha256(x.contiguous().view(-1).view(torch.uint8).numpy().data)
-            arrays[name] = [str(x.dtype), list(x.shape), content.hexdigest()]
-        return digest({"info": self.info.model_dump(mode="json"), "arrays": arrays})
+        info = self.info.model_dump(mode="json")
+        return digest({"info": info, "arrays": digests(self.arrays)})
 
     def check_fits(self, info: TableInfo) -> None:
         """Refuse samples of other tables than those that this system was fitted on.

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
-from safetensors.torch import load, save
 
 from mmer.errors import InputError
 from mmer.files import atomic_file
 from mmer.systems import SYSTEMS
 from mmer.systems.contract import FittedSystem, SystemInfo
-
-_KEY = "mmer"  # one key only: safetensors writes several in no fixed order
+from mmer.training.tensors import packed, unpacked
 
 
 def save_fitted(fitted: FittedSystem, path: Path) -> None:
     """Write the file, or on failure leave what was there; equal systems give equal bytes."""
-    header = json.dumps({"digest": fitted.digest, "info": fitted.info.to_json()}, sort_keys=True)
-    arrays = {name: tensor.contiguous() for name, tensor in fitted.arrays.items()}
+    header = {"digest": fitted.digest, "info": fitted.info.to_json()}
     with atomic_file(path) as partial:
-        partial.write_bytes(save(arrays, metadata={_KEY: header}))
+        partial.write_bytes(packed(fitted.arrays, header))
 
 
 def load_fitted(path: Path) -> FittedSystem:
@@ -32,11 +28,9 @@ def load_fitted(path: Path) -> FittedSystem:
             has other settings. Whether the arrays fit these, its scorer checks.
     """
     try:
-        content = path.read_bytes()
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_KEY])
+        header, arrays = unpacked(path.read_bytes())
         info, expected = SystemInfo.from_json(header["info"], path), header["digest"]
-        fitted = FittedSystem(info, load(content))
+        fitted = FittedSystem(info, arrays)
         found = fitted.digest
     except InputError:
         raise

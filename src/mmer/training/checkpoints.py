@@ -8,8 +8,6 @@ result: tables, settings and code.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 import time
@@ -21,17 +19,15 @@ from typing import Any, Literal
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from mmer.errors import InputError
 from mmer.files import atomic_file
 from mmer.provenance import digest
 from mmer.schema import Settings
-from mmer.training import distributed
+from mmer.training import distributed, tensors
 from mmer.training.state import TrainingState
 
-_KEY = "mmer"
 _SUFFIX = ".safetensors"
 # A checkpoint waits so many times as long as the one before took to write: 2 % of the time at most.
 _TIMES_AS_LONG = 50
@@ -87,8 +83,8 @@ class Checkpoints:
         found = distributed.is_first() and self._restore(state)
         told = distributed.from_first(_packed(state.state_dict(), {}) if found else None)
         if told is not None and not distributed.is_first():
-            header, tensors = _unpacked(told, "the first process")
-            state.load_state_dict(_unfolded(header["state"], tensors))
+            header, arrays = _unpacked(told, "the first process")
+            state.load_state_dict(_unfolded(header["state"], arrays))
         return told is not None
 
     def _restore(self, state: TrainingState) -> bool:
@@ -98,8 +94,8 @@ class Checkpoints:
             return False
         for path in self._newest_first():
             try:
-                header, tensors = _unpacked(path.read_bytes(), path)
-                found = _unfolded(header["state"], tensors)
+                header, arrays = _unpacked(path.read_bytes(), path)
+                found = _unfolded(header["state"], arrays)
             except (InputError, OSError, SafetensorError, KeyError, ValueError) as error:
                 logger.warning("%s cannot be read and is left out: %s", path, error)
                 path.unlink(missing_ok=True)
@@ -167,51 +163,45 @@ class Checkpoints:
 
 
 def _packed(state: dict[str, Any], computed_with: dict[str, str]) -> bytes:
-    tensors: dict[str, Tensor] = {}
-    plain = _folded(state, "", tensors)
+    arrays: dict[str, Tensor] = {}
+    plain = _folded(state, "", arrays)
     content = {"state": plain, "computed_with": computed_with}
-    header = json.dumps({**content, "digest": _digest(content, tensors)})
-    return save(tensors, {_KEY: header})
+    return tensors.packed(arrays, {**content, "digest": _digest(content, arrays)})
 
 
 def _unpacked(content: bytes, where: object) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    tensors, length = load(content), int.from_bytes(content[:8], "little")
-    header = json.loads(json.loads(content[8 : 8 + length]).get("__metadata__", {})[_KEY])
+    header, arrays = tensors.unpacked(content)
     expected = header.pop("digest")
-    if (found := _digest(header, tensors)) != expected:
+    if (found := _digest(header, arrays)) != expected:
         raise InputError(where, "digest", expected, found)
-    return header, tensors
+    return header, arrays
 
 
-def _digest(content: dict[str, Any], tensors: dict[str, Tensor]) -> str:
-    parts = {}
-    for name, x in tensors.items():
-        whole = hashlib.sha256(x.contiguous().view(-1).view(torch.uint8).numpy().data)
-        parts[name] = [str(x.dtype), list(x.shape), whole.hexdigest()]
-    return digest({"content": content, "tensors": parts})
+def _digest(content: dict[str, Any], arrays: dict[str, Tensor]) -> str:
+    return digest({"content": content, "tensors": tensors.digests(arrays)})
 
 
-def _folded(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+def _folded(value: Any, name: str, arrays: dict[str, Tensor]) -> Any:
     """What JSON can hold of it; each tensor goes, on the host, under the name of its place."""
     if isinstance(value, Tensor):
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        arrays[name] = value.detach().to("cpu", copy=True).contiguous()
         return {"tensor": name}
     if isinstance(value, dict):
-        return {"items": [[k, _folded(x, f"{name}/{k}", tensors)] for k, x in value.items()]}
+        return {"items": [[k, _folded(x, f"{name}/{k}", arrays)] for k, x in value.items()]}
     if isinstance(value, list | tuple):
-        return [_folded(x, f"{name}/{k}", tensors) for k, x in enumerate(value)]
+        return [_folded(x, f"{name}/{k}", arrays) for k, x in enumerate(value)]
     return value
 
 
-def _unfolded(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _unfolded(value: Any, arrays: dict[str, Tensor]) -> Any:
     """The inverse of `_folded`; tuples come back as lists."""
     if isinstance(value, list):
-        return [_unfolded(x, tensors) for x in value]
+        return [_unfolded(x, arrays) for x in value]
     if not isinstance(value, dict):
         return value
     if "tensor" in value:
-        return tensors[value["tensor"]]
-    return {k: _unfolded(x, tensors) for k, x in value["items"]}
+        return arrays[value["tensor"]]
+    return {k: _unfolded(x, arrays) for k, x in value["items"]}
 
 
 def _computed_with(device: torch.device) -> dict[str, str]:
