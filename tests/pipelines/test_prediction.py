@@ -136,6 +136,28 @@ def test_what_cannot_be_scored_is_a_row_that_says_why(version, toy_table, tmp_pa
         PredictionsFile(filepath=str(tmp_path / "predictions.parquet")).load(),
     )
     assert (drift.samples, drift.refused) == (70, 3)
+    assert "samples that could not be scored" in {flag.what for flag in drift.flags}
+
+
+@pytest.mark.parametrize("unreadable", [30, 60])
+def test_what_cannot_be_read_is_no_drift_of_features(version, toy_table, tmp_path, unreadable):
+    table = toy_table(60, 3, "test")
+
+    def change(frame: pd.DataFrame) -> None:
+        for name in table.info.modalities:
+            for row in range(unreadable):
+                frame.at[row, name] = [[np.nan] * len(frame.at[row, name][0])]
+
+    new = opened_by(version, tmp_path, as_parquet(table, tmp_path / "new.parquet", change))
+    stream = predict_samples(version, new, Choice())
+    if unreadable == 60:
+        with pytest.raises(InputError, match="a sample that can be scored, found 60 that cannot"):
+            measure_drift(version, new, stream)
+        return
+    drift = measure_drift(version, new, stream)
+    assert (drift.samples, drift.refused, drift.features.samples) == (60, 30, 30)
+    assert not [flag for flag in drift.flags if "without it" in flag.what]
+    assert "30 could not be scored" in render_drift(drift)
 
 
 def test_a_file_that_does_not_fit_the_model_is_refused(version, toy_table, tmp_path):

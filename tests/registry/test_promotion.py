@@ -93,7 +93,7 @@ def test_a_worse_candidate_and_one_not_shown_to_be_better_are_refused_with_the_r
     assert "over version 1): -0." in worse.told
     same = judged(make_evidence(0.5), make_evidence(0.5))
     assert refused_for(same) == {"better than the champion, or the constant systems"}
-    assert "+0.000 [+0.000, +0.000], needed lower end above 0" in same.told
+    assert "+0.000 [+0.000, +0.000], p 1, needed lower end above 0" in same.told
 
 
 def test_the_gain_asked_for_is_that_of_the_lower_end(make_evidence):
@@ -102,6 +102,28 @@ def test_the_gain_asked_for_is_that_of_the_lower_end(make_evidence):
     between = (one.low + one.difference) / 2
     refused = judged(*contenders, PromotionSettings(synthetic=True, gain=between))
     assert refused_for(refused) == {"better than the champion, or the constant systems"}
+
+
+def test_the_best_of_many_tries_must_be_better_by_more_than_luck(make_evidence):
+    """Bonferroni: the p-value counts as often as versions were tried against the champion."""
+    contenders = make_evidence(0.6), make_evidence(0.45, 1)
+    many = PromotionSettings(synthetic=True, most_evaluations=10**6, label_margin=1)
+    p_value = judged(*contenders).differences.metrics["micro_f1"].corrected_p_value
+    most = int(0.05 / p_value)
+    assert judged(*contenders, many, evaluations=2).verdict == "promoted"
+    refused = judged(*contenders, many, evaluations=30 * most)
+    assert refused_for(refused) == {"better than the champion, or the constant systems"}
+    assert f"times {30 * most - 1} evaluated" in refused.told
+    first = judged(make_evidence(0.6), None, many, evaluations=10**6)
+    assert "better than the champion, or the constant systems" in refused_for(first)
+
+
+def test_what_was_hidden_from_the_champion_must_have_been_hidden_from_the_candidate(make_evidence):
+    better, champion = make_evidence(0.8), make_evidence(0.3, 1)
+    robustness = better.robustness.model_copy(update={"by_missing_rate": ()})
+    found = judged(replace(better, robustness=robustness), champion)
+    assert refused_for(found) == {"absent modalities not worse"}
+    assert "not measured" in found.told
 
 
 def test_one_label_that_gets_worse_is_enough(make_evidence):
@@ -182,11 +204,11 @@ def test_other_data_are_refused_unless_the_candidate_may_be_a_first_one(make_evi
 
 
 def test_too_many_evaluations_and_what_was_taken_back_are_refused(make_evidence):
-    candidate, few = make_evidence(0.8), PromotionSettings(synthetic=True, most_evaluations=3)
-    assert judged(candidate, settings=few, evaluations=3).verdict == "promoted"
-    found = judged(candidate, settings=few, evaluations=4)
+    candidate, few = make_evidence(0.8), PromotionSettings(synthetic=True, most_evaluations=2)
+    assert judged(candidate, settings=few, evaluations=2).verdict == "promoted"
+    found = judged(candidate, settings=few, evaluations=3)
     assert refused_for(found) == {"evaluations on these test samples"}
-    assert ": 4, needed at most 3" in found.told
+    assert ": 3, needed at most 2" in found.told
     past = table(move(1, "", 0), move(2, 1, 1), move(1, 2, 2, TAKEN_BACK))
     back = judged(candidate, make_evidence(0.3, 1), champions=past)
     assert refused_for(back) == {"not taken back before"}
@@ -229,7 +251,7 @@ def test_a_gain_of_so_few_groups_that_it_may_be_luck_is_refused(make_evidence):
     assert one.low > 0
     assert not one.significant
     assert "better than the champion, or the constant systems" in refused_for(found)
-    assert "not significant, needed lower end above 0" in found.told
+    assert "p 0.17, needed lower end above 0, and p at most 0.05" in found.told
 
 
 @pytest.mark.parametrize("named", ["better", "worse"])

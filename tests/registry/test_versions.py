@@ -377,6 +377,17 @@ def test_the_real_model_goes_before_the_synthetic_one(make_nominee, client):
     assert aliases(client, "toy_both") == {"candidate": "1"}
 
 
+@pytest.mark.usefixtures("light")
+def test_a_real_candidate_does_not_hide_the_champions_of_the_synthetic_model(make_nominee):
+    real, synthetic = (make_nominee(0.5, 4, synthetic=flag) for flag in (False, True))
+    versions.nominate(synthetic, "toy_hidden")
+    promote("toy_hidden", synthetic)
+    versions.nominate(real, "toy_hidden")
+    assert champions.champions("toy_hidden", "candidate").entries == ()
+    assert champions.champions("toy_hidden", "champion").champion == "1"
+    assert champions.champions("toy_hidden").name == "toy_hidden-synthetic"
+
+
 def test_a_registry_that_refuses_is_one_clear_error_and_the_run_of_its_own_failed(
     project, client, make_nominee
 ):

@@ -86,12 +86,20 @@ class TableOfChampions(_OfRegisteredModel, AbstractDataset["Decision | Move", "C
     """Saving does what was decided, or takes a champion back; loading gives the table of champions.
 
     A decision for one model is saved to its own name, synthetic or not.
+
+    Args:
+        name, environment: Of the registered model; see the module.
+        which: As of the contenders whose table it is; without it, what has had champions.
     """
+
+    def __init__(self, *, which: str | int = "", **options: Any) -> None:
+        super().__init__(**options)
+        self._which = str(which)
 
     def load(self) -> Champions:
         from mmer.registry import champions
 
-        return champions.champions(self._name)
+        return champions.champions(self._name, self._which)
 
     def save(self, data: Decision | Move) -> None:
         from mmer.evaluation.champions import Move

@@ -103,7 +103,8 @@ class Drift(Record):
     Attributes:
         name, version: Of the registered model.
         synthetic: True if the model, or the new samples, are.
-        refused: Number of new samples that the model could not score.
+        samples, refused: Number of new samples, and of those that the model could not score.
+        features: Of the new samples that could be read.
     """
 
     corpus: str
@@ -193,11 +194,19 @@ def modality_drift(before: SampleStatistics, now: SampleStatistics, modality: st
 
 
 def flags(
-    drifts: Iterable[ModalityDrift], before: Reference, now: PredictionStatistics, samples: int
+    drifts: Iterable[ModalityDrift],
+    before: Reference,
+    now: PredictionStatistics,
+    samples: int,
+    refused: int = 0,
 ) -> tuple[Flag, ...]:
-    """What differs by more than is tolerated of so many new samples."""
-    chance = _CHANCE_ERRORS / np.sqrt(max(samples, 1))
-    found, told = [], []
+    """What differs by more than is tolerated of so many new samples.
+
+    Args:
+        samples: Whose features were measured.
+        refused: Number of those that could not be scored.
+    """
+    found, told = [], [("samples that could not be scored", refused)]
     for one in drifts:
         told.append((f"{one.modality}: features that were constant and are not", one.woken))
         if samples >= _ENOUGH_TO_VARY:
@@ -209,12 +218,20 @@ def flags(
             apart = one.length_distance
             found.append((f"{one.modality}: distance of lengths", 0.0, apart, _LENGTHS))
     rates = zip(before.labels, before.predictions.label_rates, now.label_rates, strict=True)
-    found += [(f"{label}: share predicted", old, new, _SHARE) for label, old, new in rates]
+    said = [(f"{label}: share predicted", old, new, _SHARE) for label, old, new in rates]
     if before.predictions.confident is not None and now.confident is not None:
         sure = before.predictions.confident, now.confident
-        found.append(("share of confident predictions", *sure, _SHARE))
+        said.append(("share of confident predictions", *sure, _SHARE))
     counted = [Flag(what=w, before=0.0, now=n, tolerated=0.0) for w, n in told if n]
-    return tuple(counted) + tuple(
+    return (*counted, *_beyond_chance(found, samples), *_beyond_chance(said, now.samples))
+
+
+def _beyond_chance(
+    found: Iterable[tuple[str, float, float, float]], samples: int
+) -> tuple[Flag, ...]:
+    """What, before, now, amount -> where they differ by more than it and so few samples vary by."""
+    chance = _CHANCE_ERRORS / np.sqrt(max(samples, 1))
+    return tuple(
         Flag(what=what, before=old, now=new, tolerated=amount + chance)
         for what, old, new, amount in found
         if abs(new - old) > amount + chance

@@ -80,13 +80,22 @@ def contenders(name: str, which: str = CANDIDATE) -> Contenders:
         )
 
 
-def champions(name: str) -> Champions:
-    """The table of champions of the registered model whose `contenders` these are.
+def champions(name: str, which: str = "") -> Champions:
+    """The table of champions of a registered model, the real one or else the synthetic.
+
+    Args:
+        which: Of the model whose `contenders` these are; of the one that has had champions if
+            nothing is said.
 
     Raises:
-        InputError: There is no candidate and no champion, or MLflow does not answer.
+        InputError: There is no such version or no champion, or MLflow does not answer.
     """
-    registered = find(name, CANDIDATE if exists(name, CANDIDATE) else CHAMPION)[0]
+    with _answering(name) as (client, _):
+        had = [one for one in (name, name + SYNTHETIC) if _read(client, one).entries]
+    if which or not had:
+        which = which or (CANDIDATE if exists(name, CANDIDATE) else CHAMPION)
+        had = [find(name, which)[0]]
+    registered = had[0]
     with _answering(registered) as (client, _):
         table = _read(client, registered)
         at = at_alias(client, registered, CHAMPION)

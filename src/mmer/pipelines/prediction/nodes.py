@@ -13,11 +13,12 @@ from mmer.corpora.corpus import Ingestion
 from mmer.errors import InputError
 from mmer.evaluation.drift import Drift, flags, modality_drift, prediction_statistics
 from mmer.registry.loading import RegisteredVersion
-from mmer.registry.new_samples import NewFiles, NewSamples, opened, parts
+from mmer.registry.new_samples import NewFiles, NewSamples, Part, opened, parts
 from mmer.registry.predictions import PredictionStream, predicted
 from mmer.registry.predictor import Choice
 from mmer.registry.table import DECISIONS
 from mmer.reporting.drift import drift_page
+from mmer.samples.batches import Samples
 from mmer.samples.statistics import sample_statistics
 
 logger = logging.getLogger(__name__)
@@ -41,19 +42,26 @@ def predict_samples(model: RegisteredVersion, new: NewSamples, choice: Choice) -
 def measure_drift(
     model: RegisteredVersion, new: NewSamples, predictions: PredictionStream
 ) -> Drift:
-    """The new samples, and what is predicted of them, beside what the model was made with."""
+    """The new samples, and what is predicted of them, beside what the model was made with.
+
+    Raises:
+        InputError: None of them could be scored; the predictions, which are kept, say why.
+    """
     info, reference = predictions.info, model.reference
     if reference is None:
         where, expected = f"{model.name}, version {model.number}", "what it was made with"
         raise InputError(where, "reference", expected, "nothing", "Train and register it again.")
-    features = sample_statistics(part.samples for part in parts(new, model.predictor))
+    features = sample_statistics(_readable(part) for part in parts(new, model.predictor))
     said = prediction_statistics(_said(predictions, info.labels), len(info.labels))
     drifts = tuple(
         modality_drift(reference.features, features, modality) for modality in features.modalities
     )
-    refused = features.samples - said.samples
+    refused = new.rows - said.samples
+    if not said.samples:
+        expected, remedy = "a sample that can be scored", "The column `refused` says why."
+        raise InputError("predictions", "", expected, f"{refused} that cannot", remedy)
     if refused:
-        logger.warning("%d of %d samples could not be scored", refused, features.samples)
+        logger.warning("%d of %d samples could not be scored", refused, new.rows)
     return Drift(
         corpus=info.corpus,
         name=info.name,
@@ -61,13 +69,13 @@ def measure_drift(
         model=info.model,
         synthetic=info.synthetic,
         labels=info.labels,
-        samples=features.samples,
+        samples=new.rows,
         refused=refused,
         modalities=drifts,
         reference=reference,
         features=features,
         predictions=said,
-        flags=flags(drifts, reference, said, features.samples),
+        flags=flags(drifts, reference, said, features.samples, refused),
     )
 
 
@@ -76,6 +84,12 @@ def render_drift(drift: Drift) -> str:
     for flag in drift.flags:
         logger.warning("%s: %.3g with training, %.3g now", flag.what, flag.before, flag.now)
     return drift_page(drift)
+
+
+def _readable(part: Part) -> Samples:
+    """A part without the samples that could not be read, whose features are not known."""
+    rows = [n for n in range(len(part.samples)) if n not in part.faults]
+    return part.samples.take(np.array(rows, np.int64))
 
 
 def _said(
