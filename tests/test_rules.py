@@ -67,13 +67,15 @@ def systems_named_elsewhere(sources: Sources) -> list[str]:
     names = {*SYSTEMS, *folders_of("systems")} - {"layers"}
     anywhere = "|".join(sorted(names - words))
     quoted = "|".join(sorted(names))
-    pattern = rf"{anywhere}|[\"']({quoted})[\"']|systems\.({quoted})\b"
+    # A name may stand in the middle of another word ("frames"), but not at the beginning of one.
+    pattern = rf"(?<![a-z])({anywhere})|[\"']({quoted})[\"']|systems\.({quoted})\b"
     return lines_with(pattern, sources, ("systems/",))
 
 
 def corpora_named_elsewhere(sources: Sources) -> list[str]:
     """Rule 2: a corpus's name stands in its own folder and in CORPORA."""
-    return lines_with("|".join({*CORPORA, *folders_of("corpora")}), sources, ("corpora/",))
+    names = "|".join({*CORPORA, *folders_of("corpora")})
+    return lines_with(rf"(?!memor(y|ies))({names})", sources, ("corpora/",))
 
 
 def modalities_named_elsewhere(sources: Sources) -> list[str]:
@@ -125,6 +127,7 @@ CHECKS: list[tuple[Check, str]] = [
     (systems_named_elsewhere, "from mmer.systems.constant.system import AllPositive\n"),
     (corpora_named_elsewhere, "CmuMosei()\n"),
     (corpora_named_elsewhere, "if corpus == 'mosei':\n    pass\n"),
+    (corpora_named_elsewhere, "if memory and corpus == 'memor':\n    pass\n"),
     (modalities_named_elsewhere, "x = features['visual']\n"),
     (atomic_writes_elsewhere, "os.replace(a, b)\n"),
     (decisions_elsewhere, "present = scores.scores > thresholds\n"),

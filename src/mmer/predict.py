@@ -9,17 +9,22 @@ model.predict(samples, alpha=0.1)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mmer.errors import InputError
+from mmer.registry import tracking
 from mmer.registry.loading import RegisteredVersion, load_version
 from mmer.registry.requests import check_info, requested_samples
 from mmer.registry.table import answer_table, choice_of
-from mmer.registry.versions import CHAMPION
+from mmer.registry.versions import CHAMPION, current_uri
 from mmer.samples.batches import Samples, pack
 from mmer.samples.table import SampleTable
+
+_SQLITE = "sqlite:///"
 
 
 class Model:
@@ -108,7 +113,26 @@ def champion(corpus: str, version: str | int = CHAMPION) -> Model:
     Raises:
         InputError: There is none.
     """
-    return Model(load_version(corpus, str(version)))
+    return Model(registered(corpus, str(version)))
+
+
+def registered(name: str, which: str) -> RegisteredVersion:
+    """A version of a registered model; where there is no database, none is made.
+
+    Raises:
+        InputError: There is none, or nothing that answers where MLflow should be.
+    """
+    uri = current_uri()
+    database = Path(uri.removeprefix(_SQLITE).partition("?")[0])
+    remedy = "Go to the project's folder, or set MLFLOW_TRACKING_URI; or train a model first."
+    if uri.startswith(_SQLITE) and not database.is_file():
+        raise InputError(database, f"{name}@{which}", "MLflow's database", "no file", remedy)
+    try:
+        tracking.connect(uri).search_registered_models(max_results=1)
+    except Exception as error:
+        where, found = tracking.without_password(uri), tracking.first_line(error)
+        raise InputError(where, name, "a registry that answers", found, remedy) from error
+    return load_version(name, which)
 
 
 def _steps(samples: Samples, modality: str) -> np.ndarray:

@@ -381,6 +381,7 @@ def test_limits_follow_the_corpus_and_not_what_else_lies_in_its_folder(tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "b.csd").write_bytes(b"x" * 100_000)
     assert RawCorpus(path=tmp_path).size < 20_000
+    assert RawCorpus(path=tmp_path).size_with(["other"]) >= 100_000
 
 
 def test_a_mapped_file_that_is_cut_while_it_is_read_is_an_error_and_no_crash(

@@ -20,6 +20,8 @@ import torch
 
 from mmer.corpora import CORPORA
 from mmer.corpora.corpus import CorpusSource
+from mmer.corpora.memor.synthetic import SyntheticMemor
+from mmer.corpora.memor.synthetic_files import write_files as write_memor_files
 from mmer.corpora.mosei.csd import FILES, LABELS, WORDS
 from mmer.formats.csd import write_csd
 from mmer.samples.table import Sample, Split
@@ -286,6 +288,11 @@ def write_probe_folder(folder: Path, rng: np.random.Generator) -> None:
     corpus.write_synthetic(folder, corpus.synthetic(seed=int(rng.integers(100)), **sizes))
 
 
+def write_memor_folder(folder: Path, rng: np.random.Generator) -> None:
+    sizes = {"train_clips": 30, "test_clips": 10}
+    write_memor_files(folder, SyntheticMemor(seed=int(rng.integers(100)), **sizes))
+
+
 FOLDERS: dict[tuple[str, str], Callable[[Path, np.random.Generator], object]] = {
     ("mosei", "csd"): write_csd_folder,
     ("mosei", "tensors_pkl"): write_tensors_folder,
@@ -294,6 +301,7 @@ FOLDERS: dict[tuple[str, str], Callable[[Path, np.random.Generator], object]] = 
     ("mosei", "mmsa_aligned"): write_mmsa_folder,
     ("mosei", "mmsa_unaligned"): partial(write_mmsa_folder, aligned=False),
     ("m3ed", "pkl"): write_m3ed_folder,
+    ("memor", "official"): write_memor_folder,
     ("probe_mean", "parquet"): write_probe_folder,
 }
 """Corpus and reader -> writes a whole small corpus in its layout into a folder."""

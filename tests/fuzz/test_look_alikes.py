@@ -16,7 +16,7 @@ def test_every_reader_has_a_folder_that_it_reads(corpus, reader, tmp_path) -> No
     look_alikes.FOLDERS[corpus, reader](tmp_path, np.random.default_rng(1))
     options = look_alikes.options(corpus, reader)
     source = CORPORA[corpus].readers[reader](tmp_path, options)
-    assert set(source.groups) == {"train", "valid", "test"}
+    assert set(source.groups) - {"valid"} == {"train", "test"}
     for split in source.groups:
         samples = look_alikes.samples(source, split)
         assert samples

@@ -205,3 +205,19 @@ def test_unfit_thresholds_are_refused(drawn_scores, thresholds, key):
     with pytest.raises(InputError) as caught:
         evaluate(drawn_scores(), thresholds)
     assert caught.value.key == key
+
+
+def test_where_every_sample_has_one_label_the_highest_score_chooses(toy_scores) -> None:
+    truth = np.eye(3, dtype=int)[[0, 1, 1, 2, 0]]
+    rows = np.array([[0.2, 0.1, 0.1], [0.1, 0.9, 0.3], [0.6, 0.5, 0.1], [0.1, 0.2, 0.3], [0.4] * 3])
+    told = {"groups_of": 2, "labels": LABELS}
+    scores = toy_scores(rows, truth, "test", one_label=True, **told)
+    chosen = [0, 1, 0, 2, 0]
+    found = evaluate(scores, np.full(3, 0.5))
+    assert found.single_accuracy == 0.8
+    true = truth.argmax(axis=1)
+    assert found.single_macro_f1 == pytest.approx(sk.f1_score(true, chosen, average="macro"))
+    assert found.single_weighted_f1 == pytest.approx(sk.f1_score(true, chosen, average="weighted"))
+    several = evaluate(toy_scores(rows, truth, "test", **told), np.full(3, 0.5))
+    assert several.single_accuracy is None
+    assert not any("single" in note for note in several.notes)

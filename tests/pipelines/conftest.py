@@ -94,4 +94,8 @@ def saved(project: Path) -> Callable[[str, str, str], list[Path]]:
 @pytest.fixture(scope="session")
 def file_parameter() -> dict[str, str]:
     """Corpus -> the parameter that says where its files lie."""
-    return {"mosei": "mosei_files", "mosei_unaligned": "mosei_files", "m3ed": "m3ed_file"}
+    return {
+        **dict.fromkeys(("mosei", "mosei_unaligned"), "mosei_files"),
+        "m3ed": "m3ed_file",
+        **dict.fromkeys(("memor", "memor_impersonal"), "memor_files"),
+    }

@@ -20,7 +20,11 @@ from mmer.runners import PatientRunner
 from mmer.runners.dask_runner import FailedNodes
 from mmer.systems.storage import load_fitted
 
-ALONE = [name for name, corpus in CORPORA.items() if not corpus.family]
+ALONE = [
+    pytest.param(name, marks=[pytest.mark.slow] if name.startswith("memor") else [])
+    for name, corpus in CORPORA.items()
+    if not corpus.family
+]
 
 
 @pytest.fixture

@@ -10,9 +10,20 @@ from mmer.systems import SYSTEMS
 from mmer.systems.storage import load_fitted
 
 ALONE = [name for name, corpus in CORPORA.items() if not corpus.family]
+SLOW = ("memor", "memor_impersonal")
+MAIN = next(iter(SYSTEMS))
 
 
-@pytest.mark.parametrize(("corpus", "system"), [(c, s) for c in ALONE for s in SYSTEMS])
+def of_corpora(names, *systems):
+    """Parameters (corpus, or corpus and system); of some corpora, all but one take long."""
+    for name in names:
+        for system in systems or (None,):
+            slow = name in SLOW and (name, system) != (SLOW[0], MAIN)
+            values = (name, system) if system else (name,)
+            yield pytest.param(*values, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize(("corpus", "system"), of_corpora(ALONE, *SYSTEMS))
 def test_every_pipeline_runs(project, run, corpus, system, saved):
     run(f"train_{corpus}_{system}")
     assert SYSTEMS[system].title in saved("test", corpus, f"{system}/report.html")[-1].read_text(
@@ -20,7 +31,7 @@ def test_every_pipeline_runs(project, run, corpus, system, saved):
     )
 
 
-@pytest.mark.parametrize("corpus", ALONE)
+@pytest.mark.parametrize("corpus", of_corpora(ALONE))
 def test_the_default_environment_runs(project, run, corpus, saved, file_parameter):
     """On the files of the test environment, and with one epoch; all else is as it is."""
     (files,) = (project / f"data/01_raw/tiny_{corpus.split('_')[0]}").iterdir()

@@ -17,6 +17,12 @@ from mmer.systems.storage import load_fitted
 sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
 import look_alikes
 
+ALONE = [
+    pytest.param(name, marks=[pytest.mark.slow] if name.startswith("memor") else [])
+    for name, one in CORPORA.items()
+    if not one.family
+]
+
 # The environments of official files have the papers' sizes: this makes them tiny.
 NETWORK = {
     "hidden": 16,
@@ -33,18 +39,19 @@ TINY = {"network": NETWORK, "training": {"epochs": 1, "batch_size": 2}}
 def official_files(corpus: str, reader: str, folder: Path) -> Path:
     """A few samples in the layout of one of the corpus's official releases."""
     folder.mkdir()
-    name = "mosei" if corpus.startswith("mosei") else corpus
+    name = corpus.split("_")[0]
     look_alikes.FOLDERS[name, reader](folder, np.random.default_rng(1))
     return folder
 
 
 @pytest.mark.parametrize("env", ["paper", "reproduction"])
-@pytest.mark.parametrize("corpus", [name for name, one in CORPORA.items() if not one.family])
+@pytest.mark.parametrize("corpus", ALONE)
 def test_the_environments_of_official_files_run(
     project, run, tmp_path, env, corpus, saved, file_parameter
 ):
-    reader = {"mosei": "tailor_pt", "mosei_unaligned": "noalign_pkl", "m3ed": "pkl"}[corpus]
-    reader = reader if env == "reproduction" or corpus == "m3ed" else "csd"
+    chosen = {"mosei": "tailor_pt", "mosei_unaligned": "noalign_pkl"}
+    reader = CORPORA[corpus].ingestion().reader
+    reader = chosen.get(corpus, reader) if env == "reproduction" else reader
     if reader == "csd":
         (files,) = (project / "data/01_raw/tiny_mosei").iterdir()
     else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import importlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -367,6 +369,7 @@ def test_the_folder_holds_arrays_json_and_source_and_no_pickle(saved):
         "artifacts/requests.json",
         "artifacts/system.safetensors",
         "conda.yaml",
+        "digests.json",
         "input_example.json",
         "serving_input_example.json",
         "python_env.yaml",
@@ -401,6 +404,27 @@ def test_processes_that_are_started_later_find_this_package_and_not_the_copy(sav
     assert done.stdout.strip() == mmer.__file__
 
 
+def test_the_whole_package_can_be_imported_after_the_copy_that_a_model_brought(saved, monkeypatch):
+    """In a process that has not imported the package before, as it looks to the import system."""
+    request = make_requests(3)
+    ours = {name for name in sys.modules if name.partition(".")[0] == "mmer"}
+    try:
+        with monkeypatch.context() as fresh:
+            for name in ours:
+                fresh.delitem(sys.modules, name)
+            model = mlflow.pyfunc.load_model(str(saved[1]))
+            code = model.unwrap_python_model().predictor.predict.__code__
+            assert Path(code.co_filename).is_relative_to(saved[1])
+            first = model.predict(request)
+            whole = importlib.import_module("mmer.predict")
+            assert not Path(whole.__file__).is_relative_to(saved[1])
+            pd.testing.assert_frame_equal(model.predict(request), first)
+    finally:
+        for name in {n for n in sys.modules if n.partition(".")[0] == "mmer"} - ours:
+            del sys.modules[name]
+    assert sys.modules["mmer"] is mmer
+
+
 def test_nothing_in_the_folder_names_the_machine_that_it_was_made_on(saved):
     root = Path(__file__).resolve().parents[2]
     found = {str(path) for path in (root, Path.home(), Path(tempfile.gettempdir()), Path.cwd())}
@@ -433,6 +457,8 @@ def test_a_client_can_read_what_a_request_has_to_be(saved, loaded):
     assert (values != 0).all()
     assert "drawn at random" in told["input_example"]
     assert "drawn at random" in readme
+    assert "`digests.json` has the digests" in readme
+    assert "a stack trace" in readme  # MLflow's server and what it does before the model is asked
     assert len(loaded.predict(example)) == len(example)
 
 
@@ -460,7 +486,48 @@ def test_thresholds_and_figures_of_another_model_are_refused(saved, tmp_path):
     record = (folder / "artifacts" / "calibration.json").read_bytes()
     (mixed / "artifacts" / "calibration.json").write_bytes(record)
     with pytest.raises(InputError, match="Calibrate again"):
+        Predictor.read(mixed / "artifacts")
+    with pytest.raises(InputError, match=r"artifacts/calibration\.json"):
         mlflow.pyfunc.load_model(str(mixed))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "artifacts/calibration.json",
+        "artifacts/system.safetensors",
+        "code/mmer/schema.py",
+        "MLmodel",
+    ],
+)
+def test_a_file_that_was_edited_by_hand_or_is_gone_is_named_when_the_model_is_loaded(
+    name, saved, tmp_path
+):
+    folder = shutil.copytree(saved[1], tmp_path / "model")
+    (folder / "README.md").write_text("Ours.")
+    content = (folder / name).read_bytes()
+    assert len(mlflow.pyfunc.load_model(str(folder)).predict(make_requests(2))) == 2
+    (folder / name).write_bytes(content + b"\n")
+    with pytest.raises(
+        InputError, match=rf"{name}: expected the file of digest .*, found \w{{64}}"
+    ):
+        mlflow.pyfunc.load_model(str(folder))
+    if name != "MLmodel":  # without which MLflow finds no model
+        (folder / name).unlink()
+        with pytest.raises(InputError, match=rf"{name}: expected .*, found nothing"):
+            mlflow.pyfunc.load_model(str(folder))
+
+
+def test_thresholds_that_were_edited_by_hand_are_not_served(saved, tmp_path):
+    folder = shutil.copytree(saved[1], tmp_path / "model")
+    path = folder / "artifacts" / "calibration.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"thresholds": [0.0] * len(told["thresholds"])}))
+    with pytest.raises(InputError, match=r"calibration\.json"):
+        mlflow.pyfunc.load_model(str(folder))
+    (folder / "digests.json").unlink()
+    with pytest.raises(InputError, match=r"\[digests\.json\].*no such file"):
+        mlflow.pyfunc.load_model(str(folder))
 
 
 @pytest.mark.slow
@@ -475,9 +542,9 @@ import json, mlflow, pandas
 model = mlflow.pyfunc.load_model("models:/toy_fresh-synthetic/1")
 table = pandas.DataFrame(json.loads(sys.stdin.read()))
 answer = model.predict(table)
-import mmer
 scores = answer.drop(columns=["emotions", "model"]).to_numpy().tolist()
-print(json.dumps({"scores": scores, "code": mmer.__file__}))
+code = model.unwrap_python_model().predictor.predict.__code__.co_filename
+print(json.dumps({"scores": scores, "code": code}))
 """
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,9 @@ import pytest
 import uvicorn
 from servers import free_port, wait_for
 
+from mmer import serve
+from mmer.errors import InputError
+from mmer.predict import champion
 from mmer.registry import requests, servable
 from mmer.registry.predictor import Predictor
 from mmer.serve import MOST_BYTES, application, opened
@@ -138,6 +142,7 @@ def test_the_own_server_answers_in_every_form(served, records, in_process):
         pd.testing.assert_frame_equal(answer.predictions, expected)
     assert in_process({"inputs": records[0]}).predictions["emotions"][0] == expected["emotions"][0]
     assert in_process({"inputs": records}, None).status == 200
+    assert in_process({"inputs": records}, "Application/JSON; charset=utf-8").status == 200
 
 
 def test_the_own_server_refuses_by_row_and_field(records, in_process, monkeypatch):
@@ -152,13 +157,28 @@ def test_the_own_server_refuses_by_row_and_field(records, in_process, monkeypatc
         assert len(answer.text) < 500
     for body, kind, status, message in (
         (b'{"inputs": [', "application/json", 400, "expected JSON"),
-        (b"[" * 100_000, "application/json", 400, "nested too deep"),
+        (b"[" * 5_000, "application/json", 400, "nested too deep"),
+        (b'{"inputs": [{"speech": [[%s]]}]}' % (b"9" * 5_000), "application/json", 400, "JSON"),
         (b"\xff", "application/json", 400, "expected JSON"),
         (b"[]", "application/json", 400, "an object with inputs"),
         (b'{"imputs": []}', "application/json", 400, "Did you mean inputs?"),
         (b'{"inputs": [], "params": {"alhpa": 1}}', "application/json", 400, "mean alpha?"),
         (b'{"inputs": [], "params": [1]}', "application/json", 400, "[params]: expected an object"),
         (b'{"inputs": [], "instances": []}', "application/json", 400, "exactly one of"),
+        (
+            b'{"inputs": [], "inputs": [1]}',
+            "application/json",
+            400,
+            "request [inputs]: expected ea",
+        ),
+        (b'{"inputs": [{"face": [], "face": [[1]]}]}', "application/json", 400, "[face]: expected"),
+        (b'{"inputs": [], "params": {"alpha": 0, "alpha": 1}}', "application/json", 400, "[alpha]"),
+        (
+            b'{"dataframe_split": {"colums": ["speech"], "data": [[1]]}}',
+            "application/json",
+            400,
+            "dataframe_split [colums]: expected one of columns, index, data",
+        ),
         (b'{"inputs": [], "params": false}', "application/json", 400, "[params]: expected an obj"),
         (b'{"inputs": [], "params": {"alpha": "0.1"}}', "application/json", 400, "params [alpha]"),
         (b'{"inputs": [], "params": {"alpha": true}}', "application/json", 400, "params [alpha]"),
@@ -203,9 +223,104 @@ def test_a_request_that_would_take_much_memory_is_refused_by_the_limits_name(
     assert in_process({"inputs": [short] * 500}).status == 200
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"inputs":[' + b"{}," * 2_000_000 + b"{}]}", "at most 10,000 samples"),
+        (b'{"inputs":[{"speech":[' + b"[]," * 2_000_000 + b"[]]}]}", "at most 2,000,000 numbers"),
+        (b'{"inputs":[{"speech":[[' + b"0," * 3_000_000 + b"0]]}]}", "at most 2,000,000 numbers"),
+        (b'{"inputs":[{' + b'"a":0,' * 50_000 + b'"a":0}]}', "at most 40,010 names"),
+        (f'"\U0001f600{"a" * (MOST_BYTES // 4)}"'.encode(), "at most 8,388,608 bytes, or ASCII"),
+    ],
+    ids=["samples", "lists", "numbers", "names", "characters"],
+)
+def test_what_would_be_large_once_parsed_is_refused_unparsed(
+    body, message, in_process, monkeypatch
+):
+    monkeypatch.setattr(serve, "request_of", lambda _: pytest.fail("it was parsed"))
+    answer = in_process(body)
+    assert answer.status in (400, 413), answer.text
+    assert message in answer.message
+
+
+def test_the_largest_request_that_is_allowed_is_answered(in_process, monkeypatch):
+    """As many samples, numbers and names as there may be at once, in two forms."""
+    monkeypatch.setattr(requests, "MOST_NUMBERS", 30_000)
+    monkeypatch.setattr(requests, "MOST_PADDED", 60_000)
+    monkeypatch.setattr(requests, "MOST_ROWS", 500)
+    row = {"speech": [[0.1] * WIDTH] * 3, "face": [[0.2] * 4] * 8, "pulse": [[0.3] * 5] * 2}
+    assert 500 * sum(np.size(cell) for cell in row.values()) == 30_000
+    split = {"columns": list(row), "index": list(range(500)), "data": [list(row.values())] * 500}
+    params = {"target": "micro_f1", "alpha": 0.0, "unit": ""}
+    for form in ({"inputs": [row] * 500}, {"dataframe_split": split}):
+        answer = in_process({**form, "params": params})
+        assert answer.status == 200, answer.text
+        assert len(answer.predictions) == 500
+
+
+def test_bodies_that_could_not_be_held_at_once_or_do_not_come_are_refused(
+    in_process, records, monkeypatch
+):
+    with monkeypatch.context() as small:
+        small.setattr(serve, "MOST_HELD", 50)
+        answer = in_process({"inputs": records})
+        assert (answer.status, "at once" in answer.message) == (503, True)
+    with monkeypatch.context() as short:
+        short.setattr(serve, "_SECONDS", 0.1)
+        port = in_process.args[0]
+        connection = HTTPConnection("127.0.0.1", port)
+        connection.putrequest("POST", "/invocations")
+        connection.putheader("Content-Length", "100")
+        connection.endheaders(b'{"inputs"')
+        answer = connection.getresponse()
+        assert answer.status == 408
+        assert "found 9 bytes" in answer.read().decode()
+        connection.close()
+    monkeypatch.setattr(serve, "MOST_HELD", len(json.dumps({"inputs": records})))
+    assert in_process({"inputs": records}).status == 200  # nothing of the refused is held
+
+
 def test_what_is_told_of_a_version_in_a_folder_is_not_where_it_lies(served):
     predictor, told = opened(str(served), "champion")
     assert told == predictor.digest
+
+
+def test_a_folder_whose_files_were_edited_is_not_served(served, tmp_path):
+    folder = shutil.copytree(served, tmp_path / "model")
+    (folder / "artifacts" / "requests.json").write_text('{"zeros_are_absent": false}')
+    with pytest.raises(InputError, match=r"requests\.json: expected the file of digest"):
+        opened(str(folder), "champion")
+
+
+def test_a_folder_does_not_take_the_place_of_a_registered_model_of_its_name(
+    served, project, monkeypatch
+):
+    monkeypatch.chdir(served.parent)
+    assert served.name == "model"
+    with pytest.raises(InputError, match="no registered model of this name"):
+        opened("model", "champion")
+    assert opened("./model", "champion")[1] == opened(str(served), "champion")[1]
+
+
+def test_a_users_mistakes_are_one_message_and_leave_no_file(tmp_path, monkeypatch, project):
+    database = os.environ["MLFLOW_TRACKING_URI"]
+    monkeypatch.chdir(tmp_path)
+    for uri, arguments, message in (
+        ("", ["toy"], r"mlflow\.db \[toy@champion\]: expected MLflow's database, found no file"),
+        ("sqlite:///no/such.db", ["toy"], "expected MLflow's database, found no file"),
+        ("nothing://x", ["toy"], "expected a registry that answers"),
+        (database, ["none-of-this-name"], "no registered model of this name"),
+        (database, ["none-of-this-name", "--version", "7"], "Name another version"),
+        (database, ["./here"], r"\[digests\.json\]: expected the folder of a version"),
+    ):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(SystemExit, match=message) as stopped:
+            serve.main(arguments)
+        assert str(stopped.value).startswith("python -m mmer.serve: ")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    with pytest.raises(InputError, match="MLflow's database"):
+        champion("toy")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_fault_of_the_program_is_no_stack_in_the_answer(in_process, records, monkeypatch):

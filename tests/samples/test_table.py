@@ -206,6 +206,18 @@ def test_persons_that_do_not_fit_are_refused(tmp_path, toy_info, toy_samples, ch
         write_table(tmp_path / "t.arrow", info, samples)
 
 
+def test_where_every_sample_has_one_label_others_are_refused(tmp_path, toy_info, toy_samples):
+    info = toy_info.model_copy(update={"one_label": True})
+    samples = toy_samples(4)
+    for sample in samples:
+        sample.labels = np.eye(len(info.labels), dtype=np.uint8)[1]
+    assert write_table(tmp_path / "one.arrow", info, samples).info.one_label
+    for count in (0, 2):
+        samples[2].labels = (np.arange(len(info.labels)) < count).astype(np.uint8)
+        with pytest.raises(InputError, match=r"\[labels\]: expected exactly one"):
+            write_table(tmp_path / "other.arrow", info, samples)
+
+
 def test_a_table_is_not_taken_for_another(toy_table):
     table = toy_table(5, split="valid")
     table.expect("valid", "made-for-tests")

@@ -17,6 +17,7 @@ LAYERS = {"text": 1, "visual": 1, "audio": 1}
 SMALL = {"hidden": 16, "latent": 8, "heads": 2, "feed_forward": 16, "layers": LAYERS, "queue": 64}
 SETTINGS = {
     "carat": {"network": SMALL, "training": TRAINING},
+    "ramer": {"network": SMALL, "training": TRAINING},
     "pooled": {"network": {"step_width": 8}, "training": TRAINING},
     "linear": {"penalties": [0.1], "poolings": ["mean"]},
 }

@@ -37,7 +37,12 @@ from mmer.training.settings import TrainingSettings
 from .conftest import SMALL_CARAT
 
 CPU = torch.device("cpu")
-NETWORKS = {"carat": {**SMALL_CARAT, "dropout": 0.0}, "pooled": {"step_width": 8, "dropout": 0.0}}
+NO_DROPOUT = {"specific_dropout": 0.0, "common_dropout": 0.0, "discriminator_dropout": 0.0}
+NETWORKS = {
+    "carat": {**SMALL_CARAT, "dropout": 0.0},
+    "ramer": {**SMALL_CARAT, "dropout": 0.0, **NO_DROPOUT},
+    "pooled": {"step_width": 8, "dropout": 0.0},
+}
 # 61 samples: the last batch is of one, which there are not enough of for two processes.
 TRAINING = {
     "epochs": 3,
@@ -93,6 +98,7 @@ def check_same(one: Fit, other: Fit) -> None:
         ("carat", 3, {}),
         # a level that nothing asks for: its parameters have no gradient
         ("carat", 2, {"parts": {"alpha": False, "beta": False}}),
+        ("ramer", 2, {}),
         ("pooled", 2, {}),
     ],
 )

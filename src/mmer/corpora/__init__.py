@@ -1,12 +1,14 @@
 """The corpora that can be read. To add one: a folder here, and a line below."""
 
-from mmer.corpora import m3ed, mosei, probes
+from mmer.corpora import m3ed, memor, mosei, probes
 from mmer.corpora.corpus import Corpus
 
 CORPORA: dict[str, Corpus] = {
     "mosei": mosei.CORPUS,
     "mosei_unaligned": mosei.CORPUS,
     "m3ed": m3ed.CORPUS,
+    "memor": memor.CORPUS,
+    "memor_impersonal": memor.IMPERSONAL,
     "probe_mean": probes.MEAN,
     "probe_moment": probes.MOMENT,
     "probe_order": probes.ORDER,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -95,10 +96,16 @@ class RawCorpus(Record):
     @property
     def size(self) -> int:
         """Bytes on the disk of the file, or of those in the folder that may be the corpus's."""
+        return self.size_with(())
+
+    def size_with(self, subfolders: Iterable[str]) -> int:
+        """The same with all files below these folders in it that may be the corpus's."""
         if not self.path.is_dir():
             files = [self.path]
         else:
-            files = [file for file in self.path.rglob("*") if file.suffix in _SUFFIXES]
+            below = (file for name in subfolders for file in (self.path / name).rglob("*"))
+            every = chain(self.path.iterdir(), below)
+            files = [file for file in every if file.suffix in _SUFFIXES]
         stats = [file.stat() for file in files if file.is_file()]
         # A file with holes is as large as what it holds.
         return sum(min(stat.st_size, 512 * stat.st_blocks) for stat in stats)
@@ -118,6 +125,7 @@ class CorpusSource:
             align; None where opening the files takes longer than reading all samples.
         notes: What a user should know of the files although they are right; logged when the corpus
             is opened, and repeated in the data report.
+        one_label: As of `TableInfo`.
         task: Of files that hold several tasks, which one these samples are of. A synthetic corpus
             then knows a Bayes-optimal score of each, as `<task>: <metric>`.
     """
@@ -132,6 +140,7 @@ class CorpusSource:
     groups_known: bool = True
     persons: Persons | None = None
     notes: tuple[str, ...] = ()
+    one_label: bool = False
     task: str | None = None
 
 
@@ -184,6 +193,9 @@ class Corpus:
         modalities: Those of all of its readers; what is trained without one of them is compared
             with what has all.
         caveat: What has to be known where systems are judged on it, if anything.
+        made: How the synthetic corpus is made, as a note of all that is read from it.
+        subfolders: In which of its folder's folders its files are, if not in that alone; what they
+            may cost to read follows from their size.
         family: Of corpora that are only of interest together, the name under which all of them are
             compared.
     """
@@ -198,6 +210,8 @@ class Corpus:
     modalities: tuple[str, ...] = ()
     family: str | None = None
     caveat: str = ""
+    made: str = ""
+    subfolders: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:

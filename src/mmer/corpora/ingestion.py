@@ -34,7 +34,8 @@ def open_corpus(name: str, raw: RawCorpus, settings: Ingestion) -> Manifest:
     """
     told = settings.model_dump(mode="json")
     task = OpenTask(corpus=name, place=CORPORA[name].place, raw=raw, settings=told)
-    opened = confined(open_files, task, Limits.of(raw.size), raw.path)
+    limits = Limits.of(raw.size_with(CORPORA[name].subfolders))
+    opened = confined(open_files, task, limits, raw.path)
     return Manifest(corpus=name, raw=raw, settings=told, **dict(opened))
 
 
@@ -73,7 +74,7 @@ def _make(manifest: Manifest, split: Split, folder: Path, table: Path) -> None:
     # A worker may stand in another folder.
     found = manifest.model_copy(update={"raw": raw.model_copy(update={"path": raw.path.resolve()})})
     write_text(folder / MANIFEST, found.to_json())
-    limits = Limits.of(raw.size)
+    limits = Limits.of(raw.size_with(corpus.subfolders))
     every = AlignTask(place=corpus.place, folder=folder, split=split, shards=shards, table=table)
     with progress(f"{manifest.corpus} {split}", folder, len(shards)), workers(settings) as hired:
 

@@ -82,8 +82,9 @@ class Identities:
     """What tells whether samples of two splits are the same.
 
     Attributes:
-        samples: A row per sample: `sample_id`, `group_id`, `digest` of the features and `words`,
-            the digest of words of which at least five differ; missing where there is none.
+        samples: A row per sample: `sample_id`, `group_id`, `digest` of the features and of whose
+            they are, and `words`, the digest of words of which at least five differ; missing where
+            there is none.
         persons: Names of those that appear.
     """
 
@@ -108,6 +109,7 @@ def count_split(table: SampleTable, frequent: Sequence[str]) -> tuple[SplitRepor
     rows, info = table.arrow(), table.info
     hashes = [blake2b(digest_size=16) for _ in range(rows.num_rows)]
     constant = {m: _digest(rows[m], hashes) for m in info.modalities}
+    _digest_persons(rows, info, hashes)
     samples = rows.select(["sample_id", "group_id"]).to_pandas()
     absent = {m: rows[m].is_null().to_numpy() for m in info.modalities}
     without = np.logical_and.reduce(list(absent.values()))
@@ -175,6 +177,14 @@ def _digest(column: pa.ChunkedArray, hashes: list) -> tuple[int, ...]:
             digest.update(int(end - begin).to_bytes(8, "little"))
             digest.update(flat[begin:end].data)
     return tuple(np.flatnonzero(least == most).tolist())
+
+
+def _digest_persons(rows: pa.Table, info: TableInfo, hashes: list) -> None:
+    """The same features, asked about somebody else or shown by others, are another sample."""
+    names = ("person", *(f"{m}_{what}" for m in info.modalities for what in ("person", "segment")))
+    for name in names if info.persons else ():
+        for digest, value in zip(hashes, rows[name].to_pylist(), strict=True):
+            digest.update(repr(value).encode())
 
 
 def _digest_of_words(scalar: pa.ListScalar) -> bytes | None:

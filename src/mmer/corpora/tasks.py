@@ -102,7 +102,8 @@ def open_files(task: OpenTask) -> Opened:
     corpus = Corpus.at(task.place)
     settings = corpus.ingestion.model_validate(task.settings)
     source = corpus.readers[settings.reader](task.raw.path, settings.options)
-    for note in source.notes:
+    made = (corpus.made,) if task.raw.synthetic and corpus.made else ()
+    for note in (*made, *source.notes):
         _log.info("%s: %s", task.corpus, note)
     splits = split_groups(task.raw.path, source, settings.validation)
     if "valid" not in source.groups:
@@ -113,7 +114,7 @@ def open_files(task: OpenTask) -> Opened:
         splits=splits,
         fingerprint=_fingerprint(task.corpus, task.raw, settings, corpus, source, files),
         groups_per_task=source.groups_per_task,
-        notes=source.notes,
+        notes=(*made, *source.notes),
     )
 
 
@@ -195,6 +196,7 @@ def _table_info(
         fingerprint=manifest.fingerprint,
         groups_known=source.groups_known,
         bayes_optimal=_of_task(manifest.raw.bayes_optimal, source.task),
+        one_label=source.one_label,
         persons=source.persons,
         reading=settings.decisive,
         zeros_are_absent=settings.zeros_are_absent,

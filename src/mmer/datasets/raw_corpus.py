@@ -72,14 +72,12 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
         if mark.stat().st_size > _LARGEST_MARK:
             raise InputError(mark, "", f"at most {_LARGEST_MARK} bytes", mark.stat().st_size)
         known = SyntheticMark.read(mark)
+        best = known.bayes_optimal
+        shown = ", ".join(f"{HEADLINE[name]} {best[name]:.3f}" for name in best if name in HEADLINE)
         logger.warning(
             "SYNTHETIC corpus in %s: no score on it is a result. Bayes-optimal: %s",
             path,
-            ", ".join(
-                f"{HEADLINE[name]} {value:.3f}"
-                for name, value in known.bayes_optimal.items()
-                if name in HEADLINE
-            ),
+            shown or "another of each of its tasks",
         )
         return RawCorpus(path=path, synthetic=True, bayes_optimal=known.bayes_optimal)
 

@@ -55,6 +55,8 @@ class Metrics(Record):
         hamming_loss: Share of wrong decisions.
         ranking_loss: Share of pairs of a true and another label in the wrong order.
         coverage_error: How many labels, from the highest score down, hold all true ones.
+        single_accuracy, single_macro_f1, single_weighted_f1: Where every sample has one label: of
+            the label with the highest score, as programs report that choose one. None elsewhere.
         notes: What is undefined, and why.
     """
 
@@ -80,6 +82,9 @@ class Metrics(Record):
     balanced_accuracy: float | None
     ranking_loss: float | None
     coverage_error: float | None
+    single_accuracy: float | None = None
+    single_macro_f1: float | None = None
+    single_weighted_f1: float | None = None
     per_label: tuple[LabelMetrics, ...]
     notes: tuple[str, ...]
 
@@ -110,6 +115,7 @@ def evaluate(scores: Scores, thresholds: np.ndarray) -> Metrics:
         per_label=per_label,
         notes=(*notes, *ranking_notes),
         **values,
+        **(_of_single_label(scores) if scores.info.one_label else {}),
     )
 
 
@@ -139,6 +145,21 @@ def _of_decisions(truth: np.ndarray, decisions: np.ndarray) -> dict[str, float |
         for name, value in zip(("precision", "recall", "f1"), found, strict=False):
             values[f"{average}_{name}"] = value
     return {name: number(value) for name, value in values.items()}
+
+
+def _of_single_label(scores: Scores) -> dict[str, float]:
+    """Of the label with the highest score, the first of several; one is true of each sample.
+
+    Means over labels are over those that are true of a sample or chosen for one.
+    """
+    from sklearn import metrics as sk
+
+    true, chosen = scores.truth.argmax(axis=1), scores.scores.argmax(axis=1)
+    return {
+        "single_accuracy": float(sk.accuracy_score(true, chosen)),
+        "single_macro_f1": float(sk.f1_score(true, chosen, average="macro")),
+        "single_weighted_f1": float(sk.f1_score(true, chosen, average="weighted")),
+    }
 
 
 def _columns(labels: np.ndarray) -> np.ndarray:

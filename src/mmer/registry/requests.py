@@ -32,6 +32,7 @@ MOST_PADDED = 8 * MOST_NUMBERS
 Row = Mapping[str, Any]
 
 _TRUTH = {bool, np.bool_}
+_SHOWN = 40
 
 
 def requested_samples(predictor: Predictor, request: object) -> Samples:
@@ -141,7 +142,7 @@ def sequence(where: str, modality: str, cell: Any, width: int) -> np.ndarray:
         raise InputError(where, modality, expected, _short(cell))
     if len(cell) == 0:
         return np.zeros((0, width), np.float32)
-    steps = cell if isinstance(cell, np.ndarray) and cell.dtype != object else _stacked(cell)
+    steps = cell if isinstance(cell, np.ndarray) and cell.dtype != object else _stacked(cell, width)
     if steps is None or steps.ndim != 2 or steps.shape[1] != width or steps.dtype.kind not in "iuf":
         raise InputError(where, modality, expected, _fault(cell, width))
     with np.errstate(over="ignore"):  # too large for single precision is not finite
@@ -205,8 +206,10 @@ def _as_trained(steps: np.ndarray, info: TableInfo) -> np.ndarray:
     return steps[:0] if info.zeros_are_absent and not steps.any() else steps
 
 
-def _stacked(cell: Any) -> np.ndarray | None:
-    """Nested sequences as an array; None if they are ragged or hold what is no number."""
+def _stacked(cell: Any, width: int) -> np.ndarray | None:
+    """Nested sequences as an array; None if not all are as wide, or hold what is no number."""
+    if any(isinstance(step, list | tuple) and len(step) != width for step in cell):
+        return None
     # Among numbers an array would take what is true for 1.
     if any(isinstance(step, list | tuple) and _TRUTH & set(map(type, step)) for step in cell):
         return None
@@ -235,7 +238,9 @@ def _fault(cell: Any, width: int) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, str):
+        value = value[:_SHOWN]
     text = repr(value) if isinstance(value, str | int | float | bool | type(None)) else ""
-    if not text or len(text) > 40:
+    if not text or len(text) > _SHOWN:
         return f"a {type(value).__name__}"
     return text

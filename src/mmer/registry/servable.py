@@ -17,7 +17,7 @@ import numpy as np
 
 from mmer.errors import InputError
 from mmer.provenance import digest
-from mmer.registry import travelling
+from mmer.registry import own_files, travelling
 from mmer.registry.predictor import (
     CALIBRATION,
     REFERENCE,
@@ -39,7 +39,20 @@ if TYPE_CHECKING:
 
 _CODE = Path(__file__).with_name("servable_code.py")
 _README = "README.md"
+_USED = ("MLmodel", _CODE.name, "artifacts", "code")  # in scoring; the rest may be edited
 _EXAMPLE_STEPS = (5, 3)
+_SERVERS = """\
+`python -m mmer.serve` and `mlflow models serve` answer alike, and refuse what cannot be used with
+400, row and field. Some things MLflow's server does before a request comes to the model:
+
+- It ignores parameters that it does not know, and keys beside `inputs`; of a name that stands twice
+  in an object, it takes the last.
+- Its refusal of a parameter of another type, and of what is no JSON, repeats the whole request.
+- It refuses CSV, and Parquet that cannot be read, with a stack trace.
+- It answers 500 to an integer of more than 4,300 digits, to brackets nested a thousand deep, and to
+  a request without `Content-Type`.
+- It reads and parses a body of any size. Put something in front of it that limits bodies.
+"""
 _DRAWN = "drawn at random from the distribution of training features; no recording"
 
 
@@ -115,6 +128,7 @@ def save(servable: ServableModel, folder: Path, metadata: Model | None = None) -
     _settle(folder)
     for compiled in list(folder.rglob("__pycache__")):  # names this machine's folders
         shutil.rmtree(compiled)
+    own_files.write_list(folder, _USED)
 
 
 def _requests(servable: ServableModel) -> Requests:
@@ -228,6 +242,10 @@ the longest; `serving_input_example.json` is such a request ({_DRAWN}).
 
 The answer has a row per sample: a calibrated probability for each label; `{DECISIONS}`, the labels
 whose score passes their threshold; `{SET}` and `{GUARANTEE}`, if asked for; `{MODEL}`, the digest.
+
+{_SERVERS}
+`{own_files.LIST}` has the digests of the files that scoring uses. Where one of them is another,
+the model does not load: that is against accidents and careless edits, not against forgers.
 """
 
 

@@ -19,6 +19,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 import mmer
 from mmer.errors import InputError
+from mmer.registry.own_files import check_files
 from mmer.registry.predictor import SYSTEM, Predictor
 from mmer.registry.requests import requested_samples
 from mmer.registry.table import answer_table, choice_of
@@ -55,11 +56,14 @@ class EmotionModel(PythonModel):
         """Make the system ready to score.
 
         Raises:
-            InputError: The thresholds belong to another model.
+            InputError: A file is not what was saved, or the thresholds belong to another model.
         """
         parts = Path(context.artifacts[Path(SYSTEM).stem]).parent
-        _forget_copy(parts.parent)
-        self.predictor = Predictor.read(parts)
+        try:
+            check_files(parts.parent)
+            self.predictor = Predictor.read(parts)
+        finally:
+            _hide_copy(parts.parent)
 
     def predict(
         self,
@@ -89,14 +93,18 @@ class EmotionModel(PythonModel):
         return answer
 
 
-def _forget_copy(model: Path) -> None:
-    """Where the whole package is in use, processes that are started later must not find the copy.
+def _hide_copy(model: Path) -> None:
+    """Take the model's copy of the package, if it is that which runs here, for the model alone.
 
-    MLflow puts the folder of the model's copy in front of all others.
+    MLflow puts the copy's folder in front of all others. What is imported later, here or by a
+    process that is started, must not find it: neither the whole package, of which the copy has a
+    part, nor the copy of another model.
     """
-    used = Path(mmer.__file__).resolve().parents[1]
-    if not used.is_relative_to(model.resolve()):
-        sys.path[:] = [p for p in sys.path if not p or not Path(p).is_relative_to(model)]
+    copy = model.resolve()
+    sys.path[:] = [p for p in sys.path if not p or not Path(p).resolve().is_relative_to(copy)]
+    if Path(mmer.__file__).resolve().is_relative_to(copy):
+        for name in [name for name in sys.modules if name.partition(".")[0] == mmer.__name__]:
+            del sys.modules[name]
 
 
 set_model(EmotionModel())

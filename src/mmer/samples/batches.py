@@ -243,13 +243,19 @@ def pack(table: SampleTable) -> Samples:
         tuple(rows["group_id"].to_pylist()),
         torch.from_numpy(multi_hot(rows).astype(np.float32)),
     )
-    if not info.persons:
+    return with_persons(samples, rows)
+
+
+def with_persons(samples: Samples, rows: pa.Table | pa.RecordBatch) -> Samples:
+    """The samples with what their rows of a table say of persons, if it has several."""
+    modalities = samples.modalities
+    if not samples.info.persons:
         return samples
     return replace(
         samples,
         target=torch.tensor(rows["person"].to_pylist()),
-        step_persons={m: _flat_numbers(rows[f"{m}_person"]) for m in info.modalities},
-        step_segments={m: _flat_numbers(rows[f"{m}_segment"]) for m in info.modalities},
+        step_persons={m: _flat_numbers(rows[f"{m}_person"]) for m in modalities},
+        step_segments={m: _flat_numbers(rows[f"{m}_segment"]) for m in modalities},
     )
 
 
@@ -290,9 +296,11 @@ def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.concatenate([np.diff(o) for o in offsets]).astype(np.int64)
 
 
-def _flat_numbers(column: pa.ChunkedArray) -> Tensor:
+def _flat_numbers(column: pa.ChunkedArray | pa.ListArray) -> Tensor:
     """(R,) of a column of lists of integers."""
-    return torch.from_numpy(column.combine_chunks().flatten().to_numpy().astype(np.int64))
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    flat = [chunk.flatten().to_numpy() for chunk in chunks]
+    return torch.from_numpy(np.concatenate(flat).astype(np.int64))
 
 
 def length_aware_batches(

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from mmer.samples.batches import Samples, samples_of
+from mmer.samples.batches import Samples, samples_of, with_persons
 from mmer.samples.table import SampleTable, TableInfo, flat_features
 
 
@@ -26,4 +26,5 @@ def samples_of_batch(info: TableInfo, part: pa.RecordBatch) -> Samples:
     for modality in info.modalities:
         values, offsets = flat_features(part[modality])
         features[modality] = [values[begin:end] for begin, end in pairwise(offsets)]
-    return samples_of(info, features, tuple(part["sample_id"].to_pylist()))
+    samples = samples_of(info, features, tuple(part["sample_id"].to_pylist()))
+    return with_persons(samples, part)

@@ -77,6 +77,7 @@ class Origin(Record):
             is a group of its own.
         bayes_optimal: Metric -> the best expected value of any system, where that is known; and
             perhaps that of micro-F1 with some modalities alone (`corpora.bayes_optimal`).
+        one_label: Whether every sample has exactly one label.
     """
 
     corpus: str
@@ -86,6 +87,7 @@ class Origin(Record):
     fingerprint: str
     groups_known: bool = True
     bayes_optimal: dict[str, float] = Field(default={})
+    one_label: bool = False
 
 
 class TableInfo(Origin):
@@ -349,6 +351,9 @@ def _check(info: TableInfo, sample: Sample) -> None:
             f"{len(info.labels)} values, each 0 or 1",
             labels,
         )
+    if info.one_label and labels.sum() != 1:
+        where = f"{info.corpus} sample {sample.sample_id}"
+        raise InputError(where, "labels", "exactly one", labels)
     if info.persons:
         _check_persons(info, info.persons, sample)
 

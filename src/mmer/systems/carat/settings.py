@@ -21,9 +21,10 @@ input statistics  none: the LayerNorm over raw features     features are standar
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Collection
+from typing import ClassVar, Self
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from mmer.schema import Settings
 from mmer.systems.layers.settings import (
@@ -31,6 +32,7 @@ from mmer.systems.layers.settings import (
     ReconstructionParts,
     ReconstructionSettings,
     ReconstructionWeights,
+    Size,
 )
 from mmer.training.settings import TrainingSettings
 
@@ -60,6 +62,9 @@ class CaratNetwork(ReconstructionSettings):
     Attributes:
         layers: Transformer layers of each of the corpus's modalities.
         reference: True reproduces the published program with its surprises; see the module.
+        reference_lengths: Under `reference`, the steps to which every sample of a modality is
+            padded; `max_length` for those not named. Published: 60 aligned; unaligned text 50,
+            visual and audio 500.
     """
 
     whose: ClassVar[str] = "CARAT"
@@ -68,6 +73,27 @@ class CaratNetwork(ReconstructionSettings):
     pseudo_aligned: tuple[str, ...] = ("visual", "audio")
     loss_weights: LossWeights = LossWeights()
     parts: CaratParts = CaratParts()
+    reference_lengths: dict[str, Size] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _reference_lengths_fit(self) -> Self:
+        if self.reference_lengths and not self.reference:
+            raise ValueError("reference_lengths are for reference: true")
+        for modality, steps in self.reference_lengths.items():
+            if steps > self.max_length and not self.pseudo_aligned_to(modality):
+                raise ValueError(f"{modality}: {steps} steps, but max_length is {self.max_length}")
+        return self
+
+    def longest(self, modality: str) -> int | None:
+        return self.padded_to(modality) or super().longest(modality)
+
+    def padded_to(self, modality: str) -> int | None:
+        if not self.reference:
+            return None
+        return self.reference_lengths.get(modality, self.max_length)
+
+    def _by_modality(self) -> dict[str, Collection[str]]:
+        return super()._by_modality() | {"reference_lengths": self.reference_lengths}
 
 
 class CaratSettings(Settings):

@@ -33,15 +33,19 @@ class Packing:
     Attributes:
         groups: On the CPU: what attends to what. Empty elsewhere.
         steps: (R,) int64, the place of each row in its sample's sequence.
+
+    Args:
+        places_BT: Such a place for each step, where it is not the step's own.
     """
 
-    def __init__(self, mask_BT: Tensor) -> None:
+    def __init__(self, mask_BT: Tensor, places_BT: Tensor | None = None) -> None:
         self.mask_BT = mask_BT
         B, T = mask_BT.shape
         self._rows: Tensor | None = None  # None: all steps, as they lie
         self.groups: tuple[Group, ...] = ()
         if mask_BT.device.type != "cpu":
-            self.steps = torch.arange(T, device=mask_BT.device).repeat(B)
+            steps = torch.arange(T, device=mask_BT.device).repeat(B)
+            self.steps = steps if places_BT is None else places_BT.flatten()
             return
         lengths_B, order_B = mask_BT.sum(dim=1).sort(stable=True)
         sample_R, self.steps = mask_BT[order_B].nonzero(as_tuple=True)
@@ -53,6 +57,8 @@ class Packing:
             if length:
                 self.groups += (Group(first, count, length),)
             first += length * count
+        if places_BT is not None:
+            self.steps = self.pack(places_BT[..., None]).squeeze(1)
 
     def pack(self, x_BTd: Tensor) -> Tensor:
         """(B, T, d) -> (R, d)."""
