@@ -271,9 +271,10 @@ def _found(name: str, which: str) -> tuple[str, str]:
     from mlflow.exceptions import MlflowException
 
     uri = current_uri()
-    client, where = tracking.connect(uri), tracking.without_password(uri)
-    key, problem = f"{name}@{which}", "no registered model of this name"
+    where, key = tracking.without_password(uri), f"{name}@{which}"
+    problem = "no registered model of this name"
     try:
+        client = tracking.connect(uri)
         for each in (name, name + SYNTHETIC):
             try:
                 aliases = client.get_registered_model(each).aliases
