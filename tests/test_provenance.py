@@ -53,3 +53,13 @@ def test_files_settings_and_code_all_count(source):
 def test_only_statements_of_the_code_count(other, same):
     one = provenance._statements("def f(x):\n    return x\n")
     assert (provenance._statements(other) == one) is same
+
+
+def test_the_package_is_known_by_every_byte_of_its_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "_PACKAGE", tmp_path)
+    (tmp_path / "inner").mkdir()
+    found = []
+    for text in ("x = 1\n", "x = 1  # one\n", "x = 1\n"):
+        (tmp_path / "inner/module.py").write_text(text)
+        found.append(provenance.package_digest.__wrapped__())
+    assert found[0] == found[2] != found[1]

@@ -102,6 +102,13 @@ def fingerprint(
     return digest({"sources": sources, "settings": dict(settings), "code": modules})
 
 
+@cache
+def package_digest() -> str:
+    """Of all source files of this package, to the byte."""
+    files = sorted(_PACKAGE.rglob("*.py"))
+    return digest({str(path.relative_to(_PACKAGE)): _file_digest(path) for path in files})
+
+
 def _module_of(function: Callable) -> str:
     while isinstance(function, partial):
         function = function.func

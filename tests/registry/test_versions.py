@@ -378,9 +378,7 @@ def test_the_real_model_goes_before_the_synthetic_one(make_nominee, client):
 
 
 @pytest.mark.usefixtures("light")
-def test_a_real_candidate_does_not_hide_the_champions_of_the_synthetic_model(
-    client, make_nominee
-):
+def test_a_real_candidate_does_not_hide_the_champions_of_the_synthetic_model(client, make_nominee):
     real, synthetic = (make_nominee(0.5, 4, synthetic=flag) for flag in (False, True))
     versions.nominate(synthetic, "toy_hidden")
     promote("toy_hidden", synthetic)

@@ -8,11 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from mmer.errors import InputError
 from mmer.samples.batches import Samples, pack
@@ -139,7 +141,10 @@ def test_required_does_not_begin_anew(training, tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    ["truncated", *(pytest.param(d, **SLOW) for d in ("a bit", "empty", "not ours", "header"))],
+    [
+        "truncated",
+        *(pytest.param(d, **SLOW) for d in ("a bit", "empty", "not ours", "header", "list")),
+    ],
 )
 def test_the_one_before_a_damaged_checkpoint_is_taken(training, tmp_path, damage, caplog):
     undisturbed = training(key="other")
@@ -152,9 +157,9 @@ def test_the_one_before_a_damaged_checkpoint_is_taken(training, tmp_path, damage
     elif damage == "header":
         at = content.index(b"epoch_seconds")
         content[at : at + 5] = b"xxxxx"
-    newest.write_bytes(
-        {"truncated": content[:-50], "empty": b"", "not ours": b"\x80\x04]."}.get(damage, content)
-    )
+    strange = {"truncated": content[:-50], "empty": b"", "not ours": b"\x80\x04]."}
+    strange["list"] = save({}, {"mmer": "[]"})
+    newest.write_bytes(strange.get(damage, content))
     gone_on = training()
     assert training.taken == 6, "the one before it is one step older"
     assert str(newest) in caplog.text
@@ -178,16 +183,61 @@ def test_the_last_ones_are_kept(training, tmp_path):
     assert names == ["00001-0000004", "00002-0000000", "00002-0000001"]
 
 
-@pytest.mark.slow
-def test_folders_of_earlier_trainings_do_not_pile_up(training, tmp_path):
-    for number in range(6):
+def test_finished_trainings_do_not_pile_up_and_stopped_ones_are_not_lost(packed, tmp_path):
+    """Whatever else is tried meanwhile; what is not a training's folder is nobody's business."""
+    folder, day = tmp_path / "kept", 24 * 3600
+    ages = {
+        f"{number:016x}": (name, age * day)
+        for number, (name, age) in enumerate(
+            [
+                (".finished", 1),
+                (".finished", 2),
+                (".finished", 3),
+                (".finished", 4),
+                ("", 20),
+                ("", 40),
+            ]
+        )
+    }
+    for key, (name, age) in ages.items():
+        (folder / key).mkdir(parents=True)
+        path = folder / key / f"00001-0000000{name}.safetensors"
+        path.write_bytes(b"")
+        for one in (path, folder / key):
+            os.utime(one, (time.time() - age, time.time() - age))
+    (folder / "my_backup").mkdir()
+    os.utime(folder / "my_backup", (0, 0))
+    Checkpoints(folder, "f" * 16, CheckpointSettings()).restore(None)
+    kept = [f"{number:016x}" for number in (0, 1, 2, 4)]
+    assert sorted(f.name for f in folder.iterdir()) == [*kept, "my_backup"]
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_removed(training, tmp_path, monkeypatch):
+    with pytest.raises(PowerCutError):
+        training(7)
+    before = files(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", lambda path: Path("/nowhere/at/all").stat())
+        with pytest.raises(InputError, match=r"can be read.*Nothing was removed"):
+            training()
+    assert files(tmp_path) == before
+    training()
+    assert training.taken == 5
+
+
+def test_what_finished_with_other_means_does_not_push_out_what_is_under_way(
+    training, tmp_path, monkeypatch, caplog
+):
+    training(keep=1)
+    now = {"device": "cpu", "threads": "77", "torch": "2"}
+    with monkeypatch.context() as patched:
+        patched.setattr("mmer.training.checkpoints._computed_with", lambda device: now)
         with pytest.raises(PowerCutError):
-            training(1, key=f"key{number}")
-        for path in tmp_path.glob("kept/*/*"):  # the clock may be too coarse to tell them apart
-            age = 10 * (6 - int(path.parent.name[3:]))
-            os.utime(path.parent, (1e9 - age, 1e9 - age))
-            os.utime(path, (1e9 - age, 1e9 - age))
-    assert sorted(f.name for f in (tmp_path / "kept").iterdir()) == ["key2", "key3", "key4", "key5"]
+            training(5, keep=1)
+        assert "threads" in caplog.text
+        assert len(files(tmp_path)) == 2
+        training(keep=1)
+        assert training.taken == 7
 
 
 def test_the_bound_on_what_writing_may_cost(training, tmp_path, monkeypatch):
@@ -250,6 +300,9 @@ def test_a_signal_ends_it_with_a_checkpoint(packed, building_pooled, tmp_path, m
         patched.setattr(loop, "take_step", step)
         with pytest.raises(Stopped, match=r"step 2 of 4 of epoch 2.*goes on from") as stopped:
             train(build, *packed, SETTINGS, checkpoints)
+        anew = Checkpoints(tmp_path / "anew", "key", CheckpointSettings(resume="never"))
+        with pytest.raises(Stopped, match="begins anew"):
+            train(build, *packed, SETTINGS, anew)
     assert stopped.value.signal == number
     assert signal.getsignal(number) == before
     assert [path.stem for path in files(tmp_path)] == ["00001-0000002"]

@@ -312,6 +312,17 @@ def test_a_process_that_is_killed_ends_the_whole_and_another_number_goes_on(fitt
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.3, 4.0])
+def test_a_signal_in_the_first_seconds_waits_until_the_training_listens(fitting, seconds):
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(Stopped) as stopped:
+        fitting(2, epochs=3000)
+    timer.join()
+    assert stopped.value.signal == signal.SIGTERM
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [1, 3])
 def test_stopped_by_a_signal_it_goes_on_with_another_number(fitting, after_epoch, other, caplog):
     after_epoch(2, lambda: os.kill(os.getpid(), signal.SIGTERM))

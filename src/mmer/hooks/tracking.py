@@ -230,11 +230,12 @@ class _Session(logging.Handler):
 
 
 def _command(project: Path, tags: Mapping[str, Any], params: Mapping[str, Any]) -> str:
-    """Digest of what was asked for; "" if earlier runs of it are not to be gone on with."""
+    """Digest of what was asked for, and of whom; "" if earlier runs are not to be gone on with."""
     plain = TypeAdapter(Any).dump_python(dict(params), mode="json")
     if any(one.get("resume") == "never" for name, one in plain.items() if isinstance(one, dict)):
         return ""
-    return provenance.digest([str(project.resolve()), dict(tags), plain])
+    asked = [str(project.resolve()), dict(tags), plain]
+    return provenance.digest([*asked, provenance.package_digest()])
 
 
 def _owner(name: str) -> str:

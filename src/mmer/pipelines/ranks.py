@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ from mmer.training import distributed
 from mmer.training.checkpoints import Checkpoints, CheckpointSettings
 from mmer.training.interruption import Stopped
 
+_SECONDS_BETWEEN_LOOKS = 0.1
 JOB, FITTED, HISTORY = "job.json", "fitted.safetensors", "history.json"
 
 
@@ -123,6 +125,9 @@ def _fit(job: Job, folder: Path, tells: bool) -> Path | None:
 
 def _listen() -> None:
     while said := os.read(0, 1):
+        # Until the training listens for it, a signal would be the end.
+        while signal.getsignal(said[0]) in (signal.SIG_DFL, signal.default_int_handler):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         os.kill(os.getpid(), said[0])
     os._exit(1)
 

@@ -9,6 +9,7 @@ result: tables, settings and code.
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,7 +19,6 @@ from typing import Any, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
-from safetensors import SafetensorError
 from torch import Tensor
 
 from mmer.errors import InputError
@@ -28,11 +28,13 @@ from mmer.schema import Settings
 from mmer.training import distributed, tensors
 from mmer.training.state import TrainingState
 
-_SUFFIX = ".safetensors"
+_SUFFIX, _FINISHED = ".safetensors", ".finished.safetensors"
 # A checkpoint waits so many times as long as the one before took to write: 2 % of the time at most.
 _TIMES_AS_LONG = 50
-# Folders of other trainings under the same name that are left in place.
-_OTHERS_KEPT = 3
+# Of other trainings under the same name: how many that finished are left in place, and for how long
+# those that may still be gone on with.
+_FINISHED_KEPT = 3
+_SECONDS_KEPT = 30 * 24 * 3600.0
 
 logger = logging.getLogger(__name__)
 
@@ -92,15 +94,17 @@ class Checkpoints:
         if self._settings.resume == "never":
             shutil.rmtree(self._folder, ignore_errors=True)
             return False
-        for path in self._newest_first():
+        for path in (*self._folder.glob(f"*{_FINISHED}"), *self._newest_first()):
+            content = self._content(path)
             try:
-                header, arrays = _unpacked(path.read_bytes(), path)
-                found = _unfolded(header["state"], arrays)
-            except (InputError, OSError, SafetensorError, KeyError, ValueError) as error:
+                header, arrays = _unpacked(content, path)
+                found, before = _unfolded(header["state"], arrays), header["computed_with"]
+                finished = found["finished"]
+            except Exception as error:  # whatever a damaged file provokes
                 logger.warning("%s cannot be read and is left out: %s", path, error)
-                path.unlink(missing_ok=True)
+                path.unlink()
                 continue
-            if self._take(state, found, header["computed_with"]):
+            if self._take(state, found, before, finished):
                 self.last = path
                 return True
         if self._settings.resume == "required":
@@ -108,6 +112,20 @@ class Checkpoints:
             remedy = "Set checkpoints.resume to auto to begin anew."
             raise InputError(self._folder, "checkpoints.resume", expected, "none", remedy)
         return False
+
+    @property
+    def to_go_on_from(self) -> Path | None:
+        """The file from which the same command, given again, goes on."""
+        return None if self._settings.resume == "never" else self.last
+
+    def _content(self, path: Path) -> bytes:
+        """A checkpoint's bytes; an InputError if they cannot be had now, which destroys nothing."""
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            expected = "a checkpoint that can be read"
+            remedy = "Nothing was removed. Try again, or begin anew with checkpoints.resume=never."
+            raise InputError(path, "", expected, error, remedy) from error
 
     def save_if_due(self, state: TrainingState, *, at_once: bool = False) -> None:
         """Write a checkpoint if the last was long enough ago, or at once."""
@@ -123,7 +141,8 @@ class Checkpoints:
         if not distributed.is_first() or state.has_gone_astray():
             return
         begin = time.monotonic()
-        path = self._folder / f"{len(state.epochs):05d}-{state.step:07d}{_SUFFIX}"
+        suffix = _FINISHED if state.finished else _SUFFIX
+        path = self._folder / f"{len(state.epochs):05d}-{state.step:07d}{suffix}"
         try:
             content = _packed(state.state_dict(), _computed_with(state.device))
             with atomic_file(path) as partial:
@@ -133,33 +152,48 @@ class Checkpoints:
             logger.warning(text, error, self.last or "none")
         else:
             self.last = path
-            for old in self._newest_first()[1 if state.finished else self._settings.keep :]:
+            for old in self._newest_first()[0 if state.finished else self._settings.keep :]:
                 old.unlink(missing_ok=True)
         now = time.monotonic()
         self._next = now + max(self._settings.seconds, _TIMES_AS_LONG * (now - begin))
 
-    def _take(self, state: TrainingState, found: dict[str, Any], before: dict[str, str]) -> bool:
+    def _take(
+        self, state: TrainingState, found: dict[str, Any], before: dict[str, str], finished: bool
+    ) -> bool:
         """Take up a state; one that is finished only if it could not be others here."""
         now = _computed_with(state.device)
-        differs = {name: f"{before.get(name)} -> {here}" for name, here in now.items()}
-        differs = {name: text for name, text in differs.items() if before.get(name) != now[name]}
-        if differs and found["finished"]:
+        differs = [
+            f"{k} {before.get(k)} -> {here}" for k, here in now.items() if before.get(k) != here
+        ]
+        means = ", ".join(differs)
+        if differs and finished:
+            text = (
+                "A training that finished with other means (%s) is done again: its bits may differ"
+            )
+            logger.warning(text, means)
             return False
         state.load_state_dict(found)
         if differs:
-            text = "It goes on with other means, and may differ in its last bits: %s"
-            logger.warning(text, ", ".join(f"{name} {text}" for name, text in differs.items()))
+            logger.warning(
+                "It goes on with other means, and may differ in its last bits: %s", means
+            )
         return True
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self._folder.glob(f"*{_SUFFIX}"), reverse=True)
+        """Those of a training that is under way."""
+        files = self._folder.glob(f"*{_SUFFIX}")
+        return sorted((f for f in files if not f.name.endswith(_FINISHED)), reverse=True)
 
     def _clear_others(self) -> None:
-        """Of other trainings under this name, keep the newest."""
-        others = [f for f in self._folder.parent.glob("*/") if f.name != self._folder.name]
-        for old in sorted(others, key=_last_change, reverse=True)[_OTHERS_KEPT:]:
-            logger.info("Checkpoints of an earlier training are removed: %s", old)
-            shutil.rmtree(old, ignore_errors=True)
+        """Keep the newest of other trainings under this name, and what may be gone on with."""
+        others = [f for f in self._folder.parent.glob("*/") if re.fullmatch("[0-9a-f]{16}", f.name)]
+        others = [f for f in others if f.name != self._folder.name]
+        finished = [f for f in others if any(f.glob(f"*{_FINISHED}"))]
+        too_many = sorted(finished, key=_last_change, reverse=True)[_FINISHED_KEPT:]
+        old = time.time() - _SECONDS_KEPT
+        for folder in [*too_many, *(f for f in others if _last_change(f) < old)]:
+            logger.info("Checkpoints of an earlier training are removed: %s", folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _packed(state: dict[str, Any], computed_with: dict[str, str]) -> bytes:

@@ -100,7 +100,8 @@ def _finish(
         if checkpoints:
             checkpoints.save_if_due(state, at_once=number is not None or state.finished)
         if number:
-            raise Stopped(number, state.place, checkpoints.last if checkpoints else None)
+            kept = checkpoints.to_go_on_from if checkpoints else None
+            raise Stopped(number, state.place, kept)
 
     with EpochProgress(state.total_steps, settings.epochs, state.steps_done) as progress:
         try:
