@@ -79,14 +79,15 @@ def test_a_decision_is_done_and_a_champion_taken_back_under_the_name_that_they_c
     done: list[tuple[str, object]] = []
     monkeypatch.setattr(champions, "decided", lambda one: done.append(("decided", one)))
     monkeypatch.setattr(champions, "take_back", lambda one: done.append(("taken back", one)))
-    monkeypatch.setattr(champions, "champions", lambda name: f"table of {name}")
+    monkeypatch.setattr(champions, "champions", lambda *asked: asked)
     table = TableOfChampions(name="mosei", environment="paper")
     move = Move(name="mosei", kind="taken back", number="1", before="2", after=2, told="")
     decision = SimpleNamespace()
     table.save(move)
     table.save(decision)
     assert done == [("taken back", move), ("decided", decision)]
-    assert table.load() == "table of mosei-paper"
+    assert table.load() == ("mosei-paper", "")
+    assert TableOfChampions(name="mosei", which=3).load() == ("mosei", "3")
 
 
 def test_contenders_are_read_and_never_saved(monkeypatch):

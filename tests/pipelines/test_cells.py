@@ -167,7 +167,7 @@ def test_seeds_of_other_settings_are_not_compared(run, saved):
 
 
 def test_an_ablation_compares_the_whole_with_what_is_left(run, saved, trained):
-    asked = {"parts": "contrast text", "seeds": "1 2"}
+    asked = {"systems": "carat", "parts": "contrast text", "seeds": "1 2"}
     run("ablate_m3ed", params={"m3ed": {"ablation": asked}})
     (ablated,) = ComparedCorpora.read(saved("test", "m3ed", "ablated_systems.json")[-1]).corpora
     whole, *others = ablated.compared.systems

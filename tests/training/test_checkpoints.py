@@ -295,7 +295,8 @@ def test_a_signal_ends_it_with_a_checkpoint(packed, building_pooled, tmp_path, m
             os.kill(os.getpid(), number)
         return take_step(state, *arguments)
 
-    before = signal.getsignal(number)
+    before = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    as_it_was = signal.signal(number, before)  # in the background of a script it is ignored
     with monkeypatch.context() as patched:
         patched.setattr(loop, "take_step", step)
         with pytest.raises(Stopped, match=r"step 2 of 4 of epoch 2.*goes on from") as stopped:
@@ -304,7 +305,7 @@ def test_a_signal_ends_it_with_a_checkpoint(packed, building_pooled, tmp_path, m
         with pytest.raises(Stopped, match="begins anew"):
             train(build, *packed, SETTINGS, anew)
     assert stopped.value.signal == number
-    assert signal.getsignal(number) == before
+    assert signal.signal(number, as_it_was) == before
     assert [path.stem for path in files(tmp_path)] == ["00001-0000002"]
     assert same(train(build, *packed, SETTINGS, checkpoints), undisturbed)
 

@@ -1,4 +1,4 @@
-"""A small CARAT and ragged batches for it."""
+"""A small CARAT."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 
-from mmer.samples.batches import Batch
 from mmer.systems.carat.network import Carat
 from mmer.systems.carat.settings import CaratNetwork
 
@@ -39,28 +38,6 @@ def network(
     return built
 
 
-def batch(
-    size: int = 5,
-    length: int = 9,
-    num_labels: int = 3,
-    seed: int = 1,
-    ragged: bool = True,
-    widths: Mapping[str, int] = WIDTHS,
-) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    features, masks = {}, {}
-    for m, width in widths.items():
-        lengths = torch.randint(1, length + 1, (size,), generator=generator)
-        lengths[0] = length
-        if not ragged:
-            lengths[:] = length
-        masks[m] = torch.arange(length) < lengths[:, None]
-        features[m] = torch.randn(size, length, width, generator=generator)
-        features[m] *= masks[m][..., None]
-    labels = (torch.rand(size, num_labels, generator=generator) < 0.4).float()
-    return Batch(features, masks, labels)
-
-
 @pytest.fixture
 def make_settings() -> Callable[..., CaratNetwork]:
     return settings
@@ -69,8 +46,3 @@ def make_settings() -> Callable[..., CaratNetwork]:
 @pytest.fixture
 def make_network() -> Callable[..., Carat]:
     return network
-
-
-@pytest.fixture
-def make_batch() -> Callable[..., Batch]:
-    return batch

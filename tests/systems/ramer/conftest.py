@@ -1,4 +1,4 @@
-"""A small RAMer, ragged batches for it, and what they say of persons."""
+"""A small RAMer, and batches that say whose their steps are."""
 
 from __future__ import annotations
 
@@ -52,38 +52,6 @@ def network(
     return built
 
 
-def batch(
-    size: int = 5,
-    length: int = 9,
-    num_labels: int = 3,
-    seed: int = 1,
-    widths: Mapping[str, int] = WIDTHS,
-) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    features, masks = {}, {}
-    for m, width in widths.items():
-        lengths = torch.randint(1, length + 1, (size,), generator=generator)
-        lengths[0] = length
-        masks[m] = torch.arange(length) < lengths[:, None]
-        features[m] = torch.randn(size, length, width, generator=generator) * masks[m][..., None]
-    labels = (torch.rand(size, num_labels, generator=generator) < 0.4).float()
-    return Batch(features, masks, labels)
-
-
-def talk(size: int = 5, seed: int = 1, **more: object) -> Batch:
-    """A batch in which each step is one of four persons' in one of three segments, each once."""
-    generator = torch.Generator().manual_seed(seed)
-    made = batch(size, 9, seed=seed, **more)
-    cells = {
-        m: torch.stack([torch.randperm(12, generator=generator)[:9] for _ in range(size)])
-        for m in made.features
-    }
-    persons = {m: x % 4 * made.masks[m] for m, x in cells.items()}
-    segments = {m: x // 4 * made.masks[m] for m, x in cells.items()}
-    target = torch.randint(4, (size,), generator=generator)
-    return replace(made, persons=StepPersons(target, persons, segments))
-
-
 @pytest.fixture
 def make_settings() -> Callable[..., RamerNetwork]:
     return settings
@@ -95,12 +63,21 @@ def make_network() -> Callable[..., Ramer]:
 
 
 @pytest.fixture
-def make_batch() -> Callable[..., Batch]:
-    return batch
+def make_talk(make_batch: Callable[..., Batch]) -> Callable[..., Batch]:
+    """Batches in which each step is one of four persons' in one of three segments, each once."""
 
+    def talk(size: int = 5, seed: int = 1, **more: object) -> Batch:
+        generator = torch.Generator().manual_seed(seed)
+        made = make_batch(size, 9, seed=seed, **more)
+        cells = {
+            m: torch.stack([torch.randperm(12, generator=generator)[:9] for _ in range(size)])
+            for m in made.features
+        }
+        persons = {m: x % 4 * made.masks[m] for m, x in cells.items()}
+        segments = {m: x // 4 * made.masks[m] for m, x in cells.items()}
+        target = torch.randint(4, (size,), generator=generator)
+        return replace(made, persons=StepPersons(target, persons, segments))
 
-@pytest.fixture
-def make_talk() -> Callable[..., Batch]:
     return talk
 
 
