@@ -53,7 +53,7 @@ class SourceFile(Record):
         """
         if not path.is_file():
             raise InputError(path, "", "a file", "nothing")
-        state, found = file_state(path), _file_digest(path)
+        state, found = file_state(path), file_digest(path)
         file = cls(name=str(path.relative_to(folder)), state=state, sha256=found)
         file.check(folder)
         return file
@@ -70,11 +70,12 @@ class SourceFile(Record):
         if not path.is_file():
             raise InputError(path, "", expected, "nothing", remedy)
         state = file_state(path)
-        if state != self.state and (state[2] != self.size or _file_digest(path) != self.sha256):
+        if state != self.state and (state[2] != self.size or file_digest(path) != self.sha256):
             raise InputError(path, "", expected, "other content", remedy)
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -106,7 +107,7 @@ def fingerprint(
 def package_digest() -> str:
     """Of all source files of this package, to the byte."""
     files = sorted(_PACKAGE.rglob("*.py"))
-    return digest({str(path.relative_to(_PACKAGE)): _file_digest(path) for path in files})
+    return digest({str(path.relative_to(_PACKAGE)): file_digest(path) for path in files})
 
 
 def _module_of(function: Callable) -> str:

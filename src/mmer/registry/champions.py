@@ -90,17 +90,22 @@ def champions(name: str, which: str = "") -> Champions:
     Raises:
         InputError: There is no such version or no champion, or MLflow does not answer.
     """
-    with _answering(name) as (client, _):
-        had = [one for one in (name, name + SYNTHETIC) if _read(client, one).entries]
-    if which or not had:
+    registered = "" if which else _with_champions(name)
+    if not registered:
         which = which or (CANDIDATE if exists(name, CANDIDATE) else CHAMPION)
-        had = [find(name, which)[0]]
-    registered = had[0]
+        registered = find(name, which)[0]
     with _answering(registered) as (client, _):
         table = _read(client, registered)
         at = at_alias(client, registered, CHAMPION)
         late = at != table.champion and _is_there(client, registered, table.champion)
         return table.model_copy(update={"unfinished": late})
+
+
+def _with_champions(name: str) -> str:
+    """The registered model that has had champions, the real one first; empty if none has."""
+    with _answering(name) as (client, _):
+        both = (name, name + SYNTHETIC)
+        return next((one for one in both if _read(client, one).entries), "")
 
 
 def decided(decision: Decision) -> Champions:

@@ -22,6 +22,7 @@ from mmer.evaluation.assessment import Comparison
 from mmer.evaluation.promotion import Evidence
 from mmer.evaluation.robustness import Robustness
 from mmer.metrics.scores import Scores
+from mmer.provenance import file_digest
 from mmer.registry import tracking
 from mmer.schema import Record
 
@@ -147,7 +148,7 @@ def check_model(client: MlflowClient, version: ModelVersion, folder: str, model:
 
 
 def _list_of(path: Path, expected: str, where: str) -> KeptFiles:
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "nothing"
+    found = file_digest(path) if path.is_file() else "nothing"
     if found != expected:
         raise InputError(where, _LIST, f"the list of digest {expected}", found)
     return KeptFiles.read(path)
@@ -164,7 +165,7 @@ def _check(expected: dict[str, str], folder: Path, beside: set[str], where: str)
 def _digests(folder: Path) -> dict[str, str]:
     """Path in the folder -> SHA-256 of the file."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): file_digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }

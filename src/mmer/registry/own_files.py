@@ -7,10 +7,10 @@ registered is told by the registry (`mmer.registry.evidence`).
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from mmer.errors import InputError
+from mmer.provenance import file_digest
 from mmer.schema import Record
 
 LIST = "digests.json"
@@ -25,7 +25,7 @@ class OwnFiles(Record):
 def write_list(folder: Path, used: tuple[str, ...]) -> None:
     """List the files in use, each named itself or by a folder that it is in."""
     paths = [path for name in used for path in (folder / name, *(folder / name).rglob("*"))]
-    digests = {p.relative_to(folder).as_posix(): _digest(p) for p in paths if p.is_file()}
+    digests = {p.relative_to(folder).as_posix(): file_digest(p) for p in paths if p.is_file()}
     (folder / LIST).write_text(OwnFiles(files=digests).to_json(), encoding="utf-8")
 
 
@@ -41,11 +41,6 @@ def check_files(folder: Path) -> None:
     remedy = "Fetch the version again."
     for name, expected in OwnFiles.read(folder / LIST).files.items():
         path = folder / name
-        found = _digest(path) if path.is_file() else "nothing"
+        found = file_digest(path) if path.is_file() else "nothing"
         if found != expected:
             raise InputError(path, "", f"the file of digest {expected}", found, remedy)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
