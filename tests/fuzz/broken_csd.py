@@ -270,6 +270,9 @@ class CsdFormat:
         place, fault = (path.with_name(name).read_text() for name in ("place", "fault"))
         return place != LABELS.name or (fault in _LABEL_FAULTS and fault != "names missing")
 
+    def name_of(self, row: dict) -> str | None:
+        return None if row["text"] is None else str(row["text"])
+
     def compare(self, path: Path) -> str:
         fault = path.with_name("fault").read_text()
         return f"read with {fault}" if fault in _NEVER_READ else "read"

@@ -93,6 +93,9 @@ class ObjectFormat:
         """Whether the labels of the texts cannot have changed: they are in another file."""
         return self.reader == "noalign_pkl"
 
+    def name_of(self, row: dict) -> str | None:
+        return None if row["text"] is None else str(row["text"])
+
     def compare(self, path: Path) -> str:
         """What the library makes of a file that was read."""
         try:

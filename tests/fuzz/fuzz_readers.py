@@ -40,6 +40,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd  # noqa: F401 - or pyarrow imports it in every process that is forked
 from broken_csd import CsdFormat
+from broken_folder import FolderFormat
 from broken_objects import OBJECT_FILES, object_format
 from rich.console import Console
 from rich.progress import track
@@ -81,11 +82,14 @@ class Format(Protocol):
     def labels_are_known(self, path: Path) -> bool:
         """Whether nothing that was broken can change what labels a sample has."""
 
+    def name_of(self, row: dict) -> str | None:
+        """What its labels are known by: its text, or its own name."""
+
     def compare(self, path: Path) -> str:
         """What is to be said of a file that was read: "read", or a finding."""
 
 
-FORMATS = (*OBJECT_FILES, "csd", "csd_gzip")
+FORMATS = (*OBJECT_FILES, "csd", "csd_gzip", "memor")
 
 
 @cache
@@ -93,6 +97,8 @@ def good_files(name: str, folder: Path) -> Format:
     """The format of this name; its good files are written to a folder in `folder`."""
     folder = folder / name
     folder.mkdir()
+    if name == "memor":
+        return FolderFormat(folder)
     if name in OBJECT_FILES:
         return object_format(name, folder)
     return CsdFormat(folder, "gzip" if name == "csd_gzip" else None)
@@ -113,7 +119,7 @@ def run_case(form: Format, path: Path, good: dict) -> dict:
     try:
         tables = _tables(form, corpus, path.parent / "tables")
         outcome = _contradiction(tables) or "read"
-        if form.labels_are_known(path) and _labels_differ(tables, good):
+        if form.labels_are_known(path) and _labels_differ(form, tables, good):
             outcome = _CHANGED
     except UntrustedDataError as error:
         outcome = "untrusted" if str(error) else "an error without words"
@@ -170,14 +176,10 @@ def _known_labels(tables: dict[str, SampleTable]) -> dict:
     return known
 
 
-def _labels_differ(tables: dict[str, SampleTable], good: dict) -> bool:
+def _labels_differ(form: Format, tables: dict[str, SampleTable], good: dict) -> bool:
     rows = [row for table in tables.values() for row in table.arrow().to_pylist()]
-    texts = [str(row["text"]) for row in rows]
-    return any(
-        good.get(text, row["labels"]) != row["labels"]
-        for row, text in zip(rows, texts, strict=True)
-        if row["text"] is not None
-    )
+    named = [(form.name_of(row), row["labels"]) for row in rows]
+    return any(good.get(name, labels) != labels for name, labels in named if name is not None)
 
 
 def _contradiction(tables: dict[str, SampleTable]) -> str:

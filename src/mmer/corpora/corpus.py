@@ -194,6 +194,7 @@ class Corpus:
             with what has all.
         caveat: What has to be known where systems are judged on it, if anything.
         made: How the synthetic corpus is made, as a note of all that is read from it.
+        persons: Whether its steps are of several persons, of whom something is known.
         subfolders: In which of its folder's folders its files are, if not in that alone; what they
             may cost to read follows from their size.
         family: Of corpora that are only of interest together, the name under which all of them are
@@ -211,6 +212,7 @@ class Corpus:
     family: str | None = None
     caveat: str = ""
     made: str = ""
+    persons: bool = False
     subfolders: tuple[str, ...] = ()
 
     @property

@@ -151,6 +151,7 @@ class System(ABC):
         seeded: True if fitting draws random numbers, so that another seed gives another system.
         parts: What can be taken away from it, to see what it is good for: name -> settings that do
             so. Every modality is such a part besides.
+        parts_for_persons: Those of them that do nothing where steps are not of several persons.
     """
 
     name: str
@@ -159,6 +160,7 @@ class System(ABC):
     simple: bool = False
     seeded: bool = False
     parts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    parts_for_persons: frozenset[str] = frozenset()
 
     @abstractmethod
     def fit(

@@ -53,6 +53,7 @@ def _corpus(title: str, synthetic: type[SyntheticMemor], persons: str) -> Corpus
         modalities=MODALITIES,
         published=Published.read(Path(__file__).with_name("published.json")),
         made=_MADE.format(persons=persons),
+        persons=True,
         subfolders=("features",),
     )
 

@@ -74,20 +74,26 @@ def ablated_cells(settings: AblationSettings, corpus: str) -> dict[str, list[Cel
     """System -> the cells of its ablation: the whole system first, then without each part.
 
     Raises:
-        InputError: A system or a part is asked for that there is not.
+        InputError: A system or a part is asked for that there is not, or not on this corpus.
     """
     able = [name for name, system in SYSTEMS.items() if system.parts]
     names = _known("ablation", "systems", settings.systems, SYSTEMS, able)
-    modalities, found = CORPORA[corpus].modalities, {}
-    every = {part for name in names for part in SYSTEMS[name].parts} | set(modalities)
-    _known("ablation", "parts", settings.parts, sorted(every))
-    for name in names:
-        parts = [*SYSTEMS[name].parts, *modalities]
-        kept = [part for part in parts if part in (settings.parts or parts)]
+    parts = {name: parts_on(corpus, name) for name in names}
+    _known("ablation", "parts", settings.parts, sorted({p for own in parts.values() for p in own}))
+    found = {}
+    for name, own in parts.items():
+        kept = [part for part in own if part in (settings.parts or own)]
         found[name] = [
             cell for part in (None, *kept) for cell in _cells(name, settings.seeds, part)
         ]
     return found
+
+
+def parts_on(corpus: str, system: str) -> list[str]:
+    """What can be taken away from a system on a corpus: its parts, and the modalities."""
+    known, recipe = CORPORA[corpus], SYSTEMS[system]
+    idle = frozenset() if known.persons else recipe.parts_for_persons
+    return [*(part for part in recipe.parts if part not in idle), *known.modalities]
 
 
 def _cells(system: str, seeds: Iterable[int], without: str | None = None) -> list[Cell]:

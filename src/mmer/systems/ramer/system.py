@@ -22,6 +22,7 @@ class RamerSystem(NetworkSystem):
     settings = RamerSettings
     network = Ramer
     parts = MappingProxyType(RamerParts.changes())
+    parts_for_persons = frozenset({"persons", "personality"})
 
     def build(self, settings: Any, info: TableInfo | SystemInfo) -> Ramer:
         return Ramer(settings.network, info.widths, len(info.labels), info.persons)
