@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 
-.PHONY: probes train test test-all lint viz ui pictures tables clean help
+.PHONY: probes train test test-all lint viz docs ui pictures tables clean help
 train: .venv/installed  ## train, calibrate, compare and register the default system on the default corpus
 	$(BIN)/python -m kedro run --pipelines=__default__
 
@@ -24,9 +24,13 @@ probes: .venv/installed  ## what each system can learn, on synthetic corpora of 
 	$(BIN)/python -m kedro run --pipelines=compare_probes
 
 viz: .venv/installed  ## the pipelines in the browser
-	$(BIN)/python -m kedro viz run
+	$(BIN)/python docs/make_graph.py --show
+
+docs: .venv/installed  ## the same as a site in build/, for any web server
+	$(BIN)/python docs/make_graph.py
 
 ui: .venv/installed  ## runs and registered models in the browser
+	@$(BIN)/python -m mmer.registry.moved mlflow.db 5000
 	$(BIN)/python -m mlflow ui --backend-store-uri sqlite:///mlflow.db --port 5000
 
 pictures: .venv/installed  ## the README's pictures, from the last run (needs Chromium)

@@ -31,6 +31,7 @@ from mmer.evaluation.assessment import (
     compare_systems,
 )
 from mmer.hooks import DefaultParameters, MlflowTracking
+from mmer.metrics.metrics import HEADLINE
 from mmer.metrics.scores import Scores
 from mmer.provenance import SourceFile
 from mmer.registry import tracking
@@ -101,6 +102,8 @@ def test_parameters_of_this_pipeline_and_how_it_was_called(run):
     nodes = [node(lambda settings, seed: seed, ["params:mosei.training", "params:seed"], "out")]
     seen = run(nodes, catalog, pipeline_names=["train_mosei"], env="paper", from_nodes=["a", "b"])
     assert seen.info.status == "FINISHED"
+    assert seen.info.run_name == "01-01 00:00:00 part of train_mosei (from_nodes=a, b)"
+    assert experiment_of(seen) == "mmer-paper-parts"
     assert seen.data.params == {
         "mosei.training.epochs": "3",
         "mosei.training.layers.text": "6",
@@ -119,6 +122,11 @@ def test_the_environment_is_base_unless_another_is_named(run):
     seen = run([node(lambda: 1, None, "out")], DataCatalog())
     assert seen.data.tags["kedro.env"] == "base"
     assert seen.data.tags["kedro.pipelines"] == "__default__"
+
+
+def experiment_of(run: Run) -> str:
+    client = tracking.connect(os.environ["MLFLOW_TRACKING_URI"])
+    return client.get_experiment(run.info.experiment_id).name
 
 
 def entry(folder: Path, name: str, record: type | None = None, **more: Any) -> dict[str, Any]:
@@ -147,6 +155,7 @@ def files_of(run: Run) -> set[str]:
     return {
         file.path
         for folder in client.list_artifacts(run.info.run_id)
+        if folder.is_dir
         for file in client.list_artifacts(run.info.run_id, folder.path)
     }
 
@@ -163,9 +172,9 @@ def test_files_that_the_catalog_marks_are_logged_by_version(run, tmp_path):
     values = {"toy.thresholds": {"happy": 0.3}, "toy.curves": [1, 2], "toy.unmarked": {"a": 1.0}}
     seen = run([node(lambda: tuple(values.values()), None, list(values))], catalog)
     assert seen.data.metrics == {}
-    assert files_of(seen) == {"toy.thresholds/a.json", "toy.curves/b.json"}
+    assert files_of(seen) == {"toy/a.json", "toy/b.json"}
     client = tracking.connect(tracking.tracking_uri(tmp_path))
-    copied = client.download_artifacts(seen.info.run_id, "toy.thresholds/a.json")
+    copied = client.download_artifacts(seen.info.run_id, "toy/a.json")
     original = tmp_path / "a.json" / RUN_ID / "a.json"
     assert Path(copied).read_bytes() == original.read_bytes()
 
@@ -183,7 +192,7 @@ def test_what_another_run_has_saved_is_not_logged(run, tmp_path):
     nodes = [node(lambda: 1, None, "toy.first"), node(fail, "toy.first", "toy.second")]
     seen = run(nodes, catalog_of(entries))
     assert seen.info.status == "FAILED"
-    assert files_of(seen) == {"toy.first/a.json"}
+    assert files_of(seen) == {"toy/a.json"}
 
 
 @pytest.fixture
@@ -201,7 +210,7 @@ def _assessed(toy_scores: Callable[..., Scores]) -> tuple[Scores, Any, Assessmen
     return test, calibration, assess(test, calibration, settings)
 
 
-def test_the_numbers_of_an_assessment_bear_the_systems_name_and_the_split(
+def test_the_few_numbers_that_systems_are_compared_by_are_grouped_by_split(
     run, tmp_path, assessment
 ):
     marked = entry(tmp_path, "a", Assessment, versioned=True, metadata=METRICS)
@@ -209,11 +218,10 @@ def test_the_numbers_of_an_assessment_bear_the_systems_name_and_the_split(
         [node(lambda: assessment, None, "toy.best.assessment")],
         catalog_of({"toy.best.assessment": marked}),
     )
-    metrics = assessment.metrics
-    assert seen.data.metrics["best/test/micro_f1"] == metrics.micro_f1
-    assert seen.data.metrics["best/test/f1/label 1"] == metrics.per_label[1].f1
-    assert {name.rpartition("/")[0] for name in seen.data.metrics} == {"best/test", "best/test/f1"}
-    assert files_of(seen) == {"toy.best.assessment/a.json"}
+    judged = assessment.intervals.metrics
+    shown = {*HEADLINE, "macro_average_precision"}
+    assert seen.data.metrics == {f"test/{name}": judged[name].value for name in shown}
+    assert files_of(seen) == {"toy.best/a.json"}
 
 
 def test_metadata_that_means_nothing_stops_the_run_before_its_nodes(run):
@@ -261,7 +269,7 @@ def test_metrics_arrive_while_the_node_still_runs(run, tmp_path):
     def watched() -> History:
         history = train(2, 2)
         opened = tracking.current_run()
-        so_far.extend(opened.client.get_metric_history(opened.run_id, "best/train/total"))
+        so_far.extend(opened.client.get_metric_history(opened.run_id, "train/total"))
         PROGRESS.info("a line without metrics")
         return history
 
@@ -276,12 +284,12 @@ def test_metrics_arrive_while_the_node_still_runs(run, tmp_path):
 def test_every_epoch_is_logged_once_whether_it_was_told_or_only_saved(run, tmp_path, told):
     entries = {"toy.best.history": entry(tmp_path, "a", History, metadata=HISTORY)}
     seen = run([node(lambda: train(3, told), None, "toy.best.history")], catalog_of(entries))
-    assert history_of(seen, "best/train/total") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert history_of(seen, "best/valid/micro_f1") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert history_of(seen, "train/total") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert history_of(seen, "valid/micro_f1") == [(1, 0.1), (2, 0.2), (3, 0.3)]
     assert set(seen.data.metrics) == {
-        "best/train/total",
-        "best/epoch_seconds",
-        "best/valid/micro_f1",
+        "train/total",
+        "train/epoch_seconds",
+        "valid/micro_f1",
     }
 
 
@@ -320,9 +328,9 @@ def test_all_runners_log_the_same(run, tmp_path, runner):
     assert seen.data.tags["epochs"] == "3"
     assert (seen.data.tags["saved by"] != str(os.getpid())) == is_parallel
     for name in ("first", "second"):
-        assert history_of(seen, f"{name}/train/total") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+        assert history_of(seen, f"train/{name}/total") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert len(seen.data.metrics) == 6
-    assert files_of(seen) == {f"toy.{name}.history/{name}.json" for name in ("first", "second")}
+    assert files_of(seen) == {f"toy.{name}/{name}.json" for name in ("first", "second")}
     assert tracking.current_run() is None
 
 
@@ -356,6 +364,11 @@ def test_data_are_named_by_fingerprint_and_synthetic_is_called_synthetic(run, tm
         "data.toy.manifest.sha256": data["data.toy.manifest.sha256"],
         "synthetic": "true",
     }
+    (used,) = seen.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("toy.train_samples", "made-for-tests")
+    assert str(tmp_path.name) in used.dataset.source
+    assert [tag.value for tag in used.tags] == [toy_table(4).info.split]
+    assert experiment_of(seen) == "toy"
     manifest = manifest.model_copy(update={"files": files[1:]})
     other = run(nodes, catalog_of(entries))
     assert other.data.tags["data.toy.manifest.sha256"] != data["data.toy.manifest.sha256"]
@@ -399,8 +412,8 @@ def test_pipeline_run_within_a_node_has_a_run_of_its_own(run, tmp_path):
 
     seen = run([node(outer, None, "toy.outer.history")], catalog_of(entries))
     assert inner[0].data.tags["mlflow.parentRunId"] == seen.info.run_id
-    assert history_of(inner[0], "inner/train/total") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert history_of(seen, "outer/train/total") == [(1, 1.0)]
+    assert history_of(inner[0], "train/total") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert history_of(seen, "train/total") == [(1, 1.0)]
     assert len(seen.data.metrics) == len(inner[0].data.metrics) == 3
 
 

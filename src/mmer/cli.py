@@ -6,6 +6,8 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -14,9 +16,10 @@ import click
 from kedro.config import BadConfigException, MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
-from kedro.framework.project import settings
+from kedro.framework.project import pipelines, settings
 from kedro.io import DatasetError
 from kedro.io.core import VersionNotFoundError
+from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -61,6 +64,8 @@ def _run(verbose: bool, **options: Any) -> dict[str, Any]:
             raise
         if isinstance(error, ParameterValidationError):
             message += f"\nSet in {', '.join(_where_set(error, options))}."
+        elif isinstance(error, ValueError) and _is_raised_by_kedro(error):
+            message += _meant(options)
         raise click.ClickException(message) from error
 
 
@@ -68,6 +73,20 @@ _VERBOSE = click.Option(
     ["--verbose", "-v"], is_flag=True, help="Show the traceback of every error."
 )
 cli.command("run", params=[*kedro_run.params, _VERBOSE], help=kedro_run.help)(_run)
+
+
+@cli.command("jupyter", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def jupyter(project: Any, arguments: tuple[str, ...]) -> None:
+    """Open notebooks with catalog, context, pipelines and session of the project."""
+    from kedro.framework.cli.jupyter import jupyter as kedros
+
+    module = {"lab": "jupyterlab", "notebook": "notebook"}.get("".join(arguments[:1]))
+    if module and find_spec(module) is None:
+        remedy = "Install it in the project's folder: pip install --editable '.[jupyter]'"
+        raise click.ClickException(f"Jupyter is not installed. {remedy}")
+    kedros.main(list(arguments), prog_name="kedro jupyter", obj=project)
 
 
 def is_comparison(pipeline: str) -> bool:
@@ -107,6 +126,36 @@ def _is_raised_by_kedro(error: BaseException) -> bool:
 
 def _is_news(record: logging.LogRecord) -> bool:
     return record.levelno < logging.ERROR or explain(sys.exc_info()[1] or Exception()) is None
+
+
+def _meant(options: dict[str, Any]) -> str:
+    """For every stage, node or entry asked for that the pipelines lack: those most like it."""
+    names = options["pipelines"] or [options["pipeline"] or "__default__"]
+    asked = sum((pipelines[name] for name in names if name in pipelines), Pipeline([]))
+    nodes, entries = sorted(node.name for node in asked.nodes), sorted(asked.datasets())
+    tags = sorted({tag for node in asked.nodes for tag in node.tags})
+    known = {
+        "tags": tags,
+        "namespaces": sorted({node.namespace for node in asked.nodes if node.namespace}),
+        "from_nodes": nodes,
+        "to_nodes": nodes,
+        "node_names": nodes,
+        "from_inputs": entries,
+        "to_outputs": entries,
+    }
+    told = [
+        f"--{option.replace('_', '-')}={name}: there is {' or '.join(like)}"
+        for option, there in known.items()
+        for name in options.get(option) or ()
+        if there and name not in there and (like := _like(name, there))
+    ]
+    return "".join(f"\n{line}." for line in told)
+
+
+def _like(name: str, there: list[str]) -> list[str]:
+    """Names that are like one; all, if they are few and none is like it."""
+    same = [one for one in there if one.rpartition(".")[2] == name.rpartition(".")[2]]
+    return get_close_matches(name, same or there, 3, 0.4) or there[: 3 if len(there) > 12 else 12]
 
 
 def _where_set(error: ParameterValidationError, options: dict[str, Any]) -> list[str]:

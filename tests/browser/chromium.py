@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,18 +91,31 @@ class Chromium:
         found = self._ask("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         return base64.b64decode(found["data"])
 
+    def visit(self, address: str, width: int, theme: str = "light") -> None:
+        """Open an address in a window of so many CSS pixels, on a system with this theme."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self._ask("Emulation.setDeviceMetricsOverride", **size)
+        preferred = [{"name": "prefers-color-scheme", "value": theme}]
+        self._ask("Emulation.setEmulatedMedia", features=preferred)
+        self._events = []
+        self._ask("Page.navigate", url=address)
+        while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
+            self._events.append(self._read())
+
+    def until(self, script: str) -> Any:
+        """What a script gives as soon as it gives anything that is true."""
+        while not (found := self._value(script)):
+            time.sleep(0.1)
+        return found
+
     def close(self) -> None:
         """End it."""
         self._tab = {}
         self._ask("Browser.close")
 
     def _open(self, page: Path, width: int) -> str:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        self._ask("Emulation.setDeviceMetricsOverride", **size)
-        self._events, address = [], page.resolve().as_uri()
-        self._ask("Page.navigate", url=address)
-        while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
-            self._events.append(self._read())
+        address = page.resolve().as_uri()
+        self.visit(address, width)
         self._value(_DRAWN)
         return address
 

@@ -26,6 +26,7 @@ from mmer.datasets.files import (
     VersionedFile,
 )
 from mmer.metrics.scores import Scores
+from mmer.reporting.previews import preview
 from mmer.samples.batches import pack
 from mmer.samples.table import SampleTable
 from mmer.systems.constant.system import LabelPrior
@@ -83,13 +84,13 @@ def test_a_fitted_system_keeps_its_digest(tmp_path, toy_table: Callable[..., Sam
 def test_kedro_viz_gets_previews(tmp_path):
     expected = {
         record_file: HISTORY.to_json(),
-        FigureFile: json.loads(FIGURE.to_json()),
+        FigureFile: preview(FIGURE),
         FrameFile: json.loads(FRAME.to_json(orient="split")),
     }
-    for (kind, preview), data in zip(expected.items(), (HISTORY, FIGURE, FRAME), strict=True):
+    for (kind, shown), data in zip(expected.items(), (HISTORY, FIGURE, FRAME), strict=True):
         dataset = kind(filepath=str(tmp_path / f"{kind.__name__}"))
         dataset.save(data)
-        assert dataset.preview() == preview
+        assert dataset.preview() == shown
 
 
 class Failing(TextFile):

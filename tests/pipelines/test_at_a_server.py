@@ -92,6 +92,6 @@ def test_train_promote_and_predict_over_a_restart(machine, new_project, run_in, 
     found_rows = rows.loc[expected.index, expected.columns]
     np.testing.assert_allclose(found_rows, expected, rtol=0, atol=1e-6)
     (last,) = client.search_runs([run.info.experiment_id], max_results=1)
-    assert last.info.run_name.startswith("predict_mosei")
+    assert last.data.tags["kedro.pipelines"] == "predict_mosei"
     assert list(client.list_artifacts(last.info.run_id))
     assert not [*project.glob("mlflow.db"), *project.glob("mlartifacts"), *project.glob("mlruns")]

@@ -41,11 +41,11 @@ def trained(monkeypatch):
 
 
 def children(parent: str) -> dict[str, mlflow.entities.Run]:
-    """Name -> run, of those inside the newest run whose name begins so."""
+    """Name -> run, of those inside the newest run of this pipeline."""
     client = mlflow.MlflowClient("sqlite:///mlflow.db")
-    (experiment,) = (e for e in client.search_experiments() if e.name == "mmer")
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    newest = next(run for run in runs if run.info.run_name.startswith(parent))
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    runs = client.search_runs(experiments, max_results=1000)
+    newest = next(run for run in runs if run.data.tags.get("kedro.pipelines") == parent)
     inside = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == newest.info.run_id]
     return {run.info.run_name: run for run in inside}
 

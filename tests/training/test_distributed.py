@@ -112,6 +112,16 @@ def test_several_processes_train_as_one(fitting, system, processes, network, cap
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("system", ["carat", "ramer", "pooled"])
+def test_several_fill_in_for_absent_modalities_as_one(fitting, system):
+    absent = {"fill": "prototypes", "distillation": 0.5}
+    one, several = (fitting(n, system, absent=absent) for n in (1, 2))
+    check_same(one, several)
+    assert any(name.startswith("fill.") for name in one.fitted.arrays)
+    assert several.history.epochs[-1].losses["distillation"] > 0
+
+
+@pytest.mark.slow
 def test_what_is_drawn_repeats(fitting):
     dropped = {"network": {"dropout": 0.5}, "epochs": 1}
     first, again = (fitting(2, "pooled", name=name, **dropped) for name in "ab")

@@ -17,6 +17,7 @@ from mmer.corpora.splits import check_disjoint
 from mmer.errors import InputError
 from mmer.samples.table import SPLITS, SampleTable, Split, TableInfo
 from mmer.schema import Record
+from mmer.terminal import with_bar
 
 Severity = Literal["warning", "note"]
 What = Literal["id", "features", "near features", "words"]
@@ -216,7 +217,7 @@ def _almost_duplicates(
 ) -> Iterator[Duplicates]:
     scales = feature_scales(list(tables.values()))
     sketched = {split: sketches(table, scales) for split, table in tables.items()}
-    for first, second in combinations(tables, 2):
+    for first, second in with_bar(list(combinations(tables, 2)), "samples nearly in two splits"):
         ours, theirs = same[first].samples, same[second].samples
         pairs = [
             (ours["sample_id"][one], theirs["sample_id"][other])

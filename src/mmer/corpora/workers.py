@@ -6,7 +6,6 @@ the names of files and tells the names of those that it made; nothing else passe
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from mmer.corpora.corpus import Ingestion
 from mmer.corpora.tasks import AlignTask, Made, make_shards
 from mmer.dask_cluster import Patience, connected, lost
 from mmer.schema import Record
+from mmer.terminal import Bar, bar, draws_bars
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -75,21 +75,17 @@ def workers(settings: Ingestion) -> Iterator[Workers]:
 @contextmanager
 def progress(what: str, folder: Path, total: int) -> Iterator[None]:
     """A bar of how many of `total` shards are in `folder`, on a terminal, whoever makes them."""
-    if not sys.stdout.isatty():
-        yield
-        return
-    from rich.progress import Progress
-
     over = threading.Event()
 
-    def watch(bar: Progress) -> None:
-        task = bar.add_task(what, total=total)
+    def watch(shown: Bar) -> None:
         while not over.wait(_SECONDS_BETWEEN_LOOKS):
-            bar.update(task, completed=len(list(folder.glob("[0-9]*.arrow"))))
-        bar.update(task, completed=total)
+            shown.show(len(list(folder.glob("[0-9]*.arrow"))))
 
-    with Progress() as bar:
-        watcher = threading.Thread(target=watch, args=(bar,), daemon=True)
+    if not draws_bars():
+        yield
+        return
+    with bar(f"{what}: parts aligned", total) as shown:
+        watcher = threading.Thread(target=watch, args=(shown,), daemon=True)
         watcher.start()
         try:
             yield

@@ -27,6 +27,7 @@ from mmer.datasets.places import Address, place_of
 from mmer.errors import InputError
 from mmer.files import atomic_file, sweep
 from mmer.metrics.scores import Scores
+from mmer.reporting.previews import preview
 from mmer.schema import Record
 from mmer.systems.contract import FittedSystem
 from mmer.systems.storage import load_fitted, save_fitted
@@ -149,8 +150,8 @@ class FigureFile(VersionedFile[go.Figure]):
         path.write_text(data.to_json(), encoding="utf-8")
 
     def preview(self) -> PlotlyPreview:
-        """For Kedro-Viz."""
-        return PlotlyPreview(json.loads(self.load().to_json()))
+        """For Kedro-Viz, in its light and its dark theme."""
+        return PlotlyPreview(preview(self.load()))
 
 
 class FrameFile(VersionedFile[pd.DataFrame]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -17,6 +16,7 @@ from mmer.datasets.files import VersionedFile
 from mmer.datasets.places import Address
 from mmer.datasets.raw_corpus import RawFiles
 from mmer.errors import InputError
+from mmer.terminal import bar
 
 if TYPE_CHECKING:
     from mmer.registry.loading import RegisteredVersion
@@ -137,18 +137,12 @@ class PredictionsFile(VersionedFile["PredictionStream"]):
 @contextmanager
 def _progress(total: int) -> Iterator[Any]:
     """Hands batches on; on a terminal, with a bar of their rows."""
-    if not sys.stdout.isatty():
-        yield iter
-        return
-    from rich.progress import Progress
-
-    with Progress() as bar:
-        task = bar.add_task("predictions", total=total)
+    with bar("samples scored", total) as shown:
 
         def counted(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 yield batch
-                bar.advance(task, batch.num_rows)
+                shown.advance(batch.num_rows)
 
         yield counted
 

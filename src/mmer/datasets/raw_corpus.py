@@ -63,9 +63,7 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
         path = self.place
         if self._path is None and not path.exists():
             self._write_synthetic(path)
-        if not path.exists():
-            expected = f"the official files of {self._corpus.title}"
-            raise InputError(path, "", expected, "nothing", self._corpus.download_instructions)
+        self.check()
         mark = (path if path.is_dir() else path.parent) / _MARK
         if not mark.is_file():
             return RawCorpus(path=path)
@@ -104,6 +102,18 @@ class RawFiles(AbstractDataset[NoReturn, RawCorpus]):
             record = self._settings.model_dump(mode="json")
             mark = SyntheticMark(settings=record, bayes_optimal=best)
             (partial / _MARK).write_text(mark.to_json() + "\n", encoding="utf-8")
+
+    def check(self) -> None:
+        """Look whether the files are there; synthetic ones may still have to be written.
+
+        Raises:
+            InputError: There is nothing where the user said, or where the environment says.
+        """
+        if not self._exists():
+            expected = f"the official files of {self._corpus.title}"
+            raise InputError(
+                self.place, "", expected, "nothing", self._corpus.download_instructions
+            )
 
     def _exists(self) -> bool:
         return self._path is None or self._path.exists()

@@ -25,6 +25,7 @@ from mmer.metrics.intervals import Interval, mean_interval
 from mmer.metrics.scores import Scores
 from mmer.samples.batches import Samples
 from mmer.schema import Record
+from mmer.terminal import with_bar
 
 SHARE = 0.2
 _MOST_SAMPLES = 500
@@ -85,10 +86,15 @@ def measure_deletion(
     chosen = [_some(np.flatnonzero(column), rng) for column in predicted.T]
     every = np.unique(np.concatenate(chosen))
     parts = [every[at : at + _MOST_SAMPLES] for at in range(0, len(every), _MOST_SAMPLES)]
-    looks = {n: one for p in parts for n, one in zip(p, system.attention(samples, p), strict=False)}
+    looks = {
+        n: one
+        for part in with_bar(parts, "what is attended to")
+        for n, one in zip(part, system.attention(samples, part), strict=False)
+    }
     if not looks:
         return Deletion()
-    for column, (label, index) in enumerate(zip(scores.labels, chosen, strict=True)):
+    labels = list(enumerate(zip(scores.labels, chosen, strict=True)))
+    for column, (label, index) in with_bar(labels, "labels without what is attended to"):
         seen = [{m: weights[:, column] for m, weights in looks[n].items()} for n in index]
         falls = _falls(system, samples, scores.scores[index, column], column, index, seen, rng)
         groups = number_groups(tuple(scores.group_ids[n] for n in index))

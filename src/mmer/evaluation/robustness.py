@@ -14,6 +14,7 @@ from mmer.metrics.intervals import Interval, headline_intervals
 from mmer.metrics.scores import Scores
 from mmer.samples.batches import Present
 from mmer.schema import Record
+from mmer.terminal import bar
 
 _MOST_FOR_ALL_SUBSETS = 4
 
@@ -77,19 +78,23 @@ def measure_robustness(
             info = scores.info.model_copy(update={"title": title})
             given = score(dict(zip(modalities, shown.T, strict=True)))
             judged.append(judged_by(replace(scores, info=info, scores=given), calibration))
+            progress.advance()
         return headline_intervals(judged, resamples=settings.resamples, seed=settings.seed)
 
-    return Robustness(
-        model=scores.info.model,
-        by_subset=tuple(
-            SubsetFigures(
-                modalities=subset,
-                intervals=figures(np.tile([m in subset for m in modalities], (count, 1))),
-            )
-            for subset in modality_subsets(modalities)
-        ),
-        by_missing_rate=_by_missing_rate(figures, (count, len(modalities)), settings),
-    )
+    subsets = modality_subsets(modalities)
+    times = len(subsets) + len(settings.missing_rates) * settings.repeats
+    with bar(f"{scores.info.title} without modalities", times) as progress:
+        return Robustness(
+            model=scores.info.model,
+            by_subset=tuple(
+                SubsetFigures(
+                    modalities=subset,
+                    intervals=figures(np.tile([m in subset for m in modalities], (count, 1))),
+                )
+                for subset in subsets
+            ),
+            by_missing_rate=_by_missing_rate(figures, (count, len(modalities)), settings),
+        )
 
 
 def modality_subsets(modalities: tuple[str, ...]) -> list[tuple[str, ...]]:

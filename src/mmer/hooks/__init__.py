@@ -1,6 +1,22 @@
-"""Kedro's hooks: parameters are looked at before a run, and MLflow is told of it."""
+"""Kedro's hooks: parameters are looked at before a run, and MLflow and a person are told of it."""
 
-from .parameters import AskedCells, DefaultParameters, SameTables
+from .ignored import NothingIgnored
+from .parameters import AskedCells, DefaultParameters, RawFilesThere, SameTables
+from .paths import PathsAsMeant
+from .statistics import TableStatistics
+from .terminal import RunView
+from .this_run import TellPages
 from .tracking import MlflowTracking
 
-__all__ = ["AskedCells", "DefaultParameters", "MlflowTracking", "SameTables"]
+__all__ = [
+    "AskedCells",
+    "DefaultParameters",
+    "MlflowTracking",
+    "NothingIgnored",
+    "PathsAsMeant",
+    "RawFilesThere",
+    "RunView",
+    "SameTables",
+    "TableStatistics",
+    "TellPages",
+]

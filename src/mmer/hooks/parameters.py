@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from pydantic import ValidationError
 
@@ -27,36 +27,39 @@ class DefaultParameters:
     @hook_impl
     def after_catalog_created(self, catalog: CatalogProtocol) -> None:
         """Add what is missing for every corpus, and for every system on it."""
-        from mmer.calibration.settings import CalibrationSettings
-        from mmer.corpora import CORPORA
-        from mmer.evaluation.assessment import EvaluationSettings
-        from mmer.evaluation.promotion import PromotionSettings
-        from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
-        from mmer.pipelines.cells.cells import families
-        from mmer.registry.predictor import Choice
-        from mmer.systems import SYSTEMS
-        from mmer.training.checkpoints import CheckpointSettings
+        for owner, kinds in known_settings().items():
+            for key, kind in kinds.items():
+                if (name := f"{_PARAMS}{owner}.{key}") not in catalog:
+                    catalog[name] = kind()
 
-        together: dict[str, type[Settings]] = {
-            "evaluation": EvaluationSettings,
-            "comparison": ComparisonSettings,
-            "ablation": AblationSettings,
-        }
-        kinds: dict[str, type[Settings]] = {
-            **together,
-            "calibration": CalibrationSettings,
-            "checkpoints": CheckpointSettings,
-            "promotion": PromotionSettings,
-            "prediction": Choice,
-            **{name: system.settings for name, system in SYSTEMS.items()},
-        }
-        needed = {(family, key): kind for family in families() for key, kind in together.items()}
-        for corpus, known in CORPORA.items():
-            every = {"ingestion": known.ingestion, **kinds}
-            needed |= {(corpus, key): kind for key, kind in every.items()}
-        for (owner, key), kind in needed.items():
-            if (name := f"{_PARAMS}{owner}.{key}") not in catalog:
-                catalog[name] = kind()
+
+def known_settings() -> dict[str, dict[str, type[Settings]]]:
+    """Corpus, or family of corpora -> name of settings -> their kind."""
+    from mmer.calibration.settings import CalibrationSettings
+    from mmer.corpora import CORPORA
+    from mmer.evaluation.assessment import EvaluationSettings
+    from mmer.evaluation.promotion import PromotionSettings
+    from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
+    from mmer.pipelines.cells.cells import families
+    from mmer.registry.predictor import Choice
+    from mmer.systems import SYSTEMS
+    from mmer.training.checkpoints import CheckpointSettings
+
+    together: dict[str, type[Settings]] = {
+        "evaluation": EvaluationSettings,
+        "comparison": ComparisonSettings,
+        "ablation": AblationSettings,
+    }
+    kinds: dict[str, type[Settings]] = {
+        **together,
+        "calibration": CalibrationSettings,
+        "checkpoints": CheckpointSettings,
+        "promotion": PromotionSettings,
+        "prediction": Choice,
+        **{name: system.settings for name, system in SYSTEMS.items()},
+    }
+    corpora = {name: {"ingestion": one.ingestion, **kinds} for name, one in CORPORA.items()}
+    return {**corpora, **dict.fromkeys(families(), together)}
 
 
 class AskedCells:
@@ -118,3 +121,26 @@ class SameTables:
         place = catalog[f"{corpus}.raw"].place
         if place.resolve() != manifest.raw.path.resolve():
             raise InputError(where, "files", f"made from {place}", manifest.raw.path, remedy)
+
+
+class RawFilesThere:
+    """Stops a run that lacks its raw files before MLflow and the runner hear of it."""
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> None:
+        """Look at the raw files that are read, unless what is made from them may be there.
+
+        Raises:
+            DatasetError: There are none, with what to get, and from where, as its cause.
+        """
+        if run_params.get("only_missing_outputs"):
+            return
+        for name in sorted(pipeline.inputs()):
+            check = getattr(catalog.get(name), "check", None)
+            if name.endswith(".raw") and check:
+                try:
+                    check()
+                except InputError as error:
+                    raise DatasetError(str(error)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from kedro.pipeline import Pipeline
 
 from mmer import provenance
 from mmer.errors import InputError
+from mmer.registry.tracking import UsedTable
 
 if TYPE_CHECKING:
     from mmer.datasets.places import Address, Disk
+    from mmer.samples.table import SampleTable
 
 _KINDS = ("artifact", "metrics", "history", "cell", "cell_cost", "compared")
 
@@ -26,7 +28,8 @@ class Saved:
     """What a run saves of its pipeline's outputs, as the files tell: any process may write them.
 
     Attributes:
-        kinds: Output -> what of it goes to MLflow.
+        kinds: Output -> what of it goes to MLflow, and as what.
+        subject: Whose run it is, "corpus.system"; empty if it is no one system's.
     """
 
     def __init__(self, pipeline: Pipeline, catalog: Any) -> None:
@@ -35,6 +38,7 @@ class Saved:
         self.kinds = {name: _kind(name, catalog) for name in outputs}
         files = [name for name in outputs if hasattr(catalog.get(name), "_filepath")]
         self._refuse_what_cannot_be_written(files)
+        self.subject = _subject(outputs, self.kinds)
         self._before = {name: self._state(name) for name in files}
         self._fetched: dict[str, Path] = {}
         self._copies = ExitStack()
@@ -90,6 +94,44 @@ class Saved:
                 click.echo("The run in MLflow:     make ui")
                 click.echo("The pipelines:         make viz")
 
+    def report_address(self) -> str:
+        """Where the report of this run will be; empty if it will make none."""
+        pages = [name for name, kind in self.kinds.items() if kind == "page"]
+        return self._shown(pages[0]) if pages else ""
+
+    def note(self) -> str:
+        """What came out, in Markdown: the scores side by side, and where the report is."""
+        from mmer.reporting.markdown import scores_note
+
+        parts: list[str] = []
+        for name in self.now():
+            if name.rpartition(".")[2] in ("comparison", "compared_systems"):
+                parts.append(scores_note(self.read(name)))
+            if self.kinds[name] == "page":
+                page = self._path(name).name
+                parts.append(
+                    f"Report: `{page}` among the artefacts, `{self._shown(name)}` on disk."
+                )
+        return "\n\n".join(parts)
+
+    def tables(self, names: set[str]) -> list[UsedTable]:
+        """The tables of samples among these entries, as MLflow lists them."""
+        from mmer.datasets.sample_tables import SampleTableFile
+
+        found = []
+        for name in sorted(names):
+            dataset = self._catalog.get(name)
+            if isinstance(dataset, SampleTableFile) and dataset.exists():
+                found.append(_used(name, dataset.load(), self._source(name)))
+        return found
+
+    def _source(self, name: str) -> str:
+        """Where the files are that a table was made from; of unknown ones, the table itself."""
+        manifest = self._catalog.get(f"{name.partition('.')[0]}.manifest")
+        if manifest is not None and manifest.exists():
+            return os.path.relpath(manifest.load().raw.path)
+        return self._shown(name)
+
     def provenance(self, names: set[str]) -> dict[str, object]:
         """Tags that name the data: fingerprint of each sample table, digest of each manifest."""
         from mmer.datasets.sample_tables import SampleTableFile
@@ -137,8 +179,35 @@ class Saved:
             folder.check()
 
 
+def _used(name: str, table: SampleTable, source: str) -> UsedTable:
+    info = table.info
+    features = [
+        {"name": modality, "type": f"float32, steps x {width}"}
+        for modality, width in info.widths.items()
+    ]
+    return UsedTable(
+        name=name,
+        digest=info.fingerprint,
+        split=info.split,
+        source=source,
+        columns=[*features, *({"name": label, "type": "boolean"} for label in info.labels)],
+        profile={"samples": len(table), "synthetic": info.synthetic, "corpus": info.corpus},
+    )
+
+
+def _subject(outputs: Iterable[str], kinds: Mapping[str, str | None]) -> str:
+    """The system that is examined; the only one, if nothing says which."""
+    owners = {name.rpartition(".")[0] for name in outputs if kinds[name] in ("metrics", "history")}
+    examined = {
+        one for one in owners if {f"{one}.comparison", f"{one}.explanations"} & set(outputs)
+    }
+    return next(iter(examined or owners)) if len(examined or owners) == 1 else ""
+
+
 def _kind(name: str, catalog: CatalogProtocol) -> str | None:
-    """What of an entry goes to MLflow."""
+    """What of an entry goes to MLflow, and as what."""
+    from mmer.datasets.files import FigureFile
+
     dataset = catalog.get(name)
     kind = (getattr(dataset, "metadata", None) or {}).get("mlflow")
     where = f"catalog entry {name}", "metadata.mlflow"
@@ -146,4 +215,10 @@ def _kind(name: str, catalog: CatalogProtocol) -> str | None:
         raise InputError(*where, f"one of {', '.join(_KINDS)}", repr(kind))
     if kind is not None and not hasattr(dataset, "_filepath"):
         raise InputError(*where, "an entry that keeps a file", type(dataset).__name__)
-    return kind
+    if kind == "artifact" and isinstance(dataset, FigureFile):
+        return "figure"
+    return "page" if kind == "artifact" and _suffix(dataset) == ".html" else kind
+
+
+def _suffix(dataset: Any) -> str:
+    return PurePath(dataset._filepath).suffix

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import atexit
 import logging
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
@@ -23,15 +24,29 @@ from pydantic import TypeAdapter
 from mmer import provenance
 from mmer.errors import InputError
 from mmer.hooks.saved import Saved
+from mmer.metrics.metrics import HEADLINE
 from mmer.registry import tracking
-from mmer.registry.cell_runs import CellRuns
+from mmer.registry.cell_runs import EVERY_EPOCH, CellRuns, grouped
 
 if TYPE_CHECKING:
     from mmer.pipelines.cells.nodes import TrainedCell
 
 _NOT_NOTED = ("project_path", "pipeline_names", "runner")
 _PARAMS = "params:"
-_EVERY_EPOCH = "train/total"  # a metric that every epoch has
+_SHOWN = (*HEADLINE, "macro_average_precision")
+_PARTS = (
+    "tags",
+    "node_names",
+    "from_nodes",
+    "to_nodes",
+    "from_inputs",
+    "to_outputs",
+    "namespaces",
+    "only_missing_outputs",
+)
+_MOMENT = re.compile(r"\d{4}-(\d\d-\d\d)T(\d\d)\.(\d\d)\.(\d\d)")  # as Kedro names a run
+
+Figure = TypeVar("Figure")
 
 logger = logging.getLogger(__name__)
 progress = logging.getLogger("mmer.training.progress")
@@ -43,12 +58,18 @@ class MlflowTracking:
     A catalog entry says by its metadata what of it goes to MLflow: `mlflow: artifact` for its file;
     `mlflow: metrics` for the file of an `Assessment` and the numbers in it; `mlflow: history` for
     the file of a `History` and the numbers of every epoch; `mlflow: compared` for the file of a
-    comparison and the figures of its cells. Epochs come while the training is under
-    way if it runs in this process, as log records of `mmer.training.progress` that carry `metrics`
-    and `step`, and else at the end. Names are the entry's, without the corpus: the assessment of
-    `corpus.system.assessment` on test is `system/test/<metric>`, the history of
-    `corpus.system.history` is `system/train/<term>`. A cell of a comparison, whose receipt the
-    catalog marks by `mlflow: cell`, has a run of its own inside this one.
+    comparison and the figures of its cells. Files are in folders by what they are of, figures in
+    one of their own, the report before all. Epochs come while the training is under way if it runs
+    in this process, as log records of `mmer.training.progress` that carry `metrics` and `step`, and
+    else at the end.
+
+    Metrics are in groups, `train/<term>`, `valid/<metric>` and `test/<metric>`: those of the system
+    that the run is about; others' have its name between, `test/<system>/<metric>`. They are the few
+    that systems are compared by; all others are in the files. A cell of a comparison, whose receipt
+    the catalog marks by `mlflow: cell`, has a run of its own inside this one.
+
+    There is an experiment for each corpus and environment, and one beside it for runs of parts of
+    a pipeline.
     """
 
     def __init__(self) -> None:
@@ -72,16 +93,26 @@ class MlflowTracking:
         params = {name.removeprefix(_PARAMS): catalog[name].load() for name in names}
         project = Path(run_params["project_path"])
         tags = {f"kedro.{key}": _joined(value) for key, value in called.items() if key != "run_id"}
+        part = ", ".join(f"{key}={_joined(called[key])}" for key in _PARTS if key in called)
+        title = f"part of {pipelines} ({part})" if part else pipelines
+        experiment = _experiment(pipeline, str(called["env"])) + ("-parts" if part else "")
         run = tracking.open_run(
             project,
-            f"{pipelines} {run_params['run_id']}",
-            {**tags, "kedro.run_id": run_params["run_id"]},
+            f"{_moment(run_params['run_id'])} {title}",
+            {
+                **tags,
+                "kedro.run_id": run_params["run_id"],
+                **({"mmer.part": part} if part else {}),
+                **({"mmer.report": report} if (report := saved.report_address()) else {}),
+            },
             command=_command(project, tags, params),
+            experiment=experiment,
         )
         if run.goes_on:
             logger.info("MLflow run '%s' was killed before, and goes on", run.name)
         self._sessions.append(_Session(run, saved, CellRuns(project)))
         run.log_params(params)
+        run.log_settings(params, "parameters.yaml")
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -99,6 +130,7 @@ class MlflowTracking:
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Log what was saved, close the run and say what came out and where to look."""
         session = self._sessions.pop()
+        session.run.set_tags({tracking.NOTE: session.saved.note()})
         session.end("FINISHED", pipeline.datasets())
         session.saved.tell()
         session.saved.close()
@@ -124,7 +156,8 @@ class _Session(logging.Handler):
         self._logged: set[str] = set()  # receipts of cells
         for name in (name for name, kind in saved.kinds.items() if kind == "history"):
             if run.goes_on:
-                self._told |= {(name, n) for n in run.steps_of(f"{_owner(name)}/{_EVERY_EPOCH}")}
+                (of_every_epoch,) = self._grouped(name, {EVERY_EPOCH: 0.0})
+                self._told |= {(name, n) for n in run.steps_of(of_every_epoch)}
         # Metrics must arrive however quiet the console is told to be.
         progress.setLevel(logging.INFO)
         progress.addHandler(self)
@@ -143,7 +176,11 @@ class _Session(logging.Handler):
             if (name, step) in self._told:
                 return  # before the run was killed
             self._told.add((name, step))
-            self.run.log_metrics({_owner(name): metrics}, step)
+            self.run.log_metrics(self._grouped(name, metrics), step)
+
+    def _grouped(self, name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Metrics that belong to an entry, by their names in MLflow."""
+        return grouped(metrics, "" if _owned(name) == self.saved.subject else _owner(name))
 
     def end(self, status: str, data: set[str]) -> None:
         """Log what was saved, name the data, and close the run."""
@@ -151,7 +188,9 @@ class _Session(logging.Handler):
         progress.removeHandler(self)
         self._log_outputs()
         with _reading_back():
-            self.run.set_tags(self.saved.provenance(data | set(self.saved.now())))
+            used = data | set(self.saved.now())
+            self.run.set_tags(self.saved.provenance(used))
+            self.run.log_data(self.saved.tables(used))
         self.cells.close()
         if self.run.close(status):
             where = self.run.uri if self.run.is_remote else "`make ui`"
@@ -194,14 +233,14 @@ class _Session(logging.Handler):
         compared = self.saved.read(name)
         for of in getattr(compared, "corpora", None) or [compared]:
             for system in getattr(of, "compared", of).systems:
-                info, named = system.info, {**system.metrics, **_under("f1", system.label_f1)}
+                info = system.info
                 for row, seed in enumerate(system.seeds or (None,)):
                     cell = Cell(info.system, seed, info.without).name
-                    figures = {key: one.values[row] for key, one in named.items()}
+                    figures = {key: one.values[row] for key, one in _headline(system.metrics)}
                     self.cells.log_metrics(f"{info.corpus}.{cell}", {info.split: figures})
-                means = {key: one.mean.value for key, one in system.metrics.items()}
+                means = {key: one.mean.value for key, one in _headline(system.metrics)}
                 owner = f"{info.corpus}/{Cell(info.system, None, info.without).name}"
-                self.run.log_metrics({owner: {info.split: means}})
+                self.run.log_metrics({info.split: {owner: means}})
 
     def _log_outputs(self) -> None:
         now: list[str] = []
@@ -213,20 +252,46 @@ class _Session(logging.Handler):
             if _owned(name) in self._owners:
                 continue  # it is in the run of its cell
             with _reading_back():
-                if kind is not None:
-                    self.run.log_artifact(self.saved.file(name), name)
-                if kind == "metrics":
-                    assessment = self.saved.read(name)
-                    f1 = {label.label: label.f1 for label in assessment.metrics.per_label}
-                    judged = {k: one.value for k, one in assessment.intervals.metrics.items()}
-                    numbers = {**assessment.metrics.model_dump(), **judged, "f1": f1}
-                    self.run.log_metrics({_owner(name): {assessment.info.split: numbers}})
-                elif kind == "compared":
-                    self._log_figures(name)
-                elif kind == "history":
-                    for epoch in self.saved.read(name).epochs:
-                        if (name, epoch.epoch) not in self._told:
-                            self.run.log_metrics({_owner(name): epoch.metrics}, epoch.epoch)
+                self._log_output(name, kind)
+
+    def _log_output(self, name: str, kind: str | None) -> None:
+        if kind == "figure":
+            self.run.log_artifact(self.saved.file(name), f"figures/{_owned(name)}")
+        elif kind is not None:
+            self.run.log_artifact(self.saved.file(name), None if kind == "page" else _owned(name))
+        if kind == "metrics":
+            assessment = self.saved.read(name)
+            figures = {key: one.value for key, one in _headline(assessment.intervals.metrics)}
+            named = {f"{assessment.info.split}/{key}": one for key, one in figures.items()}
+            self.run.log_metrics(self._grouped(name, named))
+        elif kind == "compared":
+            self._log_figures(name)
+        elif kind == "history":
+            for epoch in self.saved.read(name).epochs:
+                if (name, epoch.epoch) not in self._told:
+                    self.run.log_metrics(self._grouped(name, epoch.metrics), epoch.epoch)
+
+
+def _experiment(pipeline: Pipeline, env: str) -> str:
+    """The corpus or family of corpora that a pipeline is about, and the environment."""
+    from mmer.pipelines.cells.cells import families
+
+    names = {name.partition(".")[0] for name in pipeline.datasets() if "." in name}
+    names = {name for name in names if not name.startswith(_PARAMS)}
+    about = names & set(families()) or names
+    name = about.pop() if len(about) == 1 else tracking.EXPERIMENT
+    return name if env in ("base", "local") else f"{name}-{env}"
+
+
+def _moment(run_id: str) -> str:
+    """When a run began, first in its name, so that names differ where they are cut short."""
+    found = _MOMENT.match(run_id)
+    return "{} {}:{}:{}".format(*found.groups()) if found else run_id
+
+
+def _headline(metrics: Mapping[str, Figure]) -> list[tuple[str, Figure]]:
+    """Those metrics that systems are compared by, and one that needs no thresholds."""
+    return [(key, one) for key, one in metrics.items() if key in _SHOWN]
 
 
 def _command(project: Path, tags: Mapping[str, Any], params: Mapping[str, Any]) -> str:
@@ -246,10 +311,6 @@ def _owner(name: str) -> str:
 def _owned(name: str) -> str:
     """What an entry is of: "corpus.cell" of "corpus.cell.history"."""
     return name.rpartition(".")[0]
-
-
-def _under(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{name}/{key}": figure for key, figure in figures.items()}
 
 
 @contextmanager

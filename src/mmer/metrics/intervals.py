@@ -43,6 +43,7 @@ from mmer.metrics.resampled import (
 )
 from mmer.metrics.scores import Scores
 from mmer.schema import Record
+from mmer.terminal import with_bar
 
 Row = TypeVar("Row")
 
@@ -176,7 +177,8 @@ def compare(
     ours = Drawn.of(first, resamples, seed)
     return _corrected(
         tuple(
-            _differences(first, ours, other, Drawn.of(other, resamples, seed)) for other in others
+            _differences(first, ours, other, Drawn.of(other, resamples, seed))
+            for other in with_bar(others, f"{first.scores.info.title} beside others")
         )
     )
 

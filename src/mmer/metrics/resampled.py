@@ -18,6 +18,7 @@ from mmer.metrics.counts import Counts, ratio
 from mmer.metrics.decisions import decide
 from mmer.metrics.metrics import HEADLINE
 from mmer.metrics.scores import Scores
+from mmer.terminal import with_bar
 
 RANKING = {
     "macro_average_precision": "mAP",
@@ -145,7 +146,8 @@ class RankingFigures(Resampled):
         self.effective_groups = np.array([mean_of_labels, whole, whole, whole])
 
     def values(self, times: np.ndarray) -> np.ndarray:
-        curves = np.concatenate([self._curves(part) for part in self._parts(times)])  # (R, 2, L)
+        parts = with_bar(list(self._parts(times)), "resamples")
+        curves = np.concatenate([self._curves(part) for part in parts])  # (R, 2, L)
         wrong, depth, ranks, finds = (times @ self.sums).T
         samples = times @ self.sizes
         loss = np.where(ranks > 0, ratio(wrong, samples), np.nan)

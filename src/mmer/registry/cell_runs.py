@@ -9,14 +9,20 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mmer.registry.tracking import TrackedRun, open_run
+from mmer.registry.tracking import TrackedRun, current_run, open_run
 from mmer.training.history import History
+
+EVERY_EPOCH = "train/total"
+"""A metric that every epoch has."""
+_CELL = "mmer.cell"
 
 
 class CellRuns:
     """The runs of the cells that one `kedro run` has finished, or taken from an earlier one.
 
-    They stay open until `close`, for figures on the test samples come from the comparison.
+    Each has ended well once it is here, for it has a receipt, whatever becomes of the comparison.
+    Figures on the test samples come later, from the comparison. A comparison that was killed and
+    goes on fills the runs that its cells have already.
     """
 
     def __init__(self, project: Path) -> None:
@@ -43,15 +49,26 @@ class CellRuns:
         """
         if name in self._runs:
             return
-        tags = {"mmer.cell": name, "mmer.taken_from_earlier_run": ended < self._began}
-        run = open_run(self._project, name, tags, began=ended - seconds)
-        run.step_aside()
+        run, told = self._opened(name, began=ended - seconds, ended=ended)
         self._runs[name] = run, ended
         run.log_params(settings)
         for epoch in history.epochs:
-            run.log_metrics(epoch.metrics, epoch.epoch)
+            if epoch.epoch not in told:
+                run.log_metrics(grouped(epoch.metrics), epoch.epoch)
         for file in files:
             run.log_artifact(file, "cell")
+        run.close("FINISHED", ended)
+
+    def _opened(self, name: str, began: float, ended: float) -> tuple[TrackedRun, set[int]]:
+        """The run of a cell, and the epochs that it has already."""
+        parent = current_run()
+        if parent and parent.goes_on and (found := parent.inside(**{_CELL: name})):
+            run = TrackedRun(parent.client, found, parent.uri, name)
+            return run, run.steps_of(EVERY_EPOCH)
+        tags = {_CELL: name, "mmer.taken_from_earlier_run": ended < self._began}
+        run = open_run(self._project, name, tags, began=began)
+        run.step_aside()
+        return run, set()
 
     def log_metrics(self, name: str, metrics: Mapping[str, object]) -> None:
         """Log nested figures of a cell."""
@@ -59,7 +76,18 @@ class CellRuns:
             self._runs[name][0].log_metrics(metrics)
 
     def close(self) -> None:
-        """End the runs: what has a receipt has ended well, however the comparison ends."""
+        """Deliver what could not be delivered."""
         while self._runs:
             run, ended = self._runs.popitem()[1]
             run.close("FINISHED", ended)
+
+
+def grouped(metrics: Mapping[str, float], owner: str = "") -> dict[str, float]:
+    """Metrics by the names that MLflow has for them: group, then the owner if it is not the run's
+    own system, then what it is. "test/micro_f1", "train/some_system/total".
+    """
+    found = {}
+    for name, value in metrics.items():
+        group, _, what = name.rpartition("/")
+        found["/".join(part for part in (group or "train", owner, what) if part)] = value
+    return found

@@ -35,21 +35,32 @@ def is_dead(process: str) -> bool:
     return _started(int(number)) != started
 
 
-def close_dead(client: MlflowClient, experiment: str) -> None:
-    """End, as killed, all runs that still count as running though their process is gone."""
-    running = client.search_runs(
-        [experiment], "attributes.status = 'RUNNING'", max_results=_SHOWN_AT_ONCE
-    )
-    for run in running:
-        if is_dead(run.data.tags.get(PROCESS, "")):
-            client.set_terminated(run.info.run_id, "KILLED")
-            logger.info("MLflow run '%s' was killed earlier; it is closed", run.info.run_name)
+def close_dead(client: MlflowClient) -> None:
+    """End, as killed, all runs of this machine that count as running though their process is gone.
+
+    Those of every experiment: nobody knows which will be the next that a run is opened in.
+    """
+    query = f"attributes.status = 'RUNNING' and tags.`{PROCESS}` LIKE '{socket.gethostname()} %'"
+    page = None
+    dead: list[Run] = []
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    while True:
+        running = client.search_runs(
+            experiments, query, max_results=_SHOWN_AT_ONCE, page_token=page
+        )
+        dead += [run for run in running if is_dead(run.data.tags.get(PROCESS, ""))]
+        page = running.token
+        if not page:
+            break
+    for run in dead:
+        client.set_terminated(run.info.run_id, "KILLED")
+        logger.info("MLflow run '%s' was killed earlier; it is closed", run.info.run_name)
 
 
 def gone_on_with(client: MlflowClient, experiment: str, command: str) -> Run | None:
     """Take over the last run of this command if it was killed; None if it was not.
 
-    Of two processes that try at once, one has it.
+    Of two processes that try at once, one has it: on one machine they take turns.
     """
     query = f"tags.`{COMMAND}` = '{command}'"
     last = client.search_runs([experiment], query, max_results=1, order_by=["start_time DESC"])

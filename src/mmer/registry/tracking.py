@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import getpass
+import json
 import logging
 import os
 import re
@@ -16,8 +17,9 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from numbers import Real
 from pathlib import Path
@@ -27,12 +29,20 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from mmer.errors import InputError
-from mmer.registry import earlier_runs
+from mmer.files import locked
+from mmer.provenance import digest
+from mmer.registry import earlier_runs, moved
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "mmer"
+"""Of runs that are of no corpus."""
+NOTE = "mlflow.note.content"
+"""Tag of a run or an experiment: its description, in Markdown."""
+# Else MLflow guesses what to show of an experiment, and may show pages of language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_LONGEST_DIGEST = 36  # that MLflow takes
 _PARAMS_PER_REQUEST = 100
 _SECONDS_UNTIL_RETRY = 60
 _ENVIRONMENT = {
@@ -69,10 +79,11 @@ def open_run(
     tags: Mapping[str, object] | None = None,
     began: float | None = None,
     command: str | None = None,
+    experiment: str = EXPERIMENT,
 ) -> TrackedRun:
     """Open an MLflow run, inside the one that is open already if there is one.
 
-    Runs whose process was killed are closed.
+    Runs whose process was killed are closed, those of every experiment.
 
     Args:
         project: Root of the project: where the default database and artefacts are, and the git
@@ -82,6 +93,7 @@ def open_run(
         began: When that began of which it tells, in seconds since 1970; None for now.
         command: Digest of all that was asked for. If the last run of it was killed, this one is
             that run, and goes on where it ended.
+        experiment: In which it is; one inside another is in the other's.
 
     Raises:
         InputError: MLflow does not answer at the tracking URI.
@@ -91,19 +103,20 @@ def open_run(
     noted[earlier_runs.PROCESS] = earlier_runs.this_process()
     if parent:
         noted["mlflow.parentRunId"] = parent.run_id
+    start = round(1000 * (time.time() if began is None else began))
     try:
         client = connect(uri)
-        experiment = _experiment_id(client, uri, project)
-        found = None
-        if not parent:
-            earlier_runs.close_dead(client, experiment)
-        if command:
-            noted[earlier_runs.COMMAND] = command
-            found = earlier_runs.gone_on_with(client, experiment, command)
-        start = round(1000 * (time.time() if began is None else began))
-        made = found or client.create_run(
-            experiment, start_time=start, run_name=name, tags=_texts(noted)
-        )
+        inside = _experiment_of(parent) if parent else _experiment_id(client, uri, experiment)
+        with _in_turn(uri, parent):
+            found = None
+            if not parent:
+                earlier_runs.close_dead(client)
+            if command:
+                noted[earlier_runs.COMMAND] = command
+                found = earlier_runs.gone_on_with(client, inside, command)
+            made = found or client.create_run(
+                inside, start_time=start, run_name=name, tags=_texts(noted)
+            )
         run_id = made.info.run_id
     except Exception as error:
         raise InputError(
@@ -128,9 +141,31 @@ def connect(uri: str) -> MlflowClient:
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    if uri.startswith(_SQLITE) and not (path := Path(uri.removeprefix(_SQLITE))).exists():
-        _create_database(path)
+    if uri.startswith(_SQLITE):
+        path = Path(uri.removeprefix(_SQLITE))
+        if path.exists():
+            moved.follow(path)
+        else:
+            _create_database(path)
     return MlflowClient(tracking_uri=uri)
+
+
+@dataclass(frozen=True)
+class UsedTable:
+    """A table of samples, for MLflow's list of what a run was made from.
+
+    Attributes:
+        source: What it was made from, or the file itself.
+        columns: Its columns, each with "name" and "type".
+        profile: How much there is of what.
+    """
+
+    name: str
+    digest: str
+    split: str
+    source: str
+    columns: list[dict[str, str]]
+    profile: Mapping[str, object]
 
 
 class TrackedRun:
@@ -195,9 +230,46 @@ class TrackedRun:
 
         self._log_batch(tags=[RunTag(key, value) for key, value in _texts(tags).items()])
 
-    def log_artifact(self, path: Path, folder: str) -> None:
-        """Copy a file among the run's artefacts under `folder`."""
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Copy a file among the run's artefacts, under `folder` if one is named."""
         self._send(partial(self.client.log_artifact, self.run_id, str(path), folder))
+
+    def log_settings(self, settings: Mapping[str, object], file: str) -> None:
+        """Keep nested settings as they are nested, as YAML among the artefacts."""
+        plain = TypeAdapter(Any).dump_python(dict(settings), mode="json")
+        self._send(partial(self.client.log_dict, self.run_id, plain, file))
+
+    def log_data(self, tables: Iterable[UsedTable]) -> None:
+        """Say which tables of samples the run has used or made."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    name=one.name,
+                    digest=one.digest[:_LONGEST_DIGEST],
+                    source_type="local",
+                    source=json.dumps({"uri": one.source}),
+                    schema=json.dumps({"mlflow_colspec": one.columns}),
+                    profile=json.dumps(one.profile),
+                ),
+                [InputTag("mlflow.data.context", one.split)],
+            )
+            for one in tables
+        ]
+        if inputs:
+            self._send(partial(self.client.log_inputs, self.run_id, inputs))
+
+    def inside(self, **tags: str) -> str:
+        """Id of the last run inside this one that has these tags; empty if there is none."""
+        wanted = {"mlflow.parentRunId": self.run_id, **tags}
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
+        try:
+            found = self.client.search_runs([_experiment_of(self)], query, max_results=1)
+        except Exception as error:
+            logger.warning("MLflow at %s: %s", without_password(self.uri), first_line(error))
+            return ""
+        return str(found[0].info.run_id) if found else ""
 
     def close(self, status: str, ended: float | None = None) -> bool:
         """End the run as "FINISHED", "FAILED" or "KILLED"; say whether MLflow has all of it.
@@ -259,20 +331,36 @@ def _flat(value: Mapping[str, object], separator: str) -> dict[str, Any]:
     return pd.json_normalize(plain, sep=separator).to_dict("records")[0]
 
 
-def _experiment_id(client: MlflowClient, uri: str, project: Path) -> str:
+def _experiment_of(run: TrackedRun) -> str:
+    return str(run.client.get_run(run.run_id).info.experiment_id)
+
+
+def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    if experiment := client.get_experiment_by_name(EXPERIMENT):
-        return experiment.experiment_id
-    # A server knows where its artefacts belong; beside a database they lie in the project.
-    folder = None if uri.startswith("http") else (project.resolve() / "mlartifacts").as_uri()
+    if experiment := client.get_experiment_by_name(name):
+        return str(experiment.experiment_id)
+    # A server knows where its artefacts belong.
+    beside = Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+    folder = moved.artifacts_beside(beside) if beside else None
     try:
-        return client.create_experiment(EXPERIMENT, artifact_location=folder)
+        return str(client.create_experiment(name, artifact_location=folder, tags=_EXPERIMENT_TAGS))
     except MlflowException:
         # Another run that starts at the same moment may have made it.
-        if experiment := client.get_experiment_by_name(EXPERIMENT):
-            return experiment.experiment_id
+        if experiment := client.get_experiment_by_name(name):
+            return str(experiment.experiment_id)
         raise
+
+
+@contextmanager
+def _in_turn(uri: str, parent: TrackedRun | None) -> Iterator[None]:
+    """One process of this machine and user at a time, for two may find the same killed run."""
+    if parent:
+        yield
+        return
+    lock = Path(tempfile.gettempdir(), f"mmer-{os.getuid()}-{digest(uri)[:16]}.start.lock")
+    with locked(lock, "Another run is opening its MLflow run: waiting for it"):
+        yield
 
 
 def _create_database(path: Path) -> None:

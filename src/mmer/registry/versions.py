@@ -29,6 +29,8 @@ from mmer.provenance import digest
 from mmer.registry import evidence as kept
 from mmer.registry import tracking
 from mmer.registry.servable import ServableModel, save
+from mmer.reporting.markdown import scores_note
+from mmer.reporting.summary import interval_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -444,8 +446,9 @@ def _new_version(
         scores = evidence.scores
         rows = sorted(zip(scores.sample_ids, scores.truth.tolist(), strict=True))
         tags[_SAMPLES] = digest([scores.info.labels, rows])
-    make_registered_model(client, name)
-    experiment = client.get_run(run_id).info.experiment_id
+    made_in = client.get_run(run_id)
+    make_registered_model(client, name, _about(servable, name))
+    experiment = made_in.info.experiment_id
     title = servable.fitted.info.title
     logged = client.create_logged_model(
         experiment, name, source_run_id=run_id, tags=tags, model_type=title
@@ -461,7 +464,34 @@ def _new_version(
     # Beside a database, MLflow would look the id up at another tracking URI.
     source = f"models:/{model_id}" if run.is_remote else where
     make = partial(client.create_model_version, name, source, run_id, model_id=model_id)
-    insisted(partial(make, tags=tags))
+    report = made_in.data.tags.get("mmer.report", "")
+    insisted(partial(make, tags=tags, description=_description(servable, evidence, report)))
+
+
+def _about(servable: ServableModel, name: str) -> str:
+    """What the registered model is, for its page."""
+    info = servable.fitted.info
+    synthetic = "That corpus is synthetic: no score on it is a result. " * servable.synthetic
+    return (
+        f"Which emotions a recording shows ({', '.join(info.labels)}), learned from {info.corpus}. "
+        f"{synthetic}Every version is a system that was trained; `{CHAMPION}` is the one to use, "
+        f"`{CANDIDATE}` the one that may be next. Over HTTP: `python -m mmer.serve {name}`."
+    )
+
+
+def _description(servable: ServableModel, evidence: Evidence | None, report: str) -> str:
+    """What a version is and scores, for its page."""
+    info = servable.assessment.info
+    seed = "" if info.seed is None else f", seed {info.seed}"
+    figures = servable.assessment.intervals.metrics
+    said = ", ".join(f"{title} {interval_text(figures[name])}" for name, title in HEADLINE.items())
+    # MLflow's list of versions shows the first line.
+    lines = [f"{info.title}{seed}: on {info.split} {said}"]
+    if evidence:
+        lines.append(scores_note(evidence.comparison))
+    if report:
+        lines.append(f"Report: `{report}`, and among the artefacts of the run.")
+    return "\n\n".join(lines)
 
 
 def _folder(tags: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from plotly.utils import PlotlyJSONEncoder
 from mmer.reporting.heatmap import narrow_heat_map
 from mmer.reporting.narrow import narrow_layout
 from mmer.reporting.summary import difference_text, interval_text, value_text
+from mmer.reporting.this_run import this_run
 
 _TEMPLATES = Path(__file__).with_name("page")
+_TAGS = re.compile("<[^>]*>")
 
 
 def rendered(
@@ -51,7 +54,7 @@ def rendered(
     }
     drawn = {name: _parts(one) for name, one in figures.items() if one.data}
     return environment.get_template(template).render(
-        plotlyjs=get_plotlyjs(), figures=drawn, zip=zip, **told
+        plotlyjs=get_plotlyjs(), figures=drawn, zip=zip, run=this_run(), **told
     )
 
 
@@ -69,7 +72,18 @@ def _parts(figure: go.Figure) -> dict[str, Any]:
     text = json.dumps(parts, cls=PlotlyJSONEncoder).replace("<", r"\u003c")
     title = figure.layout.title.text.partition("<")[0].strip()
     least = (figure.layout.meta or {}).get("least")
-    return {"json": text, "title": title, "least": least}
+    return {"json": text, "title": title, "told": _told(figure, title), "least": least}
+
+
+def _told(figure: go.Figure, title: str) -> str:
+    """A figure in words: its panels and what is drawn in them. The numbers stand in tables."""
+    panels = [one.text for one in figure.layout.annotations if one.xref == "paper" and one.text]
+    series = list(dict.fromkeys(one.name for one in figure.data if one.name))
+    found = [title]
+    for lead, names in (("Panels", panels), ("Shown", series)):
+        if names:
+            found.append(f"{lead}: {', '.join(_TAGS.sub(' ', name) for name in names)}")
+    return f"{'. '.join(found)}."
 
 
 def _lines(text: str) -> Markup:

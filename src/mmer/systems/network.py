@@ -13,6 +13,7 @@ from mmer.errors import InputError
 from mmer.samples.batches import Present, Samples
 from mmer.samples.table import Persons, TableInfo
 from mmer.systems.contract import Attention, Fit, FittedSystem, System, SystemInfo, often_absent
+from mmer.training.absent import filled
 from mmer.training.checkpoints import Checkpoints
 from mmer.training.loop import train as train_network
 from mmer.training.network import Network
@@ -76,10 +77,11 @@ class NetworkSystem(System):
         return NetworkScorer(network.eval(), fitted.info.persons)
 
     def _empty(self, info: SystemInfo) -> Network:
-        """The network, its parameters nowhere yet."""
+        """The network and what fills in for absent modalities, their parameters nowhere yet."""
         settings: Any = self.settings.model_validate(info.settings)
         with torch.device("meta"):
-            return self.build(settings, info)
+            network = self.build(settings, info)
+            return filled(network, settings.training.absent, info.widths, len(info.labels))
 
 
 class NetworkScorer:

@@ -40,13 +40,14 @@ Generators = tuple[Tensor, Tensor | None]
 
 
 class _Step:
-    """The batch at hand: how many samples all shares have together, and the common generators until
-    the shares have been joined.
+    """The batch at hand: how many samples all shares have together, how often they have been
+    joined, and the common generators until they first have.
     """
 
     def __init__(self, samples: int, device: torch.device) -> None:
         self.samples, self.device = samples, device
         self.common: Generators | None = _generators(device)
+        self.joins = 0
         # What would keep it out of a compiled step takes seconds to import where there is none.
         self.join = _uncompiled() if "torch._dynamo" in sys.modules else _gathered
 
@@ -187,6 +188,13 @@ def gathered(x: Tensor, dim: int = 0) -> Tensor:
     return x if _step is None else _step.join(x, dim)
 
 
+def gathered_scores(network: Network, batch: Batch) -> Tensor:
+    """Scores (B, L) of the whole batch, whether or not the network joins the shares for them."""
+    before = _step.joins if _step else 0
+    scores = network.scores(batch)
+    return scores if _step is None or _step.joins > before else gathered(scores)
+
+
 @cache
 def _uncompiled() -> Callable[[Tensor, int], Tensor]:
     return torch.compiler.disable(_gathered)
@@ -195,6 +203,7 @@ def _uncompiled() -> Callable[[Tensor, int], Tensor]:
 def _gathered(x: Tensor, dim: int) -> Tensor:
     assert _step is not None
     _step.take_common()
+    _step.joins += 1
     return _Gathered.apply(x, dim, _step.samples)
 
 

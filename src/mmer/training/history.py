@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from mmer.schema import Record
@@ -52,3 +53,8 @@ class History(Record):
     criterion: str = ""
     epoch_groups: tuple[str, ...] = ()
     earlier_seconds: float = 0.0
+
+
+def best_epoch(epochs: Iterable[Epoch]) -> Epoch | None:
+    """The one to keep, the first of equals; None without epochs."""
+    return max(epochs, key=lambda epoch: epoch.selection, default=None)

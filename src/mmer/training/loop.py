@@ -16,7 +16,9 @@ from torch import Tensor
 from mmer.errors import InputError
 from mmer.samples.batches import Batch, Samples, length_aware_batches
 from mmer.training import distributed
+from mmer.training.absent import FilledNetwork, filled
 from mmer.training.checkpoints import Checkpoints
+from mmer.training.distillation import with_complete
 from mmer.training.history import Epoch, History, Selection
 from mmer.training.interruption import Stopped, asked_to_stop
 from mmer.training.nesting import groups_for_epochs, only_groups
@@ -54,7 +56,8 @@ def train(
     however often the training was stopped and gone on with.
 
     Args:
-        build: Makes the network; its random numbers come from the settings' seed.
+        build: Makes the network; its random numbers come from the settings' seed. What the settings
+            put in the place of absent modalities is made after it.
         train_samples, valid_samples: On the host.
         checkpoints: Where to go on from, and where the state is kept.
 
@@ -103,7 +106,8 @@ def _finish(
             kept = checkpoints.to_go_on_from if checkpoints else None
             raise Stopped(number, state.place, kept)
 
-    with EpochProgress(state.total_steps, settings.epochs, state.steps_done) as progress:
+    steps, done = state.total_steps, state.steps_done
+    with EpochProgress(steps, settings.epochs, done, state.epochs) as progress:
         try:
             while not state.finished:
                 finish_epoch(state, train_samples, valid_samples, settings, progress, between_steps)
@@ -118,10 +122,13 @@ def start(
     build: Callable[[], Network], train_samples: Samples, settings: TrainingSettings
 ) -> TrainingState:
     """A run before its first step."""
+    info = train_samples.info
     torch.manual_seed(settings.seed)
-    network = build()
+    network = filled(build(), settings.absent, info.widths, len(info.labels))
     if settings.standardise:
         network.set_input_statistics(*input_statistics(train_samples))
+    if isinstance(network, FilledNetwork):
+        network.fill.learn_from(train_samples, *input_statistics(train_samples))
     return TrainingState(network.to(settings.torch_device), settings, len(train_samples))
 
 
@@ -146,7 +153,8 @@ def finish_epoch(
         batch = train_samples.gather(index[share]).to(state.device)
         if settings.modality_dropout:
             draws = np.random.default_rng(seed).random((len(batch.masks), len(index)))
-            batch = drop_modalities(batch, settings.modality_dropout, draws[:, share])
+            dropped = drop_modalities(batch, settings.modality_dropout, draws[:, share])
+            batch = with_complete(dropped, batch) if settings.absent.distillation else dropped
         with distributed.sharing(len(index), seed, state.device):
             taken = fitting_step(state, batch, bfloat16)
         state.end_step(taken)

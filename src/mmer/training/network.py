@@ -35,7 +35,7 @@ class Network(nn.Module):
 
     @abstractmethod
     def scores(self, batch: Batch) -> Tensor:
-        """(B, L) in [0, 1], in evaluation mode."""
+        """(B, L) in [0, 1], in evaluation mode; with a gradient where the caller asks for one."""
 
     def set_input_statistics(self, mean: Mapping[str, Tensor], scale: Mapping[str, Tensor]) -> None:
         """Take mean and deviation (D,) of each feature over the training steps, per modality."""

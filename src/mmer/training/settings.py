@@ -56,6 +56,21 @@ class OptimiserSettings(Settings):
     parameter_gradient_norm: PositiveFloat = 1.0
 
 
+class AbsentSettings(Settings):
+    """How a network learns to do without modalities, beside `TrainingSettings.modality_dropout`.
+
+    Attributes:
+        fill: What stands in the place of a modality that a sample lacks, in training and in use.
+            "mask": nothing, its steps are masked; "token": a learned step; "prototypes": that step,
+            moved to where the present modalities say that it would be (`mmer.training.absent`).
+        distillation: Weight of the divergence between what the network says of a sample and what of
+            the sample with modalities hidden by modality dropout (`mmer.training.distillation`).
+    """
+
+    fill: Literal["mask", "token", "prototypes"] = "mask"
+    distillation: NonNegativeFloat = 0.0
+
+
 class TrainingSettings(Settings):
     """How a network is trained; the defaults are the published sizes.
 
@@ -72,6 +87,7 @@ class TrainingSettings(Settings):
         modality_dropout: Probability that a training step hides a modality of a sample; every
             sample keeps one that it has. A network that is to be used where modalities are absent
             must have been trained without them.
+        absent: What stands in the place of absent modalities, and what else teaches to do without.
         selection: The epoch kept is the one with the best validation figure: the mean over the
             labels of average precision, which needs no threshold and so leaves thresholds to be
             chosen afterwards, or micro-F1.
@@ -101,6 +117,10 @@ class TrainingSettings(Settings):
     compile: bool = False
     standardise: bool = True
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+    # Not told where it is the default: what was fitted before there was any keeps its digest.
+    absent: AbsentSettings = Field(
+        default=AbsentSettings(), exclude_if=lambda absent: absent == AbsentSettings()
+    )
     selection: Selection = "mean_average_precision"
     selection_threshold: float | None = Field(default=None, ge=0, lt=1)
     selection_share: float = Field(default=1.0, gt=0, le=1)
@@ -113,6 +133,12 @@ class TrainingSettings(Settings):
     def _threshold_is_of_micro_f1(self) -> Self:
         if self.selection_threshold is not None and self.selection != "micro_f1":
             raise ValueError("selection_threshold is for selection: micro_f1")
+        return self
+
+    @model_validator(mode="after")
+    def _distillation_is_of_hidden_modalities(self) -> Self:
+        if self.absent.distillation and not self.modality_dropout:
+            raise ValueError("absent.distillation needs modality_dropout: else nothing is hidden")
         return self
 
     @property

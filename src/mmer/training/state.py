@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmer.samples.batches import Batch
+from mmer.training.distillation import distilled
 from mmer.training.distributed import replicated
 from mmer.training.history import Epoch
 from mmer.training.network import Losses, Network
@@ -20,8 +23,8 @@ class TrainingState:
     """A run between two steps. What order samples come in follows from the seed and the epoch.
 
     Attributes:
-        losses: The network's losses, compiled if the settings say so, and shared among processes
-            if there are several.
+        losses: The network's losses, compiled if the settings say so, with self-distillation if
+            they do, and shared among processes if there are several.
         epochs: Those that are finished.
         best: The network's parameters and buffers at the end of the best of them.
         step: Steps done of the epoch at hand.
@@ -32,7 +35,11 @@ class TrainingState:
     def __init__(self, network: Network, settings: TrainingSettings, num_samples: int) -> None:
         self.network = network
         self.device = next(network.parameters()).device
-        losses = torch.compile(network.losses) if settings.compile else network.losses
+        losses: Callable[[Batch], Losses] = network.losses
+        if settings.compile:
+            losses = torch.compile(losses)
+        if weight := settings.absent.distillation:
+            losses = distilled(network, losses, weight)
         self.losses = replicated(network, losses)
         self.steps_per_epoch = math.ceil(num_samples / settings.batch_size)
         self.total_steps = settings.epochs * self.steps_per_epoch

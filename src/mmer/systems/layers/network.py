@@ -202,7 +202,6 @@ class ReconstructionNetwork(Network):
         self.prototypes.update(carry.unit, carry.labels, carry.present)
         self.queue.enqueue(carry.vectors, carry.classes)
 
-    @torch.no_grad()
     def scores(self, batch: Batch) -> Tensor:
         """(B, L) in [0, 1]: the mean of the beta heads' and of the aggregation's probability."""
         beta = self(batch).beta

@@ -17,6 +17,7 @@ from mmer.metrics.counts import number_groups
 from mmer.samples.batches import Present, Samples
 from mmer.schema import Settings
 from mmer.systems.contract import Attention, Fit, FittedSystem, Scorer, System
+from mmer.terminal import with_bar
 from mmer.training.checkpoints import Checkpoints
 from mmer.training.history import History
 
@@ -167,7 +168,6 @@ class _Tried(NamedTuple):
 
 def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Tried:
     # Whoever serves what was fitted needs none of it.
-    from sklearn.multioutput import MultiOutputClassifier
     from sklearn.preprocessing import StandardScaler
 
     features, truth = pooled_features(train, pooling), train.truth
@@ -182,8 +182,8 @@ def _regress(train: Samples, pooling: Pooling, settings: LinearSettings) -> _Tri
     with threadpool_limits(1, "blas"), np.errstate(invalid="ignore"):
         scaled = np.nan_to_num(scaler.fit_transform(features))  # what is absent is as the mean
         if both.any():
-            regressions = MultiOutputClassifier(_penalised_regression(train, settings))
-            fitted = regressions.fit(scaled, truth[:, both]).estimators_
+            columns = with_bar(list(truth[:, both].T), f"labels, {pooling} over time")
+            fitted = [_penalised_regression(train, settings).fit(scaled, y) for y in columns]
             weights[:, both] = np.stack([one.coef_[0] for one in fitted], axis=1)
             intercepts[both] = [one.intercept_[0] for one in fitted]
             penalties[both] = [1 / one.C_ for one in fitted]
