@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-deps --no-compile --disable-pip-version-check
 
+MADE = $(wildcard data/0[234578]_*/* $(if $(MODELS),data/06_models/*) logs build .pytest_cache .ruff_cache \
+	.mypy_cache .hypothesis)
+
 .PHONY: probes train test test-all lint viz docs ui pictures tables clean help
 train: .venv/installed  ## train, calibrate, compare and register the default system on the default corpus
 	$(BIN)/python -m kedro run --pipelines=__default__
@@ -39,8 +42,10 @@ pictures: .venv/installed  ## the README's pictures, from the last run (needs Ch
 tables: .venv/installed  ## the README's tables, from benchmarks/results
 	$(BIN)/python docs/make_tables.py
 
-clean:  ## remove what runs have made; the environment, data/01_raw and the registry stay
-	rm -rf data/0[2-8]_*/* build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+clean:  ## remove what runs have made but models and the registry; MODELS=1 removes models too
+	@echo "Removing: $(MADE)"
+	@rm -rf $(MADE)
+	@echo "Keeping: .venv, data/01_raw, $(if $(MODELS),,data/06_models, )mlflow.db, mlartifacts"
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'

@@ -70,7 +70,9 @@ def _run(verbose: bool, **options: Any) -> dict[str, Any]:
 
 
 _VERBOSE = click.Option(
-    ["--verbose", "-v"], is_flag=True, help="Show the traceback of every error."
+    ["--verbose", "-v"],
+    is_flag=True,
+    help="Tell everything: a line per node, and the traceback of every error.",
 )
 cli.command("run", params=[*kedro_run.params, _VERBOSE], help=kedro_run.help)(_run)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 from mmer.errors import InputError
 from mmer.schema import Record
@@ -108,6 +110,24 @@ def package_digest() -> str:
     """Of all source files of this package, to the byte."""
     files = sorted(_PACKAGE.rglob("*.py"))
     return digest({str(path.relative_to(_PACKAGE)): file_digest(path) for path in files})
+
+
+class Commit(NamedTuple):
+    """The commit of a checkout, and whether its files are others than the commit's."""
+
+    name: str
+    changed: bool
+
+    @classmethod
+    def of(cls, project: Path) -> Commit | None:
+        """That of a project; None where there is no git, or the folder is under none."""
+        command = ["git", "-C", str(project), "status", "--porcelain=v2", "--branch"]
+        try:
+            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        name, *lines = said.splitlines()
+        return cls(name.removeprefix("# branch.oid "), any(line[0] != "#" for line in lines))
 
 
 def _module_of(function: Callable) -> str:

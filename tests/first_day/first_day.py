@@ -232,6 +232,7 @@ def moved(project: Project) -> Done:
 
 
 def moved_and_evaluated(project: Project) -> Done:
+    project.kedro(*TRAIN)
     project.folder = project.folder.rename(project.folder.with_name("renamed"))
     return project.kedro(*EVALUATE)
 

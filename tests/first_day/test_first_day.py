@@ -15,7 +15,12 @@ SCRIPT = Path(__file__).with_name("first_day.py")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mistake",
-    ["misspelt parent", "a file that was cut off", "a checkout that was moved", "two at once"],
+    [
+        "misspelt parent",
+        "a file that was cut off",
+        "a checkout that was moved, a stage alone",
+        "two at once",
+    ],
 )
 def test_a_mistake_ends_in_one_message_whose_remedy_helps(mistake):
     command = [sys.executable, str(SCRIPT), "--only", mistake]

@@ -11,6 +11,7 @@ from kedro.config import MissingConfigException
 from kedro.framework import project
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import settings
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
@@ -177,8 +178,13 @@ def _refuse_here(name: Name, read: set[str], pipelines: Iterable[str]) -> NoRetu
 
 
 def _check_environment(configuration: Configuration) -> None:
-    if (folder := configuration.environment).is_dir():
+    folder = configuration.environment
+    if folder.is_dir():
         return
+    if folder.name == settings.CONFIG_LOADER_ARGS["default_run_env"]:
+        expected = f"a folder {folder.name}, for what is set on this machine alone"
+        remedy = f"Make it; it may be empty: mkdir {folder}"
+        raise InputError(configuration.root, "", expected, "none", remedy)
     there = sorted(one.name for one in configuration.root.iterdir() if one.is_dir())
     meant = get_close_matches(folder.name, there, 1)
     remedy = f"Did you mean {meant[0]}?" if meant else f"Make the folder {folder}, or leave it out."

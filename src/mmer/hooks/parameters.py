@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.config import MissingConfigException
@@ -91,6 +92,13 @@ class AskedCells:
 class SameTables:
     """Stops a run that would work on tables other than those that its parameters ask for."""
 
+    _project = Path()
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note where the project is now."""
+        self._project = Path(context.project_path).resolve()
+
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Look at the corpora whose tables or manifest are read and not made in this run.
@@ -118,9 +126,16 @@ class SameTables:
             found = {**made.decisive, "validation": made.validation}.get(name)
             if found != value:
                 raise InputError(where, f"ingestion.{name}", f"made with {value}", found, remedy)
-        place = catalog[f"{corpus}.raw"].place
-        if place.resolve() != manifest.raw.path.resolve():
-            raise InputError(where, "files", f"made from {place}", manifest.raw.path, remedy)
+        place, before = catalog[f"{corpus}.raw"].place.resolve(), manifest.raw.path
+        if place != before.resolve() and not self._moved(before, place):
+            raise InputError(where, "files", f"made from {place}", before, remedy)
+
+    def _moved(self, before: Path, now: Path) -> bool:
+        """Whether it is the same place in the project, which was moved or renamed since."""
+        if before.exists() or not now.is_relative_to(self._project):
+            return False
+        within = now.relative_to(self._project).parts
+        return before.parts[-len(within) :] == within
 
 
 class RawFilesThere:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 
 from kedro.framework.hooks import hook_impl
 
+from mmer.provenance import Commit
 from mmer.reporting.this_run import ThisRun, announced
 
 _OPTIONS = {
@@ -90,15 +90,10 @@ def _plain(value: object) -> str:
 
 
 def _commit(project: Path) -> dict[str, str]:
-    asked = ["git", "-C", str(project), "status", "--porcelain=v2", "--branch"]
-    try:
-        said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+    commit = Commit.of(project)
+    if commit is None:
         return {}
-    lines = said.splitlines()
-    changed = any(not line.startswith("#") for line in lines)
-    commit = lines[0].removeprefix("# branch.oid ")
-    return {"git commit": f"{commit}{', with changes that are not in it' if changed else ''}"}
+    return {"git commit": commit.name + (", with changes that are not in it" * commit.changed)}
 
 
 def _own_settings(project: Path, env: str | None) -> dict[str, str]:

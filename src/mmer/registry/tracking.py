@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import subprocess
 import tempfile
 import threading
 import time
@@ -30,7 +29,7 @@ from pydantic import TypeAdapter
 
 from mmer.errors import InputError
 from mmer.files import locked
-from mmer.provenance import digest
+from mmer.provenance import Commit, digest
 from mmer.registry import earlier_runs, moved
 
 if TYPE_CHECKING:
@@ -383,15 +382,12 @@ def _create_database(path: Path) -> None:
 
 def _git_tags(project: Path) -> dict[str, object]:
     """Commit and dirty flag of the code, under the names that MLflow's pages show."""
-    command = ["git", "-C", str(project), "status", "--porcelain=v2", "--branch"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+    commit = Commit.of(project)
+    if commit is None:
         return {}
-    lines = said.splitlines()
     return {
-        "mlflow.source.git.commit": lines[0].removeprefix("# branch.oid "),
-        "mlflow.source.git.dirty": str(not all(line[0] == "#" for line in lines)).lower(),
+        "mlflow.source.git.commit": commit.name,
+        "mlflow.source.git.dirty": str(commit.changed).lower(),
     }
 
 
