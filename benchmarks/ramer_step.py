@@ -4,19 +4,26 @@ Run with `python benchmarks/ramer_step.py --device cpu|cuda`; prints one JSON ob
 RAMer's: three layers per modality in both. The steps of both are timed in turn, so that what else
 the machine does falls on both alike; the ratio is that of a round. Peak memory is that of a process
 of its own for each. Everything runs as training does, with repeatable algorithms.
+
+With `--persons N`, the steps are those of so many persons in turn, of whom 118 numbers are known,
+and RAMer attends over persons and segments; CARAT takes the same steps as a sequence.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from functools import partial
 from statistics import median
 
+import numpy as np
 import torch
 from measure import in_own_process, in_turn, peak_memory_mb, ratio, show, spread_of
 from workload import BATCH, LABELS, LENGTH, WIDTHS, TrainingStep, random_batch
 
+from mmer.samples.batches import Batch, StepPersons
+from mmer.samples.table import Persons
 from mmer.systems.carat.network import Carat
 from mmer.systems.carat.settings import CaratNetwork
 from mmer.systems.ramer.network import Ramer
@@ -24,7 +31,7 @@ from mmer.systems.ramer.settings import RamerNetwork
 from mmer.training.loop import repeatable
 from mmer.training.network import Network
 
-LAYERS, ROUNDS = 3, 12
+LAYERS, ROUNDS, TRAITS = 3, 12, 118
 LARGEST_RATIO = 1.5
 
 
@@ -33,22 +40,42 @@ def carat(max_length: int) -> Network:
     return Carat(CaratNetwork(layers=layers, max_length=max_length), WIDTHS, len(LABELS))
 
 
-def ramer(max_length: int) -> Network:
-    return Ramer(RamerNetwork(layers=LAYERS, max_length=max_length), WIDTHS, len(LABELS))
+def ramer(max_length: int, persons: int) -> Network:
+    settings = RamerNetwork(layers=LAYERS, max_length=max_length)
+    known = np.random.default_rng(0).normal(size=(persons, TRAITS)).tolist()
+    names = tuple(f"person {number}" for number in range(persons))
+    told = Persons(names=names, traits=tuple(map(tuple, known))) if persons else None
+    return Ramer(settings, WIDTHS, len(LABELS), told)
 
 
-NETWORKS = {"carat": carat, "ramer": ramer}
+NETWORKS = ("carat", "ramer")
 
 
-def step_of(name: str, device: str, length: int) -> TrainingStep:
+def step_of(name: str, device: str, length: int, persons: int) -> TrainingStep:
     torch.manual_seed(0)
-    return TrainingStep(NETWORKS[name](max(LENGTH, length)).to(device))
+    longest = max(LENGTH, length)
+    network = carat(longest) if name == "carat" else ramer(longest, persons)
+    return TrainingStep(network.to(device))
 
 
-def in_rounds(device: str, batch: int, length: int, rounds: int) -> dict[str, object]:
-    """Both steps on the same batch, one after the other, round by round."""
+def batch_of(batch: int, length: int, device: str, persons: int) -> Batch:
+    """Random samples; step t is of person t mod N in segment t div N, and the first is asked of."""
     samples = random_batch(batch, length, device)
-    steps = {name: partial(step_of(name, device, length), samples) for name in NETWORKS}
+    if not persons:
+        return samples
+    step = torch.arange(length, device=device).expand(batch, length)
+    told = StepPersons(
+        target=torch.zeros(batch, dtype=torch.long, device=device),
+        persons=dict.fromkeys(WIDTHS, step % persons),
+        segments=dict.fromkeys(WIDTHS, step // persons),
+    )
+    return replace(samples, persons=told)
+
+
+def in_rounds(device: str, batch: int, length: int, persons: int, rounds: int) -> dict[str, object]:
+    """Both steps on the same batch, one after the other, round by round."""
+    samples = batch_of(batch, length, device, persons)
+    steps = {name: partial(step_of(name, device, length, persons), samples) for name in NETWORKS}
     times = in_turn(steps, rounds)
     found = ratio(times["ramer"], times["carat"])
     return {
@@ -59,9 +86,10 @@ def in_rounds(device: str, batch: int, length: int, rounds: int) -> dict[str, ob
     }
 
 
-def memory(name: str, device: str, batch: int, length: int) -> dict[str, object]:
+def memory(name: str, device: str, batch: int, length: int, persons: int) -> dict[str, object]:
     """Peak memory of the process, or of the device, after two steps; parameters."""
-    step, samples = step_of(name, device, length), random_batch(batch, length, device)
+    step = step_of(name, device, length, persons)
+    samples = batch_of(batch, length, device, persons)
     for _ in range(2):
         step(samples)
     parameters = sum(p.numel() for p in step.state.network.parameters())
@@ -73,10 +101,12 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--length", type=int, default=LENGTH)
+    parser.add_argument("--persons", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--case", type=json.loads, help="measure one network's memory, JSON")
     arguments = parser.parse_args()
-    device, sizes = arguments.device, {"batch": arguments.batch, "length": arguments.length}
+    device = arguments.device
+    sizes = {name: getattr(arguments, name) for name in ("batch", "length", "persons")}
     with repeatable(torch.device(device)):
         if arguments.case:
             print(json.dumps(memory(device=device, **arguments.case)))

@@ -151,6 +151,7 @@ def test_a_seed_of_a_comparison_is_the_training_with_that_seed(run, saved):
     assert compared.systems[0].models == (alone.digest,)
 
 
+@pytest.mark.slow
 def test_seeds_of_other_settings_are_not_compared(run, saved):
     """Neither cells of different settings, nor a cell copied over another."""
     run("compare_mosei")
@@ -184,6 +185,7 @@ def test_an_ablation_compares_the_whole_with_what_is_left(run, saved, trained):
         assert "contrast" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", sorted(families()))
 def test_a_family_is_compared_on_all_of_its_corpora(run, saved, family):
     run(f"compare_{family}")
@@ -237,6 +239,7 @@ def test_a_stage_alone_is_not_told_other_settings_in_silence(run):
         run("compare_m3ed", params=longer, tags=["comparison"])
 
 
+@pytest.mark.slow
 def test_what_a_model_cost_is_not_told_of_another(run):
     """A system that draws no random numbers has its model where its own pipeline puts it, too."""
     asked = {"m3ed": {"comparison": {"systems": "linear pooled", "seeds": "61 62"}}}
@@ -253,6 +256,7 @@ def test_a_part_that_is_off_already_is_no_ablation(run):
         run("ablate_m3ed", params={"m3ed": asked})
 
 
+@pytest.mark.slow
 def test_side_by_side_in_threads_each_cell_is_the_same(run, saved):
     asked = {"m3ed": {"comparison": {"systems": "pooled", "seeds": "81 82 83"}}}
     run("compare_m3ed", params=asked, runner=ThreadRunner())

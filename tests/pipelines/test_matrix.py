@@ -11,14 +11,16 @@ from mmer.systems.storage import load_fitted
 
 ALONE = [name for name, corpus in CORPORA.items() if not corpus.family]
 SLOW = ("memor", "memor_impersonal")
+UNALIGNED = ("mosei_unaligned",)
 MAIN = next(iter(SYSTEMS))
 
 
 def of_corpora(names, *systems):
-    """Parameters (corpus, or corpus and system); of some corpora, all but one take long."""
+    """Parameters (corpus, or corpus and system); not everything on every corpus is for each day."""
     for name in names:
         for system in systems or (None,):
-            slow = name in SLOW and (name, system) != (SLOW[0], MAIN)
+            networks_alone = name in UNALIGNED and system and not SYSTEMS[system].seeded
+            slow = networks_alone or (name in SLOW and (name, system) != (SLOW[0], MAIN))
             values = (name, system) if system else (name,)
             yield pytest.param(*values, marks=[pytest.mark.slow] if slow else [])
 

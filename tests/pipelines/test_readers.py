@@ -44,8 +44,8 @@ def official_files(corpus: str, reader: str, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("env", ["paper", "reproduction"])
 @pytest.mark.parametrize("corpus", ALONE)
+@pytest.mark.parametrize("env", ["paper", pytest.param("reproduction", marks=pytest.mark.slow)])
 def test_the_environments_of_official_files_run(
     project, run, tmp_path, env, corpus, saved, file_parameter
 ):

@@ -176,6 +176,7 @@ def test_thresholds_of_another_model_are_refused(project, run):
         path.write_text(json.dumps(record))
 
 
+@pytest.mark.slow
 def test_a_model_is_not_evaluated_on_tables_that_it_was_not_made_for(project, run, tmp_path):
     files = tmp_path / "files"
     shutil.copytree(official_files(project), files)

@@ -232,6 +232,13 @@ def test_a_clip_for_training_and_testing_may_be_refused_or_left(files) -> None:
     assert "left as published" in source.notes[0]
 
 
+def test_a_clip_of_unlisted_annotations_alone_is_not_asked_for(files) -> None:
+    other = {"clip": "gone", "character": 0, "moment": 1.0, "emotion": "joy"}
+    files.annotations["primary"].append(other)
+    source = read_memor(files.write(), MemorOptions())
+    assert any("neither in" in note for note in source.notes)
+
+
 def test_groups_may_be_what_clips_are_cut_from(files) -> None:
     files.ids = {"train_id.txt": [0, 1, 2, 3, 4], "test_id.txt": [5]}
     source = files.read(group_pattern="(.).*")

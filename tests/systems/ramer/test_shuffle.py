@@ -1,4 +1,4 @@
-"""The stack shuffle deals cards: it is a permutation, it mixes, and labels go with features."""
+"""The stack shuffle deals cards: each list is permuted, it mixes, and labels go with features."""
 
 from __future__ import annotations
 

@@ -2,14 +2,15 @@
 
 A step is a cell, a character in a segment, where the modality shows it; without one the modality is
 absent. The steps of the sample's person stand first, then those of the others by index, each
-person's by number of segment, so that systems which know nothing of persons find what matters most
-in a fixed place. The others are those who are on screen, as published.
+person's by number of segment, so that systems which know the order of steps and no persons find
+what matters most at the beginning. The others are those who are on screen, as published.
 
 A sample is one of three things:
 
 - `moment`, as published: one emotion of a character at a moment. Segments are numbered outwards
   from that of the moment: 0 is its own, 1 the next, 2 the one before, 3 the one after the next, and
-  so on, so that the moment is known from the steps alone. Where a moment lies in no segment, the
+  so on. The number goes with the step, so systems that know segments know the moment; to others,
+  two moments of a person in a clip may look the same. Where a moment lies in no segment, the
   nearest one is taken.
 - `character`: the set of a character's emotions in a clip, which is our choice.
 - `clip`: the set of all emotions annotated in a clip, as later programs take it. Nobody is asked
@@ -94,8 +95,10 @@ def read_memor(folder: Path, options: MemorOptions) -> CorpusSource:
         UntrustedDataError: A file asks for code to be run.
     """
     annotations = read_annotations(folder / ANNOTATIONS, options.labels)
-    clips = read_clips(folder / CLIPS, dict.fromkeys(one.clip for one in annotations))
-    splits, notes = _splits(folder, annotations, clips, options)
+    listed = _listed(folder, annotations)
+    asked_for = sorted(listed["train"] | listed["test"])
+    clips = read_clips(folder / CLIPS, dict.fromkeys(annotations[i].clip for i in asked_for))
+    splits, notes = _splits(folder, annotations, listed, clips, options)
     cells = ClipCells(folder, options.text_key)
     files = _files_of_clips(cells, clips, [*splits["train"].items(), *splits["test"].items()])
     return CorpusSource(
@@ -117,10 +120,8 @@ def read_memor(folder: Path, options: MemorOptions) -> CorpusSource:
     )
 
 
-def _splits(
-    folder: Path, annotations: list[Annotation], clips: Mapping[str, Clip], options: MemorOptions
-) -> tuple[dict[Split, Targets], tuple[str, ...]]:
-    """The samples of each split by clip, and what a user should know of them."""
+def _listed(folder: Path, annotations: list[Annotation]) -> dict[Split, frozenset[int]]:
+    """Which annotations are for training and for testing; the others are not looked at."""
     count, test_ids = len(annotations), folder / TEST_IDS
     listed: dict[Split, frozenset[int]] = {
         "train": read_ids(folder / TRAIN_IDS, count),
@@ -129,6 +130,17 @@ def _splits(
     if both := sorted(listed["train"] & listed["test"]):
         expected = f"no position that is in {TRAIN_IDS}"
         raise InputError(test_ids, "", expected, f"{len(both)}, such as {both[0]}")
+    return listed
+
+
+def _splits(
+    folder: Path,
+    annotations: list[Annotation],
+    listed: dict[Split, frozenset[int]],
+    clips: Mapping[str, Clip],
+    options: MemorOptions,
+) -> tuple[dict[Split, Targets], tuple[str, ...]]:
+    """The samples of each split by clip, and what a user should know of them."""
     group = {name: group_of(folder, options.group_pattern, name) for name in clips}
     groups = {i: group[annotations[i].clip] for i in listed["train"] | listed["test"]}
     usable, notes = undivided(folder, listed, groups, options.straddling)
@@ -137,7 +149,7 @@ def _splits(
             expected, remedy = "unit moment", "Other units make one sample of several annotations."
             raise InputError("options", "straddling as_published", expected, options.unit, remedy)
         groups = {i: f"{group}+{i}" for i, group in groups.items()}
-    if unlisted := count - len(groups):
+    if unlisted := len(annotations) - len(groups):
         notes += (f"{unlisted} annotations are neither in {TRAIN_IDS} nor in {TEST_IDS}",)
     asked: dict[Split, Targets] = {
         s: targets(annotations, own, clips, groups, options.unit) for s, own in usable.items()

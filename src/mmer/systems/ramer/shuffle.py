@@ -26,6 +26,10 @@ def draw_stack_shuffle(
     may be empty; and a card is dealt from the top, where the stack's last card lies: dealt from the
     bottom, the first card of the list would stay the first for ever, which nothing would mix.
 
+    Each list is a permutation. What the two together deal is none, as in the release: where a row
+    takes a modality out of its place, it takes the sample that is dealt to the place, so that some
+    (sample, modality) cards are dealt twice and some not at all (`apply_shuffle`).
+
     Args:
         rounds: How often the list is cut and dealt; 0 leaves it in order.
     """
