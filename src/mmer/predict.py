@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmer.errors import InputError
+from mmer.evaluation.deletion import only_steps
 from mmer.registry import tracking
 from mmer.registry.loading import RegisteredVersion, load_version
 from mmer.registry.requests import check_info, requested_samples
@@ -83,10 +84,10 @@ class Model:
         Raises:
             InputError: No step is left.
         """
-        taken = self.samples(samples).take(np.array([sample]))
-        kept = {m: _kept(taken, m, steps) for m in taken.modalities}
-        rows = [{m: _steps(taken, m) for m in taken.modalities}, kept]
-        answer = self.predict([{m: x for m, x in row.items() if len(x)} for row in rows])
+        taken = self.samples(samples)
+        every = {m: np.arange(lengths[sample]) for m, lengths in taken.host_lengths.items()}
+        left = {m: [x, np.delete(x, [s for s in steps if s < len(x)])] for m, x in every.items()}
+        answer = self.predict(only_steps(taken, np.array([sample, sample]), left))
         answer.index = pd.Index(["whole", "without"], name="sample")
         return answer
 
@@ -133,14 +134,3 @@ def registered(name: str, which: str) -> RegisteredVersion:
         where, found = tracking.without_password(uri), tracking.first_line(error)
         raise InputError(where, name, "a registry that answers", found, remedy) from error
     return load_version(name, which)
-
-
-def _steps(samples: Samples, modality: str) -> np.ndarray:
-    """(T, D) of the only sample."""
-    start, count = int(samples.starts[modality][0]), int(samples.host_lengths[modality][0])
-    return samples.values[modality][start : start + count].cpu().numpy()
-
-
-def _kept(samples: Samples, modality: str, steps: Sequence[int]) -> np.ndarray:
-    found = _steps(samples, modality)
-    return np.delete(found, [step for step in steps if step < len(found)], axis=0)

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -30,9 +31,12 @@ _lock = threading.RLock()
 
 
 def draws_bars() -> bool:
-    """Whether standard output is a terminal on which a bar can be drawn."""
+    """Whether standard output is a terminal on which a bar can be drawn.
+
+    Without rich there is none: a model that is served travels without it.
+    """
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown")
-    return not plain and sys.stdout.isatty()
+    return not plain and sys.stdout.isatty() and find_spec("rich") is not None
 
 
 class Bar:

@@ -202,6 +202,22 @@ def test_a_table_made_in_another_way_than_training_is_refused(version, toy_table
             Model(version).predict(wrong)
         with pytest.raises(InputError, match=rf"\[{key}\]"):
             check_info(version.predictor, wrong.info, "table")
+    made_by = {"reader": "official", "unit": "one"}
+    version.predictor.requests = known.model_copy(update={"reading": made_by})
+    for reading, key in (
+        (made_by, None),
+        ({}, None),  # nobody's reader made them
+        ({**made_by, "unit": "another"}, "reading.unit"),
+        ({**made_by, "more": True}, "reading.more"),
+        ({"reader": "another"}, "reading.reader"),
+    ):
+        told = info.model_copy(update={"reading": reading})
+        if key is None:
+            check_info(version.predictor, told, "table")
+            continue
+        with pytest.raises(InputError, match=rf"table \[{key}\].*as in training"):
+            check_info(version.predictor, told, "table")
+    version.predictor.requests = known
     sample = Sample("a", "a", {m: np.ones((2, w)) for m, w in info.widths.items()}, np.ones(3))
     unaligned = info.model_copy(update={"alignment": others})
     path = write_table(tmp_path / "unaligned.arrow", unaligned, [sample]).path

@@ -142,13 +142,29 @@ def without_steps(samples: Samples, index: np.ndarray, weights: Sequence[Looks])
 
     At least one step is taken away, and one is left.
     """
-    values, lengths, rows = {}, {}, {}
-    for modality in samples.modalities:
-        starts = samples.starts[modality].cpu().numpy()[index]
-        kept = [
-            start + _left(samples.host_lengths[modality][n], one.get(modality))
-            for n, start, one in zip(index, starts, weights, strict=True)
+    left = {
+        m: [
+            _left(samples.host_lengths[m][n], one.get(m))
+            for n, one in zip(index, weights, strict=True)
         ]
+        for m in samples.modalities
+    }
+    return only_steps(samples, index, left)
+
+
+def only_steps(
+    samples: Samples, index: np.ndarray, left: Mapping[str, Sequence[np.ndarray]]
+) -> Samples:
+    """The samples `index` (n,), each with those of its steps alone that are left, and with all
+    that is told of these.
+
+    Args:
+        left: Modality -> of each of the n, the positions (T',) of the steps that are left.
+    """
+    values, lengths, rows = {}, {}, {}
+    for modality, steps in left.items():
+        starts = samples.starts[modality].cpu().numpy()[index]
+        kept = [start + one for start, one in zip(starts, steps, strict=True)]
         rows[modality] = torch.from_numpy(np.concatenate(kept))
         values[modality] = samples.values[modality].cpu()[rows[modality]]
         lengths[modality] = np.array([len(one) for one in kept], np.int64)

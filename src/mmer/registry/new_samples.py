@@ -2,8 +2,9 @@
 
 A corpus's official files are read as training read them, by the corpus's own reader. That takes
 labels and splits where the reader does. Whoever has none gives a sample table, or a Parquet file
-with a column per modality (a list of steps, which are lists of numbers; null where it is absent)
-and, if wanted, `sample_id`, each once, and `group_id`.
+with a column per modality (a list of steps, which are lists of numbers; null where it is absent),
+those for persons if the model knows any (`registry/told_persons.py`) and, if wanted, `sample_id`,
+each once, and `group_id`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +21,15 @@ from mmer.corpora.corpus import Ingestion, RawCorpus
 from mmer.corpora.ingestion import aligned_table, open_corpus
 from mmer.errors import InputError
 from mmer.registry.predictor import Predictor, shortened
-from mmer.registry.requests import check_info, check_names, samples_of_rows, sequence
+from mmer.registry.requests import (
+    ReadRow,
+    check_info,
+    check_names,
+    columns_of,
+    read_row,
+    samples_of_rows,
+)
+from mmer.registry.told_persons import check_columns
 from mmer.samples.batches import Samples
 from mmer.samples.streaming import in_parts
 from mmer.samples.table import SPLITS, SampleTable
@@ -140,11 +149,14 @@ def _parquet(path: Path, predictor: Predictor) -> NewFile:
     except (OSError, pa.ArrowException) as error:
         raise InputError(path, "", "a Parquet file", error) from error
     there = file.schema_arrow.names
-    check_names(there, (*predictor.widths, _ID, _GROUP), path)
-    names = [name for name in there if name not in (_ID, _GROUP)]
+    info = predictor.table_info
+    check_names(there, (*columns_of(info), _ID, _GROUP), path)
+    names = [name for name in there if name in info.modalities]
     rows = file.metadata.num_rows
     if not rows or not names:
         raise InputError(path, "", "samples with a column per modality", f"{rows} rows of {names}")
+    if info.persons:
+        check_columns(path, there, info.modalities)
     if _ID in there:
         _check_ids(file, path)
     return NewFile(source=path, path=path, kind="parquet", rows=rows)
@@ -169,23 +181,22 @@ def _table_parts(file: NewFile) -> Iterator[Part]:
 
 
 def _parquet_parts(file: NewFile, predictor: Predictor) -> Iterator[Part]:
-    at = 0
+    at, info = 0, predictor.table_info
     for batch in pq.ParquetFile(file.path).iter_batches(batch_size=_ROWS):
         there = batch.schema.names
         told = {name: batch[name].to_pylist() for name in (_ID, _GROUP) if name in there}
         ids = tuple(str(name) for name in told.get(_ID, range(at, at + batch.num_rows)))
-        columns = {m: batch[m].to_pandas() for m in predictor.widths if m in there}
-        rows: list[dict[str, Any]] = []
+        columns = {name: batch[name].to_pandas() for name in columns_of(info) if name in there}
+        rows: list[ReadRow] = []
         faults: dict[int, str] = {}
         for n, name in enumerate(ids):
-            row = {m: column.iloc[n] for m, column in columns.items()}
+            row = {column: cells.iloc[n] for column, cells in columns.items()}
             try:
-                for modality, cell in row.items():
-                    sequence(f"sample {name}", modality, cell, predictor.widths[modality])
+                rows.append(read_row(f"sample {name}", row, info))
             except InputError as error:
-                faults[n], row = str(error), {}
-            rows.append(row)
-        samples = samples_of_rows(predictor.table_info, rows, ids)
+                faults[n] = str(error)
+                rows.append(read_row(f"sample {name}", {}, info))
+        samples = samples_of_rows(info, rows, ids)
         groups = told.get(_GROUP, [None] * len(ids))
         named = [None if name is None else str(name) for name in groups]
         yield Part(file.source, samples, named, faults)

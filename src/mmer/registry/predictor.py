@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from mmer.calibration.calibration import Calibration, probabilities
 from mmer.calibration.conformal import ConformalThreshold
@@ -56,10 +57,12 @@ class Requests(Record):
     Attributes:
         zeros_are_absent: A modality that is zero throughout a sample is absent from it.
         alignment: Of the training samples, see `TableInfo`; None if that is not known.
+        reading: Likewise; empty if that is not known.
     """
 
     zeros_are_absent: bool = True
     alignment: Literal["word", "utterance", "none"] | None = None
+    reading: dict[str, Any] = Field(default={})
 
 
 class Choice(Settings):
@@ -179,6 +182,8 @@ class Predictor:
             alignment=self.requests.alignment or "none",
             synthetic=self.info.synthetic,
             fingerprint=self.info.fingerprint,
+            persons=self.info.persons,
+            reading=self.requests.reading,
             zeros_are_absent=self.requests.zeros_are_absent,
         )
 

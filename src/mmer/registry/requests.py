@@ -2,23 +2,28 @@
 
 A request is a table with a column for each modality, or a list of samples that map modalities to
 sequences. A sequence is T steps of D numbers (nested lists or an array), or nothing where the
-sample lacks the modality. Columns may stand in any order; one that is not known is refused, because
-a misspelt modality would else be taken for one that is absent.
+sample lacks the modality. A model that knows persons takes, and needs, columns for them besides
+(`registry/told_persons.py`). Columns may stand in any order; one that is not known is refused,
+because a misspelt modality would else be taken for one that is absent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from mmer.errors import InputError
 from mmer.registry.predictor import Predictor, shortened
+from mmer.registry.told_persons import ToldPersons, person_columns, told_persons
 from mmer.samples.batches import Samples, samples_of
 from mmer.samples.table import TableInfo
+from mmer.systems.network import check_persons
 
 MOST_NUMBERS = 2_000_000
 """Numbers in one request over the network: what is more belongs in several requests, or a file."""
@@ -30,6 +35,19 @@ MOST_PADDED = 8 * MOST_NUMBERS
 """Numbers in one request if every sample were as long as the longest."""
 
 Row = Mapping[str, Any]
+
+
+class ReadRow(NamedTuple):
+    """One sample of a request.
+
+    Attributes:
+        features: Modality -> (T, D) float32; T = 0 where it is absent.
+        persons: Told to a model that knows persons, and to no other.
+    """
+
+    features: dict[str, np.ndarray]
+    persons: ToldPersons | None
+
 
 _TRUTH = {bool, np.bool_}
 _SHOWN = 40
@@ -45,14 +63,17 @@ def requested_samples(predictor: Predictor, request: object) -> Samples:
     Raises:
         InputError: It is none of these, has no rows, or a column that is no modality; or a
             sequence's width, length, shape or values cannot be used, or one is missing without
-            which the model cannot do; or it is too large. Rows are counted from 0.
+            which the model cannot do; or persons are not told whom it knows; or it is too large.
+            Rows are counted from 0.
     """
-    names, rows = _rows(request, tuple(predictor.widths))
-    check_names(names, tuple(predictor.widths))
+    info = predictor.table_info
+    names, rows = _rows(request, info.modalities)
+    check_names(names, columns_of(info))
     if not rows:
         raise InputError("request", "rows", "at least one sample", "none")
     _check_size(rows)
-    samples = samples_of_rows(predictor.table_info, rows, names_of(request, len(rows)))
+    read = [read_row(f"row {n}", row, info) for n, row in enumerate(rows)]
+    samples = samples_of_rows(info, read, names_of(request, len(rows)))
     for row, refusal in predictor.refusals(samples).items():
         raise refusal.error(f"row {row}")
     _check_padded(samples)
@@ -63,8 +84,9 @@ def check_info(predictor: Predictor, info: TableInfo, where: object) -> None:
     """Refuse samples that were not made as those that the model was trained on.
 
     Raises:
-        InputError: Modalities, their order, features, widths, alignment or the rule for zeros are
-            others.
+        InputError: Modalities, their order, features, widths, alignment, the rule for zeros or, as
+            far as both tell, the reader and its options are others; or persons are whom the model
+            does not know, or are not told to one that knows some.
     """
     trained, remedy = predictor.table_info, "Make them as the training samples were made."
     check_names(info.features, trained.modalities, where)
@@ -80,25 +102,62 @@ def check_info(predictor: Predictor, info: TableInfo, where: object) -> None:
     ]
     if predictor.requests.alignment:
         told.append(("alignment", trained.alignment, info.alignment))
+    if trained.reading and info.reading:  # samples that nobody's reader made have none
+        told += [
+            (f"reading.{key}", trained.reading.get(key), info.reading.get(key))
+            for key in {**trained.reading, **info.reading}
+        ]
     for key, expected, found in told:
         if found != expected:
             raise InputError(where, key, f"{expected}, as in training", found, remedy)
+    if trained.persons and not info.persons:
+        expected = f"those of training, {', '.join(trained.persons.names)}"
+        raise InputError(where, "persons", expected, "none", remedy)
+    if trained.persons and info.persons:
+        check_persons(where, info.persons, trained.persons)
 
 
-def samples_of_rows(info: TableInfo, rows: Sequence[Row], ids: tuple[str, ...]) -> Samples:
-    """Samples of rows whose names are known to be modalities; what a row does not name is absent.
+def columns_of(info: TableInfo) -> tuple[str, ...]:
+    """Names that a request for samples of this kind may use."""
+    return (*info.modalities, *(person_columns(info.modalities) if info.persons else ()))
+
+
+def read_row(where: str, row: Row, info: TableInfo) -> ReadRow:
+    """A row whose names are known, checked; a modality that it does not name is absent.
 
     Raises:
-        InputError: A sequence cannot be used; rows are counted from 0.
+        InputError: A sequence, or what is told of persons, cannot be used.
     """
-    features = {
-        modality: [
-            _as_trained(sequence(f"row {n}", modality, row.get(modality), width), info)
-            for n, row in enumerate(rows)
-        ]
-        for modality, width in info.widths.items()
+    sent = {m: sequence(where, m, row.get(m), width) for m, width in info.widths.items()}
+    features = {m: _as_trained(steps, info) for m, steps in sent.items()}
+    if not info.persons:
+        return ReadRow(features, None)
+    told = told_persons(where, row, {m: len(steps) for m, steps in sent.items()}, info.persons)
+    kept = {m: len(steps) for m, steps in features.items()}
+    persons = {m: told.persons[m][:count] for m, count in kept.items()}
+    segments = {m: told.segments[m][:count] for m, count in kept.items()}
+    return ReadRow(features, ToldPersons(told.target, persons, segments))
+
+
+def samples_of_rows(info: TableInfo, rows: Sequence[ReadRow], ids: tuple[str, ...]) -> Samples:
+    """Samples of rows that have been read; labels are 0."""
+    samples = samples_of(info, {m: [row.features[m] for row in rows] for m in info.modalities}, ids)
+    told = [row.persons for row in rows if row.persons]
+    if not told:
+        return samples
+    joined = {
+        what: {
+            m: torch.from_numpy(np.concatenate([getattr(one, what)[m] for one in told]))
+            for m in info.modalities
+        }
+        for what in ("persons", "segments")
     }
-    return samples_of(info, features, ids)
+    return replace(
+        samples,
+        target=torch.tensor([one.target for one in told]),
+        step_persons=joined["persons"],
+        step_segments=joined["segments"],
+    )
 
 
 def names_of(request: object, count: int) -> tuple[str, ...]:

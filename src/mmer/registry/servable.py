@@ -28,6 +28,7 @@ from mmer.registry.predictor import (
 )
 from mmer.registry.requests import MOST_NUMBERS, MOST_PADDED, MOST_ROWS
 from mmer.registry.table import DECISIONS, GUARANTEE, MODEL, SET
+from mmer.registry.told_persons import TARGET, person_column, segment_column
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
@@ -135,7 +136,9 @@ def _requests(servable: ServableModel) -> Requests:
     if servable.reference is None:
         return Requests()
     known = servable.reference.features
-    return Requests(zeros_are_absent=known.zeros_are_absent, alignment=known.alignment)
+    return Requests(
+        zeros_are_absent=known.zeros_are_absent, alignment=known.alignment, reading=known.reading
+    )
 
 
 def _write_parts(servable: ServableModel, folder: Path) -> list[Path]:
@@ -160,6 +163,12 @@ def _signature(predictor: Predictor) -> ModelSignature:
     inputs: list[ColSpec | TensorSpec] = [
         ColSpec(steps, m, required=m not in predictor.may_lack) for m in predictor.widths
     ]
+    if predictor.info.persons:
+        inputs.append(ColSpec(DataType.string, TARGET))
+        for m in predictor.widths:
+            needed = m not in predictor.may_lack
+            inputs.append(ColSpec(names, person_column(m), required=needed))
+            inputs.append(ColSpec(Array(DataType.long), segment_column(m), required=needed))
     return ModelSignature(
         inputs=Schema(inputs),
         outputs=Schema(
@@ -183,12 +192,14 @@ def _signature(predictor: Predictor) -> ModelSignature:
 
 def _described(predictor: Predictor) -> dict[str, Any]:
     """What a client has to know beside the signature, in the metadata of the model."""
+    persons = predictor.info.persons
     return {
         "labels": list(predictor.labels),
         "widths": dict(predictor.widths),
         "longest": dict(predictor.limits),
         "may_lack": sorted(predictor.may_lack),
         "targets": list(predictor.targets),
+        **({"persons": list(persons.names)} if persons else {}),
         "guarantees": [
             {"alpha": one.alpha, "unit": one.unit} for one in predictor.calibration.conformal
         ],
@@ -196,18 +207,27 @@ def _described(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def _example(servable: ServableModel) -> list[dict[str, list[list[float]]]]:
-    """Two short samples with as many numbers per step as the model takes."""
+def _example(servable: ServableModel) -> list[dict[str, Any]]:
+    """Two short samples with as many numbers per step as the model takes.
+
+    Where it knows persons, the steps are theirs in turn, each in a segment of its own.
+    """
     rng, known = np.random.default_rng(0), servable.reference
     drawn = []
     for steps in _EXAMPLE_STEPS:
-        sample = {}
+        sample: dict[str, Any] = {}
         for modality, width in servable.fitted.info.widths.items():
             values = rng.normal(size=(steps, width))
             like = known.features.modalities[modality] if known else None
             if like and like.steps:
                 values = values * like.deviation + like.mean
             sample[modality] = values.round(4).tolist()
+        if persons := servable.fitted.info.persons:
+            whose = [persons.names[step % len(persons.names)] for step in range(steps)]
+            sample[TARGET] = whose[0]
+            for modality in servable.fitted.info.widths:
+                sample[person_column(modality)] = whose
+                sample[segment_column(modality)] = list(range(steps))
         drawn.append(sample)
     return drawn
 
@@ -235,7 +255,7 @@ out or null. `POST /invocations` takes `{{"inputs": [sample, ...], "params": {{.
 {MOST_ROWS:,} samples and {MOST_NUMBERS:,} numbers, and of {MOST_PADDED:,} if all were as long as
 the longest; `serving_input_example.json` is such a request ({_DRAWN}).
 
-| parameter | what it chooses | values |
+{_persons_readme(predictor)}| parameter | what it chooses | values |
 |---|---|---|
 | `target` | the metric for which the thresholds were chosen | {", ".join(predictor.targets)} |
 | `alpha`, `unit` | the prediction set and its bound; 0 for none | {"; ".join(sets) or "none"} |
@@ -246,6 +266,20 @@ whose score passes their threshold; `{SET}` and `{GUARANTEE}`, if asked for; `{M
 {_SERVERS}
 `{own_files.LIST}` has the digests of the files that scoring uses. Where one of them is another,
 the model does not load: that is against accidents and careless edits, not against forgers.
+"""
+
+
+def _persons_readme(predictor: Predictor) -> str:
+    """How a request tells of persons; nothing for a model that knows none."""
+    persons = predictor.info.persons
+    if not persons:
+        return ""
+    first = next(iter(predictor.widths))
+    return f"""This model knows {", ".join(persons.names)}. Beside its modalities a sample has
+`{TARGET}`, the name of whose labels are asked for, and for each of its modalities the name of whose
+each step is and the number of its segment in the conversation, from 0 (`{person_column(first)}` and
+`{segment_column(first)}` of `{first}`, and so on). Without these it is refused.
+
 """
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from mmer.samples.batches import Samples
 from mmer.schema import Record
@@ -46,11 +47,13 @@ class SampleStatistics(Record):
     Attributes:
         zeros_are_absent: Whether a modality that was zero throughout a sample counts as absent.
         alignment: See `TableInfo`; None if it was not noted.
+        reading: See `TableInfo`; empty if it was not noted.
     """
 
     samples: int
     zeros_are_absent: bool
     alignment: Literal["word", "utterance", "none"] | None = None
+    reading: dict[str, Any] = Field(default={})
     modalities: dict[str, ModalityStatistics]
 
 
@@ -100,6 +103,7 @@ def sample_statistics(parts: Iterable[Samples]) -> SampleStatistics:
         samples=count,
         zeros_are_absent=info.zeros_are_absent,
         alignment=info.alignment,
+        reading=info.reading,
         modalities={modality: one.statistics() for modality, one in sums.items()},
     )
 

@@ -115,10 +115,22 @@ class NetworkScorer:
 
     def _check_persons(self, samples: Samples) -> None:
         told, known = samples.info.persons, self.persons
-        if known and told and samples.target is not None and told.names != known.names:
-            where, expected = f"{samples.info.corpus} samples", ", ".join(known.names)
-            found = ", ".join(told.names)
-            raise InputError(where, "persons", f"those of training, {expected}", found)
+        if known and told and samples.target is not None:
+            check_persons(f"{samples.info.corpus} samples", told, known)
+
+
+def check_persons(where: object, found: Persons, known: Persons) -> None:
+    """Refuse other persons than those that are known, or other traits of them.
+
+    Raises:
+        InputError: They are others; naming the first whose traits are.
+    """
+    if found.names != known.names:
+        expected = f"those of training, {', '.join(known.names)}"
+        raise InputError(where, "persons", expected, ", ".join(found.names))
+    for name, traits, own in zip(known.names, found.traits, known.traits, strict=True):
+        if traits != own:
+            raise InputError(where, f"traits of {name}", f"{own}, as in training", traits)
 
 
 def check_names(where: object, found: Iterable[str], expected: Iterable[str]) -> None:

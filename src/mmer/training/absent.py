@@ -18,6 +18,12 @@ Two fills:
 All that prototypes know comes from the training samples, before the first step. It is saved and
 served with the network's parameters.
 
+What was fitted to a sample knows its labels, be the rest noise, and a step that gives them away
+teaches to trust it more than it will deserve. So of a training sample, in training, the
+modalities tell what a fit on other groups makes of them (cross-fitting, `ToldBatch`): each
+sample's part is fixed before the first step, follows from the training samples alone, and is
+neither saved nor served.
+
 Shapes: B samples, T steps, D features, L labels, N training samples.
 """
 
@@ -25,13 +31,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmer.calibration.folds import group_folds
 from mmer.samples.batches import Batch, Samples, StepPersons
 from mmer.training.network import Losses, Network
 from mmer.training.settings import AbsentSettings
@@ -39,6 +46,27 @@ from mmer.training.settings import AbsentSettings
 # Of a label's evidence that is left unexplained at least, so that none is sure beyond reason.
 _LEAST_UNEXPLAINED = 0.05
 _RIDGE = 1e-6
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class ToldBatch(Batch):
+    """Training samples with what their modalities tell of their labels, by a fit on other groups.
+
+    Attributes:
+        told: Modality -> (B, L) log-ratios, see `Prototypes`; empty if nothing wants to know.
+    """
+
+    told: dict[str, Tensor] = field(default_factory=dict)
+
+    def first(self, count: int) -> Batch:
+        return with_told(super().first(count), {m: x[:count] for m, x in self.told.items()})
+
+
+def with_told(batch: Batch, told: dict[str, Tensor]) -> ToldBatch:
+    """The batch with what its modalities tell, see `ToldBatch`."""
+    own = {one.name: getattr(batch, one.name) for one in fields(Batch)}
+    return ToldBatch(**own, told=told)
 
 
 class Fill(nn.Module):
@@ -57,6 +85,10 @@ class Fill(nn.Module):
         Args:
             mean, scale: Modality -> (D,), see `mmer.training.loop.input_statistics`.
         """
+
+    def of_training(self, batch: Batch, rows: np.ndarray) -> Batch:
+        """The batch of the training samples `rows` (B,), as the fill is to see it in training."""
+        return batch
 
     def forward(self, batch: Batch) -> Batch:
         """The batch, every sample of which has every modality."""
@@ -127,7 +159,9 @@ class Prototypes(nn.Module):
             together are not counted twice.
         weights, biases: (L, D) and (L,) of the log-ratio of the likelihoods of the mean step, with
             the label and without it: two normal distributions of one covariance (linear
-            discriminant analysis; Ledoit-Wolf's estimate).
+            discriminant analysis; Ledoit-Wolf's estimate), times how far what it says of samples
+            outside the fit can be trusted, in [0, 1]. With more features than samples that is
+            little: what is noise says nothing.
     """
 
     added: Tensor
@@ -140,16 +174,62 @@ class Prototypes(nn.Module):
         self.register_buffer("weights", torch.zeros(num_labels, width))
         self.register_buffer("biases", torch.zeros(num_labels))
 
-    def learn_from(self, steps_ND: np.ndarray, labels_NL: np.ndarray) -> None:
-        """From the mean steps of the samples that have the modality; nothing from fewer than 2."""
-        if len(steps_ND) < 2:
-            return
-        for name, found in _told(steps_ND, labels_NL)._asdict().items():
-            getattr(self, name).copy_(torch.from_numpy(found))
+    def learn_from(
+        self, steps_ND: np.ndarray, labels_NL: np.ndarray, fold_N: np.ndarray
+    ) -> np.ndarray:
+        """From the mean steps of the samples that have the modality; nothing from fewer than 2.
+
+        Returns:
+            (N, L) the log-ratio of each sample, by a fit on those of the other folds.
+        """
+        held_out_NL = held_out_log_ratios(steps_ND, labels_NL, fold_N)
+        trust_L = _trust(held_out_NL, labels_NL)
+        if len(steps_ND) >= 2:
+            found = _told(steps_ND, labels_NL)
+            self.added.copy_(torch.from_numpy(found.added))
+            self.weights.copy_(torch.from_numpy(found.weights * trust_L[:, None]))
+            self.biases.copy_(torch.from_numpy(found.biases * trust_L))
+        return held_out_NL * trust_L
 
     def log_ratio(self, steps_BD: Tensor) -> Tensor:
         """(B, L)"""
         return steps_BD @ self.weights.T + self.biases
+
+
+def held_out_log_ratios(
+    steps_ND: np.ndarray, labels_NL: np.ndarray, fold_N: np.ndarray
+) -> np.ndarray:
+    """(N, L) `Prototypes.log_ratio` of samples, each by a fit on those of the other folds.
+
+    0 where there are fewer than 2 others: they tell nothing.
+    """
+    found_NL = np.zeros_like(labels_NL)
+    for fold in np.unique(fold_N):
+        own = fold_N == fold
+        if np.count_nonzero(~own) >= 2:
+            told = _told(steps_ND[~own], labels_NL[~own])
+            found_NL[own] = steps_ND[own] @ told.weights.T + told.biases
+    return found_NL
+
+
+def _trust(held_out_NL: np.ndarray, labels_NL: np.ndarray) -> np.ndarray:
+    """(L,) in [0, 1]: times which log-ratios of samples outside the fit are most likely.
+
+    0 where nothing was held out. The least sum of log(1 + exp(-logit)), convex in the factor.
+    """
+    from scipy.optimize import minimize_scalar  # no part of what is served
+
+    rates_L = (labels_NL.sum(axis=0) + 1) / (len(labels_NL) + 2)
+    trust_L = np.zeros(len(rates_L))
+    for n, told_N in enumerate(held_out_NL.T):
+        if told_N.any():
+            sign_N, prior = 2 * labels_NL[:, n] - 1, np.log(rates_L[n] / (1 - rates_L[n]))
+
+            def surprise(factor: float, s=sign_N, p=prior, t=told_N) -> float:
+                return float(np.logaddexp(0, -s * (p + factor * t)).sum())
+
+            trust_L[n] = minimize_scalar(surprise, bounds=(0, 1), method="bounded").x
+    return trust_L
 
 
 class PrototypeFill(TokenFill):
@@ -168,6 +248,8 @@ class PrototypeFill(TokenFill):
         self.prototypes = nn.ModuleDict(
             {m: Prototypes(width, num_labels) for m, width in widths.items()}
         )
+        # Modality -> (N, L) of the training samples, on the host. No buffer: it is not served.
+        self._held_out: dict[str, Tensor] = {}
 
     def learn_from(
         self, samples: Samples, mean: Mapping[str, Tensor], scale: Mapping[str, Tensor]
@@ -176,11 +258,19 @@ class PrototypeFill(TokenFill):
         labels = samples.labels.cpu().double()
         # As if one more had it and one more had not: no label is certain before it is looked at.
         self.rates.copy_((labels.sum(dim=0) + 1) / (len(labels) + 2))
-        for modality, prototypes in self.prototypes.items():
-            assert isinstance(prototypes, Prototypes)
+        fold = _folds(samples)
+        for modality, prototypes in self._each():
             has = samples.host_lengths[modality] > 0
             steps = (mean_steps(samples, modality) - mean[modality]) / scale[modality]
-            prototypes.learn_from(steps.numpy()[has], labels.numpy()[has])
+            known = steps.numpy()[has], labels.numpy()[has]
+            held_out = torch.from_numpy(prototypes.learn_from(*known, fold[has])).float()
+            self._held_out[modality] = torch.zeros(labels.shape)
+            self._held_out[modality][torch.from_numpy(has)] = held_out
+
+    def of_training(self, batch: Batch, rows: np.ndarray) -> Batch:
+        device, index = batch.labels.device, torch.from_numpy(rows)
+        told = {m: x[index].to(device, non_blocking=True) for m, x in self._held_out.items()}
+        return with_told(batch, told)
 
     def steps(self, batch: Batch) -> dict[str, Tensor]:
         with torch.autocast(batch.labels.device.type, enabled=False):
@@ -190,16 +280,25 @@ class PrototypeFill(TokenFill):
 
     def probabilities(self, batch: Batch) -> Tensor:
         """(B, L) P(label | the modalities that the sample has)."""
+        held_out = batch.told if isinstance(batch, ToldBatch) else {}
         logit_BL = self.rates.logit().expand(len(batch.labels), -1)
         for modality, prototypes in self._each():
-            token, mask_BT = self.tokens[modality], batch.masks[modality]
-            assert isinstance(token, Token)
-            x_BTD = batch.features[modality].to(token.mean.dtype)
-            total_BD = x_BTD.masked_fill(~mask_BT[..., None], 0).sum(dim=1)
-            mean_BD = total_BD / mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
-            told_BL = prototypes.log_ratio((mean_BD - token.mean) / token.scale)
+            mask_BT = batch.masks[modality]
+            if modality in held_out:
+                told_BL = held_out[modality]
+            else:
+                told_BL = prototypes.log_ratio(self._mean_step(batch, modality))
             logit_BL = logit_BL + told_BL * mask_BT.any(dim=1, keepdim=True)
         return logit_BL.sigmoid()
+
+    def _mean_step(self, batch: Batch, modality: str) -> Tensor:
+        """(B, D) over the steps of each sample, standardised."""
+        token, mask_BT = self.tokens[modality], batch.masks[modality]
+        assert isinstance(token, Token)
+        x_BTD = batch.features[modality].to(token.mean.dtype)
+        total_BD = x_BTD.masked_fill(~mask_BT[..., None], 0).sum(dim=1)
+        mean_BD = total_BD / mask_BT.sum(dim=1, keepdim=True).clamp(min=1)
+        return (mean_BD - token.mean) / token.scale
 
     def _each(self) -> list[tuple[str, Prototypes]]:
         return [(m, p) for m, p in self.prototypes.items() if isinstance(p, Prototypes)]
@@ -234,14 +333,33 @@ def _told(steps_ND: np.ndarray, labels_NL: np.ndarray) -> _Told:
     return _Told(np.where(known_L1, added_LD, 0), weights_LD, biases_L)
 
 
+def _folds(samples: Samples) -> np.ndarray:
+    """(N,) which fold of whole groups each sample is in; all in one if there is one group."""
+    names, groups = np.unique(samples.group_ids, return_inverse=True)
+    if len(names) < 2:
+        return np.zeros(len(samples), np.int64)
+    return group_folds(groups, min(_FOLDS, len(names)))
+
+
+def own_steps(samples: Samples, modality: str) -> Tensor:
+    """(R, D) the steps of these samples alone, one sample after another: those that `take` has left
+    out are still among the values."""
+    values, lengths = samples.values[modality], samples.lengths[modality]
+    if len(values) == 0:
+        return values
+    before = samples.starts[modality] - (lengths.cumsum(0) - lengths)
+    within = torch.arange(int(lengths.sum()), device=values.device)
+    rows = within + before.repeat_interleave(lengths)
+    whole = len(rows) == len(values) and bool((rows == within).all())
+    return values if whole else values[rows]
+
+
 def mean_steps(samples: Samples, modality: str) -> Tensor:
     """(N, D) double, on the host: the mean over each sample's steps, 0 where it has none."""
-    values = samples.values[modality].cpu()
-    starts, lengths = samples.starts[modality].cpu(), samples.lengths[modality].cpu()
-    sums = torch.zeros(len(lengths), values.shape[1], dtype=torch.float64)
+    steps, lengths = own_steps(samples, modality).cpu(), samples.lengths[modality].cpu()
+    sums = torch.zeros(len(lengths), steps.shape[1], dtype=torch.float64)
     sample_R = torch.arange(len(lengths)).repeat_interleave(lengths)
-    within_R = torch.arange(len(sample_R)) - (lengths.cumsum(0) - lengths)[sample_R]
-    sums.index_add_(0, sample_R, values[starts[sample_R] + within_R].double())
+    sums.index_add_(0, sample_R, steps.double())
     return sums / lengths.clamp(min=1)[:, None]
 
 

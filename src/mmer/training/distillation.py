@@ -18,12 +18,13 @@ from torch.nn import functional as F
 
 from mmer.errors import InputError
 from mmer.samples.batches import Batch
+from mmer.training.absent import ToldBatch
 from mmer.training.distributed import gathered_scores
 from mmer.training.network import Losses, Network
 
 
 @dataclass(frozen=True)
-class DroppedBatch(Batch):
+class DroppedBatch(ToldBatch):
     """A batch in which modalities are hidden, and the same samples with all that they have."""
 
     complete: Batch | None = None
@@ -35,8 +36,8 @@ class DroppedBatch(Batch):
 
 def with_complete(batch: Batch, complete: Batch | None) -> DroppedBatch:
     """A batch that remembers what it was before modalities were hidden."""
-    own = {field.name: getattr(batch, field.name) for field in fields(Batch)}
-    return DroppedBatch(**own, complete=complete)
+    own = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return DroppedBatch(**{**own, "complete": complete})
 
 
 def distilled(

@@ -16,7 +16,7 @@ from torch import Tensor
 from mmer.errors import InputError
 from mmer.samples.batches import Batch, Samples, length_aware_batches
 from mmer.training import distributed
-from mmer.training.absent import FilledNetwork, filled
+from mmer.training.absent import FilledNetwork, filled, own_steps
 from mmer.training.checkpoints import Checkpoints
 from mmer.training.distillation import with_complete
 from mmer.training.history import Epoch, History, Selection
@@ -151,6 +151,8 @@ def finish_epoch(
         # Of the step alone, so that a run that goes on from here draws the same.
         seed, share = (settings.seed, number, state.step), distributed.own_share(len(index))
         batch = train_samples.gather(index[share]).to(state.device)
+        if isinstance(state.network, FilledNetwork):
+            batch = state.network.fill.of_training(batch, index[share])
         if settings.modality_dropout:
             draws = np.random.default_rng(seed).random((len(batch.masks), len(index)))
             dropped = drop_modalities(batch, settings.modality_dropout, draws[:, share])
@@ -293,10 +295,12 @@ def resident(samples: Samples, device: torch.device) -> Samples:
 
 
 def input_statistics(samples: Samples) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Mean and deviation (D,) of each feature over all steps; a constant feature's scale is 1."""
+    """Mean and deviation (D,) of each feature over all steps of the samples; the scale of a
+    constant feature is 1."""
     mean, scale = {}, {}
-    for modality, values in samples.values.items():
-        steps = values if len(values) else values.new_zeros(1, values.shape[1])
+    for modality, width in samples.info.widths.items():
+        steps = own_steps(samples, modality)
+        steps = steps if len(steps) else steps.new_zeros(1, width)
         deviation = steps.std(dim=0, correction=0)
         mean[modality] = steps.mean(dim=0)
         scale[modality] = deviation.where(deviation > 1e-6, 1)

@@ -250,6 +250,31 @@ def test_other_persons_than_those_of_training_are_refused(talks):
         system.scorer(fitted, CPU).scores(strangers)
 
 
+def test_other_traits_under_the_same_names_are_refused(talks, persons):
+    system = RamerSystem()
+    fitted = system.fit(pack(talks("train", 0)), pack(talks("valid", 1)), SETTINGS).fitted
+    scorer, samples = system.scorer(fitted, CPU), pack(talks("test", 2))
+    changed = (*persons.traits[:2], (9.0, 9.0, 9.0), persons.traits[3])
+    known = Persons(names=persons.names, traits=changed)
+    other = replace(samples, info=samples.info.model_copy(update={"persons": known}))
+    assert scorer.scores(samples).shape == (16, 3)
+    for ask in (scorer.scores, lambda them: scorer.attention(them, np.array([0]))):
+        with pytest.raises(InputError, match=r"traits of Cleo.*4.0, 20.0, 5.0.*9.0, 9.0, 9.0"):
+            ask(other)
+
+
+def test_without_its_part_for_persons_it_scores_anybodys_samples(talks, tmp_path):
+    system = RamerSystem()
+    off = system.settings_without(SETTINGS, "persons")
+    fitted = system.fit(pack(talks("train", 0)), pack(talks("valid", 1)), off).fitted
+    assert fitted.info.persons is None
+    save_fitted(fitted, tmp_path / "model.safetensors")
+    scorer = system.scorer(load_fitted(tmp_path / "model.safetensors"), CPU)
+    samples = pack(talks("test", 2, ("Eve", "Finn", "Gus", "Hal")))
+    untold = replace(samples, target=None, step_persons=None, step_segments=None)
+    np.testing.assert_array_equal(scorer.scores(samples), scorer.scores(untold))
+
+
 def test_what_knows_no_persons_says_nothing_of_them(toy_table):
     train = pack(toy_table(16))
     fitted = RamerSystem().fit(train, train, SETTINGS).fitted

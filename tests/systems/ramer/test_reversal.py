@@ -7,6 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from mmer.corpora.probes.files import directions, draw_split
 from mmer.corpora.probes.in_time import Mean
@@ -83,7 +86,7 @@ def told(train, valid):
 
 
 @pytest.mark.slow
-def test_specific_features_are_told_and_common_ones_are_not(probe, monkeypatch):
+def test_the_discriminator_tells_specific_features_and_is_fooled_by_common_ones(probe, monkeypatch):
     specific, common, at_last, common_at_last = told(*probe)
     assert specific[0] > 0.8 * GUESSING
     assert specific[-1] < 0.5 * GUESSING
@@ -95,3 +98,22 @@ def test_specific_features_are_told_and_common_ones_are_not(probe, monkeypatch):
     _, common, _, common_at_last = told(*probe)
     assert common[-1] < 0.5 * GUESSING
     assert common_at_last < 0.5 * GUESSING
+
+
+@pytest.mark.slow
+def test_fooling_the_discriminator_does_not_take_the_modality_away(probe):
+    """What the README says of it: a classifier that was not trained along tells the modality."""
+    system = RamerSystem()
+    fitted, _ = system.fit(*probe, SETTINGS)
+    network = system.scorer(fitted, torch.device("cpu")).network
+
+    def common_features(samples):
+        with torch.no_grad():
+            found = network.adversarial(network(samples.gather(np.arange(len(samples)))))
+        M, B, L, d = found.common.shape
+        return found.common.reshape(M * B * L, d).numpy(), np.repeat(np.arange(M), B * L)
+
+    (x, y), (x_valid, y_valid) = map(common_features, probe)
+    some = np.random.default_rng(0).permutation(len(x))[:4000]
+    fresh = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    assert fresh.fit(x[some], y[some]).score(x_valid, y_valid) > 0.9

@@ -115,7 +115,8 @@ class Ramer(ReconstructionNetwork):
         """Specific features of U, common ones of beta, and what is made of them.
 
         The gradient of what the discriminator says of common features is reversed: it learns to
-        tell their modality, and they learn that it cannot.
+        tell their modality, and they learn that it cannot. It alone is fooled: another classifier,
+        trained on C afterwards, tells the modality as before (`test_reversal`).
         """
         specific, common = self.specific(found.label_specific), self.common(found.beta)
         told = self.discriminator(torch.stack([specific, reverse_gradient(common)]))

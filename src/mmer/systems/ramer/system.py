@@ -7,7 +7,6 @@ from typing import Any
 
 from mmer.samples.batches import Samples
 from mmer.samples.table import TableInfo
-from mmer.schema import Settings
 from mmer.systems.contract import SystemInfo
 from mmer.systems.network import NetworkSystem
 from mmer.systems.ramer.network import Ramer
@@ -27,5 +26,6 @@ class RamerSystem(NetworkSystem):
     def build(self, settings: Any, info: TableInfo | SystemInfo) -> Ramer:
         return Ramer(settings.network, info.widths, len(info.labels), info.persons)
 
-    def info(self, train: Samples, settings: Settings, **more: Any) -> SystemInfo:
-        return super().info(train, settings, persons=train.info.persons, **more)
+    def info(self, train: Samples, settings: Any, **more: Any) -> SystemInfo:
+        persons = train.info.persons if settings.network.parts.persons else None
+        return super().info(train, settings, persons=persons, **more)
