@@ -200,14 +200,17 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return told
 
 
-def _check_marks(body: bytearray, widths: Mapping[str, int]) -> None:
+def _check_marks(body: bytearray, widths: Mapping[str, int], names: int) -> None:
     """Refuse JSON that has more in it than any request that is taken, by its marks.
+
+    Args:
+        names: How many a sample may have.
 
     Raises:
         InputError: It has.
     """
     rows, numbers = requests.MOST_ROWS, requests.MOST_NUMBERS
-    cells = rows * (len(widths) + 1) + _BESIDE  # one more, that a name too many is told by name
+    cells = rows * (names + 1) + _BESIDE  # one more, that a name too many is told by name
     for mark, most, expected in (
         (b"{", rows + 2, f"{rows:,} samples"),
         (b":", cells, f"{cells:,} names"),
@@ -226,7 +229,7 @@ def _check_marks(body: bytearray, widths: Mapping[str, int]) -> None:
 
 def _answer(predictor: Predictor, body: bytearray) -> Response:
     try:
-        _check_marks(body, predictor.widths)
+        _check_marks(body, predictor.widths, len(requests.columns_of(predictor.table_info)))
         content, choice = request_of(body)
         samples = requested_samples(predictor, content)
         answer = answer_table(predictor, predictor.predict(samples, choice))
