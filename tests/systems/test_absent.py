@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
+from argparse import Namespace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +16,7 @@ from mmer.systems.storage import load_fitted, save_fitted
 from mmer.training.loop import train
 from mmer.training.scoring import score_samples
 
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "absent_modalities.py"
 CPU = torch.device("cpu")
 TRAINING = {"epochs": 1, "batch_size": 20, "device": "cpu", "modality_dropout": 0.3}
 SMALL = {
@@ -73,3 +78,13 @@ def test_settings_that_ask_for_nothing_are_not_told(name):
     assert system.recipe(plain) == system.recipe(asked)
     other = system.settings.model_validate({"training": {**TRAINING, "absent": {"fill": "token"}}})
     assert system.recipe(other) != system.recipe(plain)
+
+
+def test_who_knows_how_frequent_labels_are_is_judged_at_the_best_threshold(monkeypatch):
+    """In the benchmark: every label is rarer than 0.5 there, and one half would predict none."""
+    monkeypatch.syspath_prepend(str(BENCHMARK.parent))
+    benchmark = runpy.run_path(str(BENCHMARK), run_name="benchmark")
+    sizes = Namespace(samples=60, test_samples=40, strength=0.7, absent=0.4)
+    one = benchmark["drawn"](1, sizes)
+    assert one.train.truth.mean(axis=0).max() < 0.5
+    assert min(benchmark["constants"](one)["prevalence"].values()) > 0.2

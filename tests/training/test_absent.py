@@ -8,10 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from mmer.samples.batches import Batch, Samples, StepPersons, pack
-from mmer.training.absent import FilledNetwork, PrototypeFill, TokenFill, filled, mean_steps
+from mmer.training.absent import (
+    FilledNetwork,
+    PrototypeFill,
+    TokenFill,
+    filled,
+    held_out_log_ratios,
+    mean_steps,
+)
 from mmer.training.checkpoints import Checkpoints, CheckpointSettings
 from mmer.training.loop import finish_epoch, input_statistics, repeatable, start, take_step, train
 from mmer.training.network import Network
@@ -138,18 +146,19 @@ def test_the_network_inside_begins_as_it_would_without(packed, building, kind):
         assert torch.equal(within[f"network.{name}"], expected)
 
 
-def test_prototypes_say_what_labels_the_present_modalities_tell_of(packed):
+def test_prototypes_say_what_labels_the_present_modalities_tell_of(toy_table):
     """Label k raises a feature of modality k alone: its absence leaves label k at its rate."""
+    packed = pack(toy_table(200))
     fill = PrototypeFill(packed.info.widths, 3)
     fill.learn_from(packed, *input_statistics(packed))
-    batch = packed.gather(np.arange(60))
+    batch = packed.gather(np.arange(200))
     truth = packed.truth
     for k, m in enumerate(ABSENT):
         told = fill.probabilities(batch)[:, k].numpy()
-        assert told[truth[:, k] == 1].mean() > told[truth[:, k] == 0].mean() + 0.4
-        less = batch.hide({m: torch.zeros(60, dtype=torch.bool)})
+        assert told[truth[:, k] == 1].mean() > told[truth[:, k] == 0].mean() + 0.3
+        less = batch.hide({m: torch.zeros(200, dtype=torch.bool)})
         untold = fill.probabilities(less)[:, k].numpy()
-        assert abs(untold[truth[:, k] == 1].mean() - untold[truth[:, k] == 0].mean()) < 0.25
+        assert abs(untold[truth[:, k] == 1].mean() - untold[truth[:, k] == 0].mean()) < 0.1
 
 
 def test_prototypes_put_an_absent_modality_where_its_labels_would():
@@ -186,7 +195,7 @@ def made(labels: np.ndarray, steps: dict[str, np.ndarray]) -> Samples:
         corpus="made",
         split="train",
         labels=("a", "b"),
-        features={m: Features(name=m, width=3) for m in steps},
+        features={m: Features(name=m, width=x.shape[1]) for m, x in steps.items()},
         alignment="none",
         synthetic=True,
         fingerprint="made",
@@ -194,6 +203,87 @@ def made(labels: np.ndarray, steps: dict[str, np.ndarray]) -> Samples:
     rows = {m: [row[None].astype(np.float32) for row in x] for m, x in steps.items()}
     samples = samples_of(info, rows, tuple(map(str, range(len(labels)))))
     return replace(samples, labels=torch.from_numpy(labels))
+
+
+def noise(groups: int, copies: int, width: int, seed: int = 0) -> Samples:
+    """Features that tell nothing; the samples of a group are all but the same, labels included."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(rng.integers(0, 2, (groups, 2)), copies, axis=0).astype(np.float32)
+    drawn = {m: np.repeat(rng.normal(size=(groups, width)), copies, axis=0) for m, _ in TURNS}
+    steps = {m: x + rng.normal(0, 0.01, x.shape) for m, x in drawn.items()}
+    names = tuple(f"group {n}" for n in range(groups) for _ in range(copies))
+    return replace(made(labels, steps), group_ids=names)
+
+
+def test_in_training_a_step_does_not_give_away_the_samples_own_labels(building_pooled, monkeypatch):
+    """Of noise: neither in the losses nor in what distillation asks, by fits on other groups."""
+    samples, told = noise(60, 4, 100), []
+    settings = quick("prototypes", absent={"fill": "prototypes", "distillation": 0.5})
+    probabilities = PrototypeFill.probabilities
+
+    def watched(fill, batch):
+        found = probabilities(fill, batch)
+        told.append((batch.labels, found.detach()))
+        return found
+
+    with repeatable(CPU):
+        state = start(building_pooled(samples), samples, settings)
+        with EpochProgress(state.total_steps, settings.epochs) as progress:
+            figures = {"mean_average_precision": 0.0, "micro_f1": 0.0}
+            monkeypatch.setattr("mmer.training.loop._validate", lambda *_: figures)
+            monkeypatch.setattr(PrototypeFill, "probabilities", watched)
+            finish_epoch(state, samples, samples, settings, progress)
+    assert len(told) == 3 * state.steps_per_epoch
+    labels, found = (torch.cat(x).flatten().numpy() for x in zip(*told, strict=True))
+    assert 0.2 < roc_auc_score(labels, found) < 0.65
+
+
+def test_noise_says_next_to_nothing_however_many_features():
+    fill = learned(samples := noise(120, 1, 300))
+    for batch in (
+        fill.of_training(samples.gather(np.arange(120)), np.arange(120)),
+        noise(120, 1, 300, seed=1).gather(np.arange(120)),
+    ):
+        assert (fill.probabilities(batch) - fill.rates).abs().mean() < 0.15
+
+
+def learned(samples: Samples) -> PrototypeFill:
+    fill = PrototypeFill(samples.info.widths, 2)
+    fill.learn_from(samples, *input_statistics(samples))
+    return fill
+
+
+def test_what_is_told_of_a_training_sample_is_its_own_in_any_batch_and_not_saved():
+    labels = np.random.default_rng(0).integers(0, 2, (40, 2)).astype(np.float32)
+    samples = made(labels, {m: labels @ turn for m, turn in TURNS})
+    fill = learned(samples)
+    rows = np.array([7, 3, 21])
+    some, every = (fill.of_training(samples.gather(n), n) for n in (rows, np.arange(40)))
+    for m, x in some.told.items():
+        assert torch.equal(x, every.told[m][rows])
+        assert torch.equal(some.first(2).told[m], x[:2])
+        at_use = fill.prototypes[m].log_ratio(fill._mean_step(samples.gather(rows), m))
+        assert not torch.equal(at_use, x)  # which is of the fit on all
+    assert all(x.shape[0] != len(samples) for x in fill.state_dict().values())
+
+
+def test_who_is_held_out_has_no_say_in_the_fit():
+    rng = np.random.default_rng(0)
+    steps, labels = rng.normal(size=(30, 4)), rng.integers(0, 2, (30, 2)).astype(float)
+    fold = np.arange(30) % 3
+    before = held_out_log_ratios(steps, labels, fold)
+    labels[fold == 1] = 1 - labels[fold == 1]
+    after = held_out_log_ratios(steps, labels, fold)
+    np.testing.assert_array_equal(after[fold == 1], before[fold == 1])
+    assert (after[fold != 1] != before[fold != 1]).all()
+    assert not held_out_log_ratios(steps, labels, np.zeros(30)).any()
+
+
+def test_of_one_group_nothing_can_be_held_out_and_the_token_stands_alone():
+    samples = noise(1, 30, 4)
+    samples.labels[::2] = 1 - samples.labels[::2]
+    fill = learned(samples)
+    assert torch.equal(fill.probabilities(samples.gather(np.arange(30))), fill.rates.expand(30, 2))
 
 
 def test_labels_that_always_go_together_are_not_counted_twice():
@@ -233,6 +323,12 @@ def test_prototypes_come_from_the_training_samples_alone(packed, building_pooled
     steps = [part.values["text"][s : s + n] for s, n in pairs(part)]
     expected = torch.stack([x.double().mean(dim=0) for x in steps])
     torch.testing.assert_close(mean_steps(part, "text"), expected)
+    mean, scale = input_statistics(part)
+    torch.testing.assert_close(mean["text"], torch.cat(steps).mean(dim=0))
+    torch.testing.assert_close(scale["text"], torch.cat(steps).std(dim=0, correction=0))
+    again = packed.take(np.array([0, *range(59)]))  # one twice, and maybe as many steps as all have
+    steps = [again.values["text"][s : s + n] for s, n in pairs(again)]
+    torch.testing.assert_close(input_statistics(again)[0]["text"], torch.cat(steps).mean(dim=0))
 
 
 def pairs(samples: Samples) -> list[tuple[int, int]]:

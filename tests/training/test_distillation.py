@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmer.errors import InputError
 from mmer.samples.batches import Batch, Samples, pack
+from mmer.training.absent import with_told
 from mmer.training.distillation import DroppedBatch, distillation, with_complete
 from mmer.training.loop import drop_modalities, start, take_step, train
 from mmer.training.network import Losses, Network
@@ -129,8 +130,11 @@ def test_scores_of_less_are_pulled_to_those_of_all(packed, building_pooled):
 
 
 def test_a_batch_that_does_not_fit_is_halved_with_what_it_was(packed):
-    batch = dropped(packed.gather(np.arange(16)))
+    told = {"text": torch.rand(16, 3)}
+    batch = dropped(with_told(packed.gather(np.arange(16)), told))
     half = batch.first(8)
+    assert torch.equal(half.told["text"], told["text"][:8])
+    assert torch.equal(half.complete.told["text"], told["text"][:8])
     assert isinstance(half, DroppedBatch)
     assert len(half.labels) == len(half.complete.labels) == 8
     for m, mask in batch.complete.masks.items():

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from mmer.calibration.folds import group_folds
+from mmer.metrics.counts import number_groups
 from mmer.samples.batches import Batch, Samples, StepPersons
 from mmer.training.network import Losses, Network
 from mmer.training.settings import AbsentSettings
@@ -335,10 +336,9 @@ def _told(steps_ND: np.ndarray, labels_NL: np.ndarray) -> _Told:
 
 def _folds(samples: Samples) -> np.ndarray:
     """(N,) which fold of whole groups each sample is in; all in one if there is one group."""
-    names, groups = np.unique(samples.group_ids, return_inverse=True)
-    if len(names) < 2:
-        return np.zeros(len(samples), np.int64)
-    return group_folds(groups, min(_FOLDS, len(names)))
+    groups = number_groups(samples.group_ids)
+    count = len(np.unique(groups))
+    return group_folds(groups, min(_FOLDS, count)) if count > 1 else np.zeros_like(groups)
 
 
 def own_steps(samples: Samples, modality: str) -> Tensor:
