@@ -12,6 +12,7 @@ from kedro.framework import project
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline, node
 
+from mmer.calibration.settings import CalibrationSettings
 from mmer.corpora import CORPORA
 from mmer.datasets.raw_corpus import RawFiles
 from mmer.errors import InputError
@@ -235,3 +236,24 @@ def test_lacking_raw_files_stop_a_run_before_others_hear_of_it(tmp_path):
     RawFilesThere().before_pipeline_run({"only_missing_outputs": True}, pipeline, catalog)
     catalog["one.raw"] = MemoryDataset(1)
     RawFilesThere().before_pipeline_run({}, pipeline, catalog)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{CORPUS}.carat.training.epochs: 3", "without dots.*and, indented below it"),
+        (f"{CORPUS}: {{carat.training.epochs: 3}}", rf"{CORPUS}\].*without dots"),
+        (f"- {CORPUS}", "found a list"),
+        ("1: 2", "names that are text, found 1"),
+        (f"{CORPUS}: {{1: 2}}", rf"{CORPUS}\].*names that are text"),
+    ],
+)
+def test_what_is_no_mapping_of_names_is_said(conf, text, message):
+    write(conf / "local/parameters.yml", text)
+    with pytest.raises(InputError, match=rf"local/parameters.yml.*{message}"):
+        NothingIgnored().after_context_created(context(conf))
+
+
+@pytest.mark.parametrize(("given", "taken"), [("0.1 0.2", (0.1, 0.2)), (0.3, (0.3,))])
+def test_several_values_are_words_on_a_command_line(given, taken):
+    assert CalibrationSettings.model_validate({"alphas": given}).alphas == taken

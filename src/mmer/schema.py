@@ -7,17 +7,30 @@ a wrong type is refused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from mmer.errors import InputError
 
 
 class Settings(BaseModel):
-    """Base of everything that parameter files set."""
+    """Base of everything that parameter files set.
+
+    What takes several values takes them on a command line, where lists cannot be written, as words
+    with spaces between, or as one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _listed(cls, given: Any, info: ValidationInfo) -> Any:
+        if info.field_name and isinstance(given, str | int | float):
+            kind = cls.model_fields[info.field_name].annotation
+            if get_origin(kind) is tuple:
+                return tuple(str(given).split())
+        return given
 
 
 class Record(BaseModel):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from mmer.calibration.calibration import Calibration
 from mmer.evaluation.assessment import EvaluationSettings, judged_by
@@ -16,17 +16,10 @@ from mmer.schema import Settings
 
 
 class _Chosen(Settings):
-    """Systems and seeds. On a command line, several are separated by spaces."""
+    """Systems and seeds."""
 
     systems: tuple[str, ...] = ()
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _listed(cls, given: Any) -> Any:
-        """From a command line, where lists cannot be written: several in one string, or one."""
-        given = str(given) if isinstance(given, int) else given
-        return tuple(given.split()) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from mmer.errors import InputError
+
 COMMAND = "--params"
 
 _SUFFIXES = (".yml", ".yaml", ".json")
@@ -24,6 +26,34 @@ class Source:
     def __init__(self, name: str, text: str = "", content: Mapping[str, Any] | None = None) -> None:
         self.name, self.text = name, text
         self._given = content
+
+    def check(self) -> None:
+        """Refuse what is no mapping of names, at any depth, and names with dots in them.
+
+        Raises:
+            InputError: Kedro would fail on it with a traceback, or pass it by in silence.
+        """
+        if self._given is None:
+            try:
+                content = yaml.load(self.text, _LOADER)
+            except yaml.YAMLError:
+                return  # Kedro's to report
+            if not isinstance(content, dict | None):
+                found = f"a {type(content).__name__}"
+                raise InputError(self.name, "", "names and what they set, `name: value`", found)
+        self._check_names(self.content, ())
+
+    def _check_names(self, content: Mapping[Any, Any], above: tuple[str, ...]) -> None:
+        for name, value in content.items():
+            place = ".".join(above)
+            if not isinstance(name, str):
+                raise InputError(self.name, place, "names that are text", repr(name))
+            if "." in name and self.name != COMMAND:
+                first, _, rest = name.partition(".")
+                remedy = f"Write {first}: and, indented below it, {rest}: instead."
+                raise InputError(self.name, place, "a name without dots", name, remedy)
+            if isinstance(value, Mapping):
+                self._check_names(value, (*above, name))
 
     @cached_property
     def content(self) -> Mapping[str, Any]:

@@ -45,11 +45,16 @@ class NothingIgnored:
         self._configuration = found = Configuration(context.config_loader)
         _check_environment(found)
         _check_files(found)
+        for source in found.sources("parameters"):
+            source.check()
         _check_globals(found)
         try:
             given = context.config_loader["parameters"]
         except MissingConfigException:
             given = context.config_loader.runtime_params or {}
+        except TypeError as error:  # of a list or a value where another file has names
+            expected = "names below what has names elsewhere, `name: value`"
+            raise InputError("parameters", "", expected, str(error)) from error
         _Parameters(found).check(given)
 
     @hook_impl

@@ -68,13 +68,13 @@ class AskedCells:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Read what the parameters say; what is wrong in them is Kedro's to report."""
+        """Read what the parameters say; what is wrong in them is for others to report."""
         from mmer.evaluation.seeds import AblationSettings, ComparisonSettings
         from mmer.pipelines.cells.cells import ask
 
         try:
             parameters = context.config_loader["parameters"]
-        except MissingConfigException:
+        except (MissingConfigException, TypeError):
             parameters = {}
         kinds: dict[str, type[Settings]] = {
             "comparison": ComparisonSettings,

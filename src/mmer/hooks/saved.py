@@ -89,6 +89,10 @@ class Saved:
             if kind in texts:
                 width = shutil.get_terminal_size().columns
                 click.echo(f"\n{texts[kind](self.read(name), width)}")
+            if name.endswith(".prediction.predictions"):
+                click.echo(f"\nThe predictions:       {self._shown(name)}")
+            if name.endswith(".prediction.page"):
+                click.echo(f"How the files differ:  {self._shown(name)}")
             if kind in ("report", "compared_page", "ablated_page"):
                 click.echo(f"\nThe report:            {self._shown(name)}")
                 click.echo("The run in MLflow:     make ui")

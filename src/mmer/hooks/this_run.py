@@ -12,6 +12,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from mmer.provenance import Commit
+from mmer.registry.tracking import without_password
 from mmer.reporting.this_run import ThisRun, announced
 
 _OPTIONS = {
@@ -70,7 +71,7 @@ def command(run_params: Mapping[str, Any]) -> str:
         words.append(f"--load-versions={','.join(f'{k}:{v}' for k, v in load.items())}")
     if params := list(_flat(run_params.get("runtime_params") or {})):
         words.append(f"--params={','.join(params)}")
-    return shlex.join(words)
+    return without_password(shlex.join(words))
 
 
 def _flat(params: Mapping[str, Any], above: str = "") -> Iterator[str]:

@@ -92,7 +92,8 @@ class MlflowTracking:
         names = sorted(n for n in pipeline.inputs() if n.startswith(_PARAMS) and n in catalog)
         params = {name.removeprefix(_PARAMS): catalog[name].load() for name in names}
         project = Path(run_params["project_path"])
-        tags = {f"kedro.{key}": _joined(value) for key, value in called.items() if key != "run_id"}
+        told = {key: value for key, value in called.items() if key != "run_id"}
+        tags = {f"kedro.{k}": tracking.without_password(_joined(v)) for k, v in told.items()}
         part = ", ".join(f"{key}={_joined(called[key])}" for key in _PARTS if key in called)
         title = f"part of {pipelines} ({part})" if part else pipelines
         experiment = _experiment(pipeline, str(called["env"])) + ("-parts" if part else "")
@@ -193,7 +194,8 @@ class _Session(logging.Handler):
             self.run.log_data(self.saved.tables(used))
         self.cells.close()
         if self.run.close(status):
-            where = self.run.uri if self.run.is_remote else "`make ui`"
+            remote, uri = self.run.is_remote, tracking.without_password(self.run.uri)
+            where = uri if remote else "`make ui`"
             logger.info("MLflow run '%s': %s. Look at it: %s", self.run.name, status, where)
 
     def log_cells(self, names: Iterable[str]) -> None:

@@ -51,6 +51,8 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     # A connection that is open while a process forks would be used by both.
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
+    # What it prints itself has the server's address with the password in it.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _RUN_VARIABLE = "MMER_MLFLOW_RUN"
 _SQLITE = "sqlite:///"

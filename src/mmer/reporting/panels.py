@@ -30,6 +30,7 @@ def panels(
     heading: str, synthetic: bool, titles: Sequence[str] = ("",), columns: int = 3, **options: Any
 ) -> tuple[go.Figure, list[dict[str, int]]]:
     """An empty figure of panels, and the place of each."""
+    columns = min(columns, len(titles))
     rows = ceil(len(titles) / columns)
     figure = make_subplots(rows, columns, subplot_titles=titles, **options)
     if synthetic:

@@ -110,7 +110,7 @@ def _differences_figure(differences: Differences, synthetic: bool) -> go.Figure:
             x=[one.value for one in bars],
             y=list(known),
             mode="markers",
-            error_x=error_bars(bars),
+            error_x={**error_bars(bars), "color": GREY},
             marker={"size": 10, "color": colours},
             showlegend=False,
             **place,
