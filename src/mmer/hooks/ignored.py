@@ -81,7 +81,9 @@ class NothingIgnored:
                     if not _is_read((owner, key), read):
                         _refuse_here((owner, key, *leaf(value[key])), read, names)
             elif not self._is_taken(owner, asked, catalog):
-                _refuse_here((owner, *leaf(value)), read, names)
+                every = sorted(project.pipelines.items())
+                takers = (key for key, one in every if self._is_taken(owner, one, catalog))
+                _refuse_here((owner, *leaf(value)), read, names, next(takers, None))
 
     def _is_taken(self, name: str, asked: Pipeline, catalog: Any) -> bool:
         """Whether an entry that these pipelines use takes it from `--params`."""
@@ -166,14 +168,16 @@ class _Parameters:
         return found[-1] if found else "parameters"
 
 
-def _refuse_here(name: Name, read: set[str], pipelines: Iterable[str]) -> NoReturn:
-    """A parameter that there is, but not in the pipelines that are run."""
+def _refuse_here(
+    name: Name, read: set[str], pipelines: Iterable[str], taker: str | None = None
+) -> NoReturn:
+    """A parameter that there is, but not in the pipelines that are run; perhaps in a `taker`."""
     settings, taken = known_settings(), (tuple(owner.split(".")) for owner in sorted(read))
     known = [one for owner in taken for one in _names_in(owner, settings)]
     same = [".".join(one) for one in known if one[1:] == name[1:] and len(name) > 1]
     every = project.pipelines.items()
     others = (key for key, one in every if _is_read(name, _parameters_of([one])))
-    other = next((key for key in others if key != "__default__"), None)
+    other = taker or next((key for key in others if key != "__default__"), None)
     if same:
         remedy = f"Did you mean {same[0]}?"
     else:

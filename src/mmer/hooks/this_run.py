@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -26,6 +27,9 @@ _OPTIONS = {
     "to_outputs": "to-outputs",
     "namespaces": "namespaces",
 }
+
+
+_USUAL_RUNNERS = ("SequentialRunner", "PatientRunner")  # those that need no asking for
 
 
 class TellPages:
@@ -67,6 +71,10 @@ def command(run_params: Mapping[str, Any]) -> str:
         if value := run_params.get(key):
             told = value if isinstance(value, str) else ",".join(value)
             words.append(f"--{option}={told}")
+    runner = re.search(r"([\w.]+) object", str(run_params.get("runner")))
+    if runner and not runner[1].endswith(_USUAL_RUNNERS):
+        package, _, name = runner[1].rpartition(".")
+        words.append(f"--runner={name if package.startswith('kedro.') else runner[1]}")
     if load := run_params.get("load_versions"):
         words.append(f"--load-versions={','.join(f'{k}:{v}' for k, v in load.items())}")
     if params := list(_flat(run_params.get("runtime_params") or {})):

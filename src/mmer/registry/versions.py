@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -132,9 +132,15 @@ def find(name: str, which: str = CHAMPION) -> tuple[str, str]:
     """
     found, number = _found(name, which)
     if found != name:
-        text = "There is no %s@%s of real recordings: that of %s answers, which is synthetic"
-        logger.warning(text, name, which, found)
+        _say_synthetic(name, which, found)
     return found, number
+
+
+@cache
+def _say_synthetic(name: str, which: str, found: str) -> None:
+    """Once, however often it is looked for."""
+    text = "There is no %s@%s of real recordings: that of %s answers, which is synthetic"
+    logger.warning(text, name, which, found)
 
 
 def fetch(name: str, which: str = CHAMPION) -> tuple[str, str, Path]:
