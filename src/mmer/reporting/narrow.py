@@ -41,7 +41,7 @@ def narrow_layout(figure: go.Figure) -> dict[str, Any]:
         title={"x": 0, "y": 1, "yref": "container", "yanchor": "top", "pad_t": _LINE},
         title_font_size=15,
         height=height + above + below,
-        margin={"l": 8, "r": 8, "t": above, "b": below},
+        margin={"l": 8, "r": 20, "t": above, "b": below},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "top"},
         legend_y=-(_BELOW - _LINE) / height,
     )

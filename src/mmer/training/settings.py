@@ -67,11 +67,10 @@ class AbsentSettings(Settings):
             the sample with modalities hidden by modality dropout (`mmer.training.distillation`).
 
     The default is "mask", although a paper that is followed here has a learned token. On a probe
-    that is SYNTHETIC (`benchmarks/results/absent_modalities.json`: the pooled network, 6 seeds,
-    micro-F1 against "mask" and its deviation over seeds) the token lost 0.016 +- 0.012 with all
-    shown and 0.049 +- 0.032 with two hidden. Prototypes gained 0.050 +- 0.012 with two hidden and
-    lost 0.077 +- 0.064 with all shown, when training samples were still told of by fits to
-    themselves; what they are worth since is not measured. Distillation made next to no difference.
+    that is SYNTHETIC (`benchmarks/results/absent_modalities.json`: three networks, two seeds) the
+    token lost 0.03 to 0.15 of micro-F1 with all shown and 0.08 to 0.11 with two hidden; prototypes
+    gained 0.05 to 0.12 with two hidden and lost 0.05 to 0.08 with all shown; distillation made next
+    to no difference.
     """
 
     fill: Literal["mask", "token", "prototypes"] = "mask"
