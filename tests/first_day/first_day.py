@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,6 +86,8 @@ class Project:
             text=True,
             user=self.user,
             group=self.user,
+            # whoever starts this script in the background of a shell has Ctrl-C ignored
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     def kedro(self, *arguments: str, within: str = ".") -> Done:
@@ -217,8 +220,8 @@ def stopped_by_hand(project: Project) -> Done:
     """Ctrl-C in training; the message says how to go on, and the status is that of the signal."""
     long = f"--params=m3ed.pooled.training.epochs={100_000}"
     process = project.start("run", "--pipelines=train_m3ed_pooled", "--env=test", long)
-    checkpoints = "data/06_models/**/pooled/checkpoints/**/*.safetensors"
-    while not any(project.folder.glob(checkpoints)) and process.poll() is None:
+    written = "data/06_models/**/pooled/checkpoints/*/*-*[0-9].safetensors"  # none that finished
+    while not any(project.folder.glob(written)) and process.poll() is None:
         time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate()
@@ -505,6 +508,7 @@ def main() -> None:
             console = Console(stderr=True)
             for name in track(given.only, "mistakes", console=console, transient=True):
                 found[name] = tried(MISTAKES[name], new(MISTAKES[name].clean))
+                print(name, found[name]["wrong"] or "as it should be", file=sys.stderr, flush=True)
     bad = [name for name, result in found.items() if result["wrong"]]
     print(json.dumps({"tried": len(found), "not as it should be": bad, **found}, indent=2))
     sys.exit(bool(bad))
