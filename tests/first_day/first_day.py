@@ -130,6 +130,16 @@ def asked(*arguments: str, within: str = ".") -> Wish:
     return lambda project: project.kedro(*arguments, within=within)
 
 
+def after_training(*arguments: str) -> Wish:
+    """In a project whose own run has made what stages need, not a copy of another's."""
+
+    def made(project: Project) -> Done:
+        project.kedro(*TRAIN)
+        return project.kedro(*arguments)
+
+    return made
+
+
 def with_param(param: str, *more: str) -> Wish:
     return asked(*TRAIN, f"--params={param}", *more)
 
@@ -275,6 +285,7 @@ def own_server(project: Project) -> Done:
 
 def changed_table(project: Project) -> Done:
     """A table of samples in which a byte has changed since it was written."""
+    project.kedro(*TRAIN)
     table = project.newest("data/03_primary/test/m3ed/test.arrow")
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 1
@@ -313,18 +324,18 @@ TYPED = {
     "a parameter of another corpus": Mistake(
         with_param("mosei.pooled.training.epochs=2"), with_param("m3ed.pooled.training.epochs=2"),
     ),
-    "misspelt key in conf/local": Mistake(
-        with_file("conf/local/parameters.yml", "m3ed: {pooled: {training: {epoch: 2}}}\n"),
+    "misspelt key in a file": Mistake(
+        with_file("conf/test/parameters_own.yml", "m3ed: {pooled: {training: {epoch: 2}}}\n"),
         asked(*TRAIN),
         "epochs",
     ),
-    "misspelt file in conf/local": Mistake(
-        with_file("conf/local/paramters.yml", "m3ed: {pooled: {training: {epochs: 2}}}\n"),
+    "misspelt name of a file": Mistake(
+        with_file("conf/test/paramters.yml", "m3ed: {pooled: {training: {epochs: 2}}}\n"),
         asked(*TRAIN), "parameters",
     ),
     "YAML that is none": Mistake(
-        with_file("conf/local/parameters.yml", "m3ed: {pooled: [\n"), asked(*TRAIN),
-        "parameters.yml",
+        with_file("conf/test/parameters_own.yml", "m3ed: {pooled: [\n"), asked(*TRAIN),
+        "parameters_own.yml",
     ),
     "misspelt environment": Mistake(
         asked("run", f"--pipelines={PIPELINE}", "--env=tets"), asked(*TRAIN), "test",
@@ -333,10 +344,10 @@ TYPED = {
         asked("run", "--pipelines=train_m3de", "--env=test"), asked(*TRAIN), "train_m3ed",
     ),
     "misspelt stage": Mistake(
-        asked(*TRAIN, "--tags=evaluaton"), asked(*EVALUATE), "evaluation",
+        after_training(*TRAIN, "--tags=evaluaton"), asked(*EVALUATE), "evaluation",
     ),
     "misspelt node": Mistake(
-        asked(*TRAIN, "--from-nodes=evaluat"), asked(*EVALUATE), "Did you mean",
+        after_training(*TRAIN, "--from-nodes=evaluat"), asked(*EVALUATE), "there is",
     ),
     "misspelt option": Mistake(
         asked("run", "--pipelnes=train_m3ed"), asked(*TRAIN), "--pipelines",
@@ -380,7 +391,9 @@ PLACES = {
     "two at once": Mistake(two_at_once, clean=True),
     "killed": Mistake(killed, clean=True),
     "stopped by hand": Mistake(
-        stopped_by_hand, asked("run", "--pipelines=train_m3ed_pooled", "--env=test"), "again",
+        stopped_by_hand,
+        asked("run", "--pipelines=train_m3ed_pooled", "--env=test"),
+        "same command",
     ),
 }  # fmt: skip
 

@@ -352,6 +352,20 @@ def test_no_password_is_shown(monkeypatch, tmp_path):
         assert "://***@127.0.0.1:9" in str(refused.value)
 
 
+def test_a_model_is_nominated_from_any_folder(make_nominee, project, tmp_path, monkeypatch):
+    """MLflow's own database is that of the current folder, which need not be the project's."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    run = tracking.open_run(project, "from elsewhere")
+    try:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        versions.nominate(make_nominee(0.7), "toy_elsewhere")
+        assert versions.fetch("toy_elsewhere", "candidate")[1] == "1"
+        assert not list(Path.cwd().iterdir())
+    finally:
+        run.close("FINISHED")
+
+
 def test_a_version_that_nobody_nominated_can_be_used_and_not_promoted(client, make_nominee):
     nominee = make_nominee(0.8)
     assert versions.register(nominee.servable, "toy_plain") == "1"

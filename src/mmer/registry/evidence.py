@@ -112,7 +112,7 @@ def _found_whole(
             kept = Path(client.download_artifacts(version.run_id, folder, scratch))
             model = Path(scratch, "model")
             model.mkdir()
-            source = f"models:/{version.name}/{version.version}"
+            source = client.get_model_version_download_uri(version.name, version.version)
             fetched = Path(
                 download_artifacts(source, dst_path=str(model), tracking_uri=uri, registry_uri=uri)
             )

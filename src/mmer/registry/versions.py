@@ -156,7 +156,8 @@ def fetch(name: str, which: str = CHAMPION) -> tuple[str, str, Path]:
     client = tracking.connect(uri)
     try:
         version = client.get_model_version(found, number)
-        place = f"models:/{found}/{number}"
+        # Not "models:/..", which MLflow looks up in the current folder's database in the end.
+        place = client.get_model_version_download_uri(found, number)
         folder = Path(download_artifacts(place, tracking_uri=uri, registry_uri=uri))
     except (MlflowException, OSError) as error:
         where, problem = f"{found}, version {number}", tracking.first_line(error)
