@@ -98,7 +98,7 @@ class FolderFormat:
         content = torch.load(good, weights_only=False)
         hostile_objects = mutations.intruders(path.with_name("canary"))
         kinds: list[Callable[[], object]] = [
-            lambda: mutations.break_objects(rng, {"all": content}).get("all"),
+            lambda: mutations.break_objects(rng, {"all": content, "b": 0, "c": 0}).get("all"),
             lambda: hostile_objects[int(rng.integers(len(hostile_objects)))],
         ]
         if rng.random() < 0.2:
