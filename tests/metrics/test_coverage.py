@@ -62,6 +62,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say_and_only_over_groups(toy
     assert over_samples / DRAWS < 0.8
 
 
+@pytest.mark.slow
 def test_systems_that_are_equally_good_are_seldom_told_apart(toy_scores):
     over_groups, over_samples, families = 0, 0, 0
     for seed in range(DRAWS):

@@ -63,6 +63,12 @@ def new_project(
         yield make
 
 
+@pytest.fixture(scope="module")
+def fresh(new_project: Callable[[], Path]) -> Path:
+    """A project in which nothing but the tests of one module has run."""
+    return new_project()
+
+
 @pytest.fixture(scope="session")
 def project(new_project: Callable[[], Path]) -> Iterator[Path]:
     """A project in which the default pipeline has run once."""

@@ -20,11 +20,8 @@ from mmer.runners import PatientRunner
 from mmer.runners.dask_runner import FailedNodes
 from mmer.systems.storage import load_fitted
 
-ALONE = [
-    pytest.param(name, marks=[pytest.mark.slow] if name.startswith("memor") else [])
-    for name, corpus in CORPORA.items()
-    if not corpus.family
-]
+ALONE = [name for name, corpus in CORPORA.items() if not corpus.family]
+EVERY_DAY = ALONE[0]
 
 
 @pytest.fixture
@@ -50,7 +47,10 @@ def children(parent: str) -> dict[str, mlflow.entities.Run]:
     return {run.info.run_name: run for run in inside}
 
 
-@pytest.mark.parametrize("corpus", ALONE)
+@pytest.mark.parametrize(
+    "corpus",
+    [pytest.param(name, marks=[pytest.mark.slow] if name != EVERY_DAY else []) for name in ALONE],
+)
 def test_every_comparison_runs(run, corpus, saved):
     run(f"compare_{corpus}")
     models = {path.parts[-4] for path in saved("test", corpus, "pooled_seed_*/model.safetensors")}

@@ -11,18 +11,19 @@ from mmer.systems.storage import load_fitted
 
 ALONE = [name for name, corpus in CORPORA.items() if not corpus.family]
 SLOW = ("memor", "memor_impersonal")
-UNALIGNED = ("mosei_unaligned",)
 MAIN = next(iter(SYSTEMS))
 
 
+def every_day(corpus, system=MAIN):
+    """Not everything on every corpus is for each day."""
+    first = corpus == ALONE[0] or system == MAIN
+    return (corpus, system) == (SLOW[0], MAIN) if corpus in SLOW else first
+
+
 def of_corpora(names, *systems):
-    """Parameters (corpus, or corpus and system); not everything on every corpus is for each day."""
-    for name in names:
-        for system in systems or (None,):
-            networks_alone = name in UNALIGNED and system and not SYSTEMS[system].seeded
-            slow = networks_alone or (name in SLOW and (name, system) != (SLOW[0], MAIN))
-            values = (name, system) if system else (name,)
-            yield pytest.param(*values, marks=[pytest.mark.slow] if slow else [])
+    """Parameters: corpus, or corpus and system."""
+    for values in [(n, s) for n in names for s in systems] or [(n,) for n in names]:
+        yield pytest.param(*values, marks=[] if every_day(*values) else [pytest.mark.slow])
 
 
 @pytest.mark.parametrize(("corpus", "system"), of_corpora(ALONE, *SYSTEMS))

@@ -22,11 +22,6 @@ CURRENT = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
 OLD = ("sentiment", "anger", "disgust", "fear", "happy", "sad", "surprise")
 
 
-@pytest.fixture(scope="module")
-def fresh(new_project) -> Path:
-    return new_project()
-
-
 @pytest.fixture
 def read(fresh, run_in, monkeypatch) -> Callable[..., tuple[Rows, SampleTable]]:
     """Sample id -> row, and one of the tables, that `kedro run` makes of a folder."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,6 @@ from mmer.samples.table import SPLITS, SampleTable
 OLD_COLUMNS = ("sentiment", "anger", "disgust", "fear", "happy", "sad", "surprise")
 EMOTIONS = ("happy", "sad", "anger", "surprise", "disgust", "fear")
 STEPS = 50
-
-
-@pytest.fixture(scope="module")
-def fresh(new_project) -> Path:
-    return new_project()
 
 
 @pytest.fixture

@@ -77,36 +77,36 @@ def test_the_environments_of_official_files_run(
     assert ("groups unknown" in page) is (reader == "tailor_pt")
 
 
-def test_a_label_that_no_training_sample_has_stops_the_run_before_training(project, run, saved):
+def test_a_label_that_no_training_sample_has_stops_the_run_before_training(
+    fresh, run_in, monkeypatch
+):
+    monkeypatch.chdir(fresh)
     ingestion = {"csd": {"emotion_threshold": 2.99}}
-    before = saved("test", "mosei", "*/model.safetensors")
-    try:
-        with pytest.raises(InputError, match=r"no sample with .*mosei\.ingestion\.constant_labels"):
-            run("train_mosei", params={"mosei": {"ingestion": ingestion}})
-        assert saved("test", "mosei", "*/model.safetensors") == before
-        allowed = {**ingestion, "constant_labels": list(look_alikes.EMOTIONS)}
-        params = {"mosei": {"ingestion": allowed}}
-        run("train_mosei", params=params, tags=["ingestion", "alignment"])
-    finally:
-        run("train_mosei", tags=["ingestion", "alignment"])
+    with pytest.raises(InputError, match=r"no sample with .*mosei\.ingestion\.constant_labels"):
+        run_in(fresh, "train_mosei", params={"mosei": {"ingestion": ingestion}})
+    assert not list(fresh.glob("data/06_models/**/model.safetensors"))
+    allowed = {**ingestion, "constant_labels": list(look_alikes.EMOTIONS)}
+    params = {"mosei": {"ingestion": allowed}}
+    run_in(fresh, "train_mosei", params=params, tags=["ingestion", "alignment"])
 
 
 @pytest.mark.parametrize(
     ("corpus", "reader"), [key for key in look_alikes.FOLDERS if not CORPORA[key[0]].family]
 )
-def test_every_reader_can_be_chosen(project, run, tmp_path, corpus, reader, file_parameter):
+def test_every_reader_can_be_chosen(
+    fresh, run_in, monkeypatch, tmp_path, corpus, reader, file_parameter
+):
     """Whatever the parameter files say of the reader that they choose."""
     files = official_files(corpus, reader, tmp_path / "files")
     options = look_alikes.options(corpus, reader).model_dump(mode="json", exclude_unset=True)
     ingestion = {"reader": reader, reader: options}
-    try:
-        run(
-            f"train_{corpus}",
-            params={file_parameter[corpus]: str(files), corpus: {"ingestion": ingestion}},
-            tags=["ingestion", "alignment"],
-        )
-        table = SampleTable(project / f"data/03_primary/test/{corpus}/train.arrow")
-        assert len(table) > 0
-        assert not table.info.synthetic
-    finally:
-        run(f"train_{corpus}", tags=["ingestion", "alignment"])
+    monkeypatch.chdir(fresh)
+    run_in(
+        fresh,
+        f"train_{corpus}",
+        params={file_parameter[corpus]: str(files), corpus: {"ingestion": ingestion}},
+        tags=["ingestion", "alignment"],
+    )
+    table = SampleTable(fresh / f"data/03_primary/test/{corpus}/train.arrow")
+    assert len(table) > 0
+    assert not table.info.synthetic
