@@ -35,6 +35,7 @@ _MOST_NODES = 100
 """A graph of more is not for people to read."""
 # What a browser shows of a site that it has not seen yet: stages alone, without the tour for
 # newcomers, in the colours that the system has; on a phone without the map, which would cover them.
+# The panel beside the graph would lie there under the buttons on the left, 80 pixels of them.
 _FIRST_LOOK = """<script>
 localStorage.KedroViz ??= JSON.stringify({
   nodeType: {disabled: {task: false, data: true, parameters: true}},
@@ -42,7 +43,8 @@ localStorage.KedroViz ??= JSON.stringify({
   visible: {miniMap: Math.min(screen.width, innerWidth) > 600},
   showFeatureHints: false,
 });
-</script>"""
+</script>
+<style>@media (max-width: 600px) { body .pipeline-metadata { left: 80px; width: auto; } }</style>"""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Fill the README's tables from the files that runs have made: `make tables`.
+"""Fill the tables of README and `docs/figures.md` from what runs have made: `make tables`.
 
 Between `<!-- table FILE -->` and `<!-- end -->` stands what FILE, the record of a
 `kedro run --pipelines=compare_<corpus>`, comes to, and after `<!-- costs FILE -->` what it cost;
@@ -25,6 +25,7 @@ from mmer.reporting.seeds import answer, figure_text, notes
 from mmer.reporting.summary import difference_text, interval_text
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs/figures.md")
 _TABLE = re.compile(
     r"(<!-- (table|costs|shares|parts|subsets|serving) (.+?) -->\n).*?(<!-- end -->)", re.DOTALL
 )
@@ -131,5 +132,5 @@ def _serving(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -17,6 +17,7 @@ from mmer.corpora import CORPORA
 from mmer.datasets.raw_corpus import RawFiles
 from mmer.errors import InputError
 from mmer.hooks import NothingIgnored, PathsAsMeant, RawFilesThere
+from mmer.hooks.ignored import _remedy
 from mmer.hooks.parameters import known_settings
 from mmer.pipeline_registry import register_pipelines
 from mmer.settings import CONFIG_LOADER_ARGS
@@ -130,6 +131,19 @@ def test_files_and_names_in_them_that_nothing_reads(conf, file, text, message):
     write(conf / file, text)
     with pytest.raises(InputError, match=message.replace("[", r"\[").replace("]", r"\]")):
         NothingIgnored().after_context_created(context(conf))
+
+
+def test_of_many_names_some_are_told():
+    assert _remedy("", map(str, range(12))).endswith("10, 11.")
+    assert _remedy("", map(str, range(30))).endswith("10, 11, and 18 more.")
+
+
+def test_what_this_machine_sets_is_not_passed_by_in_silence(conf, caplog):
+    write(conf / "local/parameters.yml", f"{CORPUS}: {{evaluation: {{resamples: 70}}}}")
+    NothingIgnored().after_context_created(context(conf))
+    assert not caplog.text
+    NothingIgnored().after_context_created(context(conf, "base"))
+    assert "With --env=base, Kedro does not read conf/local/parameters.yml." in caplog.text
 
 
 def test_what_is_read_is_let_pass(conf):

@@ -101,6 +101,8 @@ COMMANDS = {
     "unknown environment": (GOOD, "run", "--env", "nowhere"),
     "broken catalog": (GOOD, "run", "--env", "broken"),
     "unknown option": (GOOD, "run", "--pipelin"),
+    "option twice": (GOOD, "run", "--params=training.epochs=1", "--params", "other.training=2"),
+    "parameter twice": (GOOD, "run", "--params=training.epochs=1, training.epochs=2"),
     "help": (GOOD, "run", "--help"),
 }
 
@@ -139,6 +141,8 @@ def test_a_run_without_mistakes_ends_well(answers):
         ("missing file", ["catalog entry raw", "nothing at", "raw.json", "--to-outputs=raw"]),
         ("missing version", ["catalog entry versioned", "no version", "--to-outputs=versioned"]),
         ("broken file", ["raw: Failed while loading", "raw.json", "Expecting value"]),
+        ("option twice", ["--params is given twice.", "commas"]),
+        ("parameter twice", ["--params sets training.epochs twice."]),
         (
             "wrong type",
             [

@@ -1,19 +1,61 @@
-"""What the README says is what files say that commands have made."""
+"""What the README and the page of figures say is what files say that commands have made."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
 from pathlib import Path
 
+import pytest
+
+from mmer.pipeline_registry import register_pipelines
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "first_day"))
+import readme
+
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = readme.PAGES
 
 
-def test_the_tables_are_those_of_the_files():
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_are_those_of_the_files(page):
     spec = importlib.util.spec_from_file_location("make_tables", ROOT / "docs/make_tables.py")
     assert spec is not None
     assert spec.loader is not None
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.count("<!-- table ") >= 2
-    assert tables.filled(readme) == readme, "run `make tables`"
+    assert ROOT / page in tables.PAGES
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert text.count("<!-- end -->") >= 2
+    assert tables.filled(text) == text, "run `make tables`"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    titles = {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in _titles(text)}
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", text):
+        file, _, title = target.partition("#")
+        assert not file or (ROOT / page).parent.joinpath(file).exists(), target
+        assert not title or title in titles, target
+
+
+def _titles(text: str) -> list[str]:
+    return re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+
+
+def test_every_command_is_run_by_a_test():
+    """By the walk through the README, or by a test of its own that there is."""
+    apart = {**readme.ELSEWHERE, **readme.LEFT_OUT}
+    assert set(apart) <= set(readme.commands()), "what the README no longer says"
+    for command, (file, name) in readme.ELSEWHERE.items():
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(name, text), f"{command}: {name} is not in {file}"
+
+
+def test_commands_name_pipelines_that_there_are():
+    known = register_pipelines()
+    for command in readme.commands():
+        for names in re.findall(r"--pipelines?=(\S+)", command):
+            assert all(name in known for name in names.split(",")), command

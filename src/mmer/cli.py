@@ -69,12 +69,29 @@ def _run(verbose: bool, **options: Any) -> dict[str, Any]:
         raise click.ClickException(message) from error
 
 
+class _OnceEach(click.Command):
+    """Refuses an option, or a parameter, that is given twice: the last alone would be taken."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given, _, options = self.make_parser(ctx).parse_args(args=list(args))
+        for option in options:
+            if options.count(option) > 1 and not getattr(option, "is_flag", False):
+                remedy = "Give it once; what may have several values has commas between them."
+                raise click.ClickException(f"{option.opts[0]} is given twice. {remedy}")
+        names = [one.partition("=")[0].strip() for one in given.get("params", "").split(",")]
+        for name in names:
+            if names.count(name) > 1:
+                raise click.ClickException(f"--params sets {name} twice. Leave one of them out.")
+        return super().parse_args(ctx, args)
+
+
 _VERBOSE = click.Option(
     ["--verbose", "-v"],
     is_flag=True,
     help="Tell everything: a line per node, and the traceback of every error.",
 )
-cli.command("run", params=[*kedro_run.params, _VERBOSE], help=kedro_run.help)(_run)
+_OPTIONS = [*kedro_run.params, _VERBOSE]
+cli.command("run", cls=_OnceEach, params=_OPTIONS, help=kedro_run.help)(_run)
 
 
 @cli.command("jupyter", add_help_option=False, context_settings={"ignore_unknown_options": True})

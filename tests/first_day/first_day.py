@@ -1,12 +1,9 @@
-"""The first day of a user: what the README says to type, and thirty mistakes with their remedies.
+"""The first day of a user: typical mistakes, with their remedies.
 
     python tests/first_day/first_day.py
     python tests/first_day/first_day.py --only "misspelt corpus" "two at once"
-    python tests/first_day/first_day.py --readme
 
-With `--readme`, every `kedro run` of the README is run in its order, at the sizes of the
-environment `test`, after `make train`'s; FILE is then a file of the synthetic corpus, PATH a table
-made of one, and new files are scored by the candidate, for a synthetic one is no champion.
+What the README says to type is run by `readme.py` beside it.
 
 Every mistake is made in a project of its own, with the command line as users have it. It must end
 in success, or in one message of at most five lines. Then what the message advises is done, and the
@@ -21,7 +18,6 @@ import json
 import os
 import pickle
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -445,44 +441,6 @@ def projects() -> Iterator[Callable[[bool], Project]]:
         yield new
 
 
-def readme_commands() -> list[list[str]]:
-    """Every `kedro run` of the README, once, without the word kedro."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    found = re.findall(r"\bkedro (run -[^`#|&\n]*)", readme)
-    return [shlex.split(command) for command in dict.fromkeys(map(str.strip, found))]
-
-
-def at_test_size(project: Project, command: list[str]) -> list[str]:
-    """The same, tiny, on files that are there."""
-    line = shlex.join(command)
-    if "PATH" in line:
-        table = project.newest("data/03_primary/test/mosei/test.arrow")
-        line = line.replace("PATH", f"{table},version=candidate")
-    if "FILE" in line:
-        project.kedro(*TRAIN)
-        line = line.replace("FILE", str(_corpus_file(project)))
-    return shlex.split(line if "--env" in line else f"{line} --env=test")
-
-
-def walked(project: Project) -> dict[str, dict[str, object]]:
-    """What became of each command of the README; those that need other machines are left out."""
-    found: dict[str, dict[str, object]] = {}
-    project.kedro("run", "--env=test")
-    for command in track(readme_commands(), "README", console=Console(stderr=True), transient=True):
-        line = " ".join(("kedro", *command))
-        if "s3://" in line or "DaskRunner" in line:
-            continue
-        done = project.kedro(*at_test_size(project, command))
-        told = "--env=paper" in line or "rollback" in line  # no files, and no champion before
-        fine = done.status == 0 or (told and done.is_one_message)
-        found[line] = {
-            "ended": "success" if done.status == 0 else f"status {done.status}",
-            "said": done.message if done.status else "",
-            "wrong": [] if fine else ["does not succeed"],
-        }
-    return found
-
-
 def tried(mistake: Mistake, project: Project) -> dict[str, object]:
     """What became of it."""
     first = mistake.made(project)
@@ -511,17 +469,13 @@ def tried(mistake: Mistake, project: Project) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=list(MISTAKES), choices=MISTAKES)
-    parser.add_argument("--readme", action="store_true", help="the README's commands instead")
     given = parser.parse_args()
     found: dict[str, dict[str, object]] = {}
     with projects() as new:
-        if given.readme:
-            found = walked(new(True))
-        else:
-            console = Console(stderr=True)
-            for name in track(given.only, "mistakes", console=console, transient=True):
-                found[name] = tried(MISTAKES[name], new(MISTAKES[name].clean))
-                print(name, found[name]["wrong"] or "as it should be", file=sys.stderr, flush=True)
+        console = Console(stderr=True)
+        for name in track(given.only, "mistakes", console=console, transient=True):
+            found[name] = tried(MISTAKES[name], new(MISTAKES[name].clean))
+            print(name, found[name]["wrong"] or "as it should be", file=sys.stderr, flush=True)
     bad = [name for name, result in found.items() if result["wrong"]]
     print(json.dumps({"tried": len(found), "not as it should be": bad, **found}, indent=2))
     sys.exit(bool(bad))

@@ -1,4 +1,4 @@
-"""A few of the mistakes of `first_day.py`, and their remedies."""
+"""A few of the mistakes of `first_day.py` with their remedies, and all that the README says."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("first_day.py")
+README = Path(__file__).with_name("readme.py")
 
 
 @pytest.mark.slow
@@ -27,3 +28,9 @@ def test_a_mistake_ends_in_one_message_whose_remedy_helps(mistake):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["tried"] == 1
+
+
+@pytest.mark.slow
+def test_what_the_readme_says_can_be_typed():
+    done = subprocess.run([sys.executable, str(README)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

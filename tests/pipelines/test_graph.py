@@ -39,6 +39,11 @@ COVERED = """[...document.querySelectorAll(".pipeline-node")].filter(node => {
   const box = node.getBoundingClientRect();
   const there = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
   return !there || !node.contains(there); }).map(node => node.textContent.trim())"""
+# What lies over the name on the panel beside the graph.
+OVER = """(() => { const name = document.querySelector(".pipeline-metadata__title");
+  const box = name?.getBoundingClientRect();
+  return box && document.elementFromPoint(box.left + 2, box.top + box.height / 2)
+    ?.closest(".pipeline-metadata, .pipeline-global-toolbar")?.className; })()"""
 ERROR_BARS = """[...document.querySelectorAll(".pipeline-plotly-chart path.yerror")]
   .map(bar => getComputedStyle(bar).stroke)"""
 BEHIND = 'document.querySelector(".pipeline-plotly-chart .main-svg").style.background'
@@ -92,6 +97,12 @@ def test_the_side_panel_tells_how_large_a_table_is(site, project, tmp_path):
         told = rf"\b{table.num_rows}\s*rows\s*{table.num_columns}\s*columns"
         panel = "(document.querySelector('.pipeline-metadata')?.innerText ?? '')"
         assert browser.until(f"/{told}/.test({panel})")
+
+
+def test_on_a_phone_the_buttons_do_not_cover_the_side_panel(site, tmp_path):
+    with chromium.running(tmp_path) as browser:
+        browser.visit(f"{site}?pid=__default__&sn=mosei.train_samples", 390)
+        browser.until(f"({OVER})?.includes('pipeline-metadata--visible')")
 
 
 def luminance(colour: str) -> float:

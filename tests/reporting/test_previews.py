@@ -41,6 +41,14 @@ def test_a_synthetic_corpus_is_named_where_a_small_picture_is_not_cut():
     assert preview(bars(synthetic=False))["layout"]["title"]["text"] == "Scores"
 
 
+def test_a_long_title_has_lines_that_a_small_picture_holds():
+    figure = bars(synthetic=True)
+    figure.update_layout(title_text=figure.layout.title.text.replace("Scores", "All scores " * 9))
+    lines = preview(figure)["layout"]["title"]["text"].split("<br>")
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 50
+
+
 def test_the_figure_itself_stays_as_it_is():
     figure = bars(synthetic=True)
     before = figure.to_plotly_json()

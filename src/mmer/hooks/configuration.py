@@ -88,7 +88,8 @@ class Configuration:
         self._patterns: dict[str, list[str]] = getattr(loader, "config_patterns", {})
         self._given = loader.runtime_params or {}
         self._sources: dict[str, list[Source]] = {}
-        self.environment = self.root / (loader.env or loader.default_run_env)
+        self._own = loader.default_run_env
+        self.environment = self.root / (loader.env or self._own)
         names = dict.fromkeys([loader.base_env, self.environment.name])
         self._folders = [folder for name in names if name and (folder := self.root / name).is_dir()]
 
@@ -110,6 +111,14 @@ class Configuration:
             for source in self.sources(kind)
             for name in wanted(source.text, resolver)
         }
+
+    def passed_by(self) -> list[str]:
+        """Files of this machine's own settings, where another environment was chosen."""
+        folder = self.root / self._own
+        if folder == self.environment:
+            return []
+        files = {file for kind in self._patterns for file in self._files(folder, kind)}
+        return sorted(map(self.shown, files))
 
     def unread(self) -> list[str]:
         """Files that look like configuration and that nothing reads."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,9 @@ from .parameters import known_settings
 
 _PARAMS = "params:"
 _KINDS = ("parameters", "catalog", "globals", "credentials")
+_NAMES_SHOWN = 12
+
+_log = logging.getLogger(__name__)
 
 
 class NothingIgnored:
@@ -45,6 +49,9 @@ class NothingIgnored:
         self._configuration = found = Configuration(context.config_loader)
         _check_environment(found)
         _check_files(found)
+        if own := found.passed_by():
+            chosen = found.environment.name
+            _log.warning("With --env=%s, Kedro does not read %s.", chosen, ", ".join(own))
         for source in found.sources("parameters"):
             source.check()
         _check_globals(found)
@@ -254,7 +261,12 @@ def _check_entries(configuration: Configuration) -> None:
 
 
 def _remedy(meant: str, known: Iterable[str]) -> str:
-    return f"Did you mean {meant}?" if meant else f"There are: {', '.join(known)}."
+    if meant:
+        return f"Did you mean {meant}?"
+    names = list(known)
+    more = len(names) - _NAMES_SHOWN
+    shown = [*names[:_NAMES_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    return f"There are: {', '.join(shown)}."
 
 
 def _registered() -> set[str]:

@@ -374,7 +374,7 @@ def _intervals(on: ComparedOn) -> go.Figure:
         hovertemplate="%{y}: %{x:+.3f}, %{customdata}<extra></extra>",
     )
     figure.add_vline(0, line_dash="dot", line_color="#5f6368")
-    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_yaxes(range=[len(known) - 0.5, -0.5], automargin=True)
     figure.update_xaxes(title="whole minus what is left", automargin=True)
     return figure.update_layout(height=170 + 34 * len(known), margin={"l": 8, "r": 12})
 

@@ -86,6 +86,7 @@ def lengths_figure(drift: Drift) -> go.Figure:
                 line={"color": _COLOURS[name], "shape": "hv"},
                 **cell,
             )
+    figure.update_xaxes(title="steps")
     return figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
 
 

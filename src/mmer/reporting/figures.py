@@ -98,7 +98,8 @@ def learning_curves(history: History, title: str, synthetic: bool) -> go.Figure:
     if history.kept is not None:
         kept = chosen_by[epochs.index(history.kept)]
         validation = f"validation: epoch {history.kept} kept, {kept:.3f}"
-    figure, (left, right) = panels(heading, synthetic, ["training losses", validation], 2)
+    titles = ["training losses", validation]
+    figure, (left, right) = panels(heading, synthetic, titles, 2, horizontal_spacing=0.18)
     for i, name in enumerate(sorted(history.epochs[0].losses, key=lambda name: name != "total")):
         # A logarithmic axis has no place for a term that is 0.
         values = [epoch.losses[name] or None for epoch in history.epochs]
@@ -111,10 +112,11 @@ def learning_curves(history: History, title: str, synthetic: bool) -> go.Figure:
     figure.add_scatter(x=epochs, y=chosen_by, mode="lines", **look)
     if history.kept is not None:
         figure.add_scatter(x=[history.kept], y=[kept], mode="markers", **look)
-    figure.update_yaxes(type="log", **left).update_yaxes(
+    # Ticks at each digit of a power of ten would cover each other on a small figure.
+    figure.update_yaxes(type="log", dtick="D2", **left).update_yaxes(
         title="<br>".join(wrap(history.criterion, 30)), **right
     )
-    figure.update_xaxes(title="epoch")
+    figure.update_xaxes(title="epoch", nticks=min(len(epochs), 8))
     return figure.update_layout(legend={"x": -0.09, "xanchor": "right"}, margin={"l": 230})
 
 
@@ -245,7 +247,8 @@ def modality_robustness(
     """
     titles = ["modalities shown", "modalities hidden at random"]
     heading = "Robustness to absent modalities, 95 % intervals"
-    figure, cells = panels(heading, synthetic, titles, 2, shared_yaxes=True)
+    widths = [0.62, 0.38]
+    figure, cells = panels(heading, synthetic, titles, 2, shared_yaxes=True, column_widths=widths)
     names = ["<br>+ ".join(row.modalities) for row in robustness.by_subset]
     hidden = [row.hidden for row in robustness.by_missing_rate]
     sides: list[tuple[Callable, Sequence, Sequence[SubsetFigures | MissingRateFigures], dict]] = [

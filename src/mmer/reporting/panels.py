@@ -43,6 +43,8 @@ def panels(
         height=120 + 300 * rows,
         margin={"t": 90, "b": 60, "r": 80, "l": 70},
     )
+    # Where both axes begin at 0, their first labels would touch.
+    figure.update_yaxes(ticklabelstandoff=5)
     return figure, [{"row": i // columns + 1, "col": i % columns + 1} for i in range(len(titles))]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
@@ -19,6 +20,7 @@ NEUTRAL = "#7A7A7A"
 _FAINT = "rgba(122, 122, 122, 0.35)"
 _TOO_DARK = {INK.lower(), PALETTE[-1].lower(), "#5f6368"}
 _SEEN_THROUGH = 0.6
+_TITLE_COLUMNS = 50
 _MARK = re.compile(r"^(.*?) <span[^>]*>(.*)</span>$")
 _AXIS = {
     "color": NEUTRAL,
@@ -39,7 +41,9 @@ def preview(figure: go.Figure) -> dict[str, Any]:
     """
     copy = go.Figure(figure)
     copy.update_layout(template="none", paper_bgcolor=None, plot_bgcolor=None, font_color=None)
-    copy.update_layout(title_text=_MARK.sub(r"<b>\2</b> \1", copy.layout.title.text or ""))
+    title = _MARK.sub(r"<b>\2</b> \1", copy.layout.title.text or "")
+    lines = "<br>".join(wrap(title, _TITLE_COLUMNS))
+    copy.update_layout(title_text=lines, title_font_size=12, title_y=0.94, title_yanchor="top")
     copy.update_xaxes(**_AXIS).update_yaxes(**_AXIS).update_annotations(font_size=10)
     for bars in copy.select_traces(selector={"type": "bar"}):
         _see_through(bars)

@@ -80,9 +80,18 @@ def promotion_page(decision: Decision, champions: Champions) -> str:
         candidate=candidate,
         champion=champion,
         champions=champions,
-        answer=promotion_text(decision, champions),
+        answer=_answer(decision, champions),
         metrics=METRICS,
     )
+
+
+def _answer(decision: Decision, champions: Champions) -> str:
+    """The outcome in a sentence; the figures of refusals stand in a table."""
+    champion = decision.champion
+    if decision.verdict != "refused" or (champion and champion.number == decision.candidate.number):
+        return promotion_text(decision, champions)
+    rules = "; ".join(dict.fromkeys(check.rule for check in decision.refusals))
+    return f"{len(decision.refusals)} of {len(decision.checks)} conditions not met: {rules}."
 
 
 def _overtaken(decision: Decision, champions: Champions) -> str:
@@ -116,5 +125,5 @@ def _differences_figure(differences: Differences, synthetic: bool) -> go.Figure:
             **place,
         )
         figure.add_vline(x=0, line_color=GREY, line_dash="dot", **place)
-        figure.update_yaxes(autorange="reversed", automargin=True, **place)
+        figure.update_yaxes(range=[len(known) - 0.5, -0.5], automargin=True, **place)
     return figure

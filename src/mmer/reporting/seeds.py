@@ -366,7 +366,8 @@ def seeds_figure(compared: ComparedSystems, metric: str) -> go.Figure:
         margin={"l": 8, "r": 12, "t": 56, "b": 8},
         showlegend=False,
     )
-    return drawn.update_yaxes(automargin=True).update_xaxes(automargin=True)
+    drawn.update_yaxes(automargin=True, range=[-0.5, len(systems) - 0.5])
+    return drawn.update_xaxes(automargin=True)
 
 
 def _shares(compared: ComparedSystems) -> dict[str, Interval]:

@@ -22,7 +22,6 @@ from mmer.systems.layers.label_specific import (
     MeanOverSteps,
 )
 from mmer.systems.layers.packing import Packing
-from mmer.systems.layers.stacked import uniform
 
 
 class Traits(nn.Module):
@@ -53,111 +52,113 @@ class Traits(nn.Module):
 
 
 class PersonSteps:
-    """Whose the steps of one modality are, and the target's traits, (B, T) and (B, 1).
+    """Whose the steps of one modality are, and in which segment; all (B, T).
 
-    Where that is not told, every step is the target's in a segment of its own, and nothing is known
-    of the target.
+    Where that is not `told`, every step stands in a segment of its own.
     """
 
     def __init__(
         self, told: StepPersons | None, modality: str, mask_BT: Tensor, traits: Traits
     ) -> None:
         B, T = mask_BT.shape
+        self.told = told is not None
         if told is None:
             self.segments = torch.arange(T, device=mask_BT.device).expand(B, T)
-            self.target = torch.full_like(self.segments[:, :1], traits.unknown)
-            persons = self.target.expand(B, T)
+            self.persons = torch.full_like(self.segments, traits.unknown)
+            self.of_target = torch.ones_like(mask_BT)
         else:
             missing = (0, T - told.persons[modality].shape[1])
-            persons = F.pad(told.persons[modality], missing)
+            self.persons = F.pad(told.persons[modality], missing)
             self.segments = F.pad(told.segments[modality], missing)
-            self.target = told.target[:, None]
-        self.of_target = persons == self.target
-        self.traits, self.target_traits = traits(persons), traits(self.target)
+            self.of_target = self.persons == told.target[:, None]
+        self.traits = traits(self.persons)
 
 
 class PersonContext(nn.Module):
-    """From everybody's steps to the target's context: one vector per segment in which anybody has
-    a step.
+    """What everybody's steps mean to the target: a vector for each step, for the encoder to see.
 
-    Features and traits side by side pass two linear layers with GELU between, for what a step means
-    may depend on whose it is. Where the target has no step in a segment of the others, a learned
-    vector stands in the place of the features, so that what the others do there is not lost. Then
-    scaled dot-product attention across the persons of a segment, and across the segments of the
-    target, both masked and added to what they look from (residual).
-    What the others' cells would be after that, nothing asks for, so it is not computed.
+    A step's features, normalised, are joined with its person's traits (two linear layers with GELU
+    between, for what a step means may depend on whose it is) and with its role: the target's,
+    another's beside a step of the target, or another's in a segment in which the target has none.
+    Then scaled dot-product attention across the persons of a segment (inter-personal), and across
+    the segments of a person (intra-personal), both masked. All four are added (residual) and start
+    at nothing, so that training begins as if all steps were alike. In training they are left out
+    for a share of the samples, as they are where persons are not told: what a network learns of
+    persons then stands on what it can tell without.
 
-    Rows may stand in any order, and persons have no number that counts: a cell knows whose it is by
-    its traits, and where it stands by the number of its segment, which is its position for what
-    follows (`segments` of `PersonSteps`).
+    The encoder sees everybody's steps, not the target's alone: where it does not matter who shows
+    something, nothing that the others show is lost.
+
+    Rows may stand in any order, and persons have no number that counts: a step knows whose it is by
+    traits and role, and where it stands by the number of its segment, which is its position for
+    what follows.
     """
 
-    def __init__(self, width: int, traits: int, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, traits: int, hidden: int, dropout: float, persons_dropout: float
+    ) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.dropout, self.persons_dropout = dropout, persons_dropout
         self.features = nn.Linear(width, hidden)
-        self.traits = nn.Linear(traits, hidden, bias=False) if traits else None
-        self.silent = nn.Parameter(uniform(hidden**-0.5, hidden))
-        self.join = nn.Linear(hidden, hidden)
         self.norm = nn.LayerNorm(hidden, eps=NORM_EPS)
+        self.traits = nn.Linear(traits, hidden, bias=False) if traits else None
+        self.join = nn.Linear(hidden, hidden)
+        self.roles = nn.Parameter(torch.zeros(3, hidden))
         self.across_persons = MaskedAttention(hidden)
         self.across_segments = MaskedAttention(hidden)
+        starts_at_nothing(self.join)
 
-    def forward(
-        self, x_BTD: Tensor, mask_BT: Tensor, whose: PersonSteps
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Context (B, T, d), its mask (B, T) and the steps (B, T, T) that each of it stands for.
-
-        A step of the target stands for itself, a segment without one for the others' steps in it,
-        by equal shares; 0 where there is no context.
-        """
-        together_BTT = _same(whose.segments) & mask_BT[:, None]
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor, whose: PersonSteps) -> Tensor:
+        """(B, T, D) -> (B, T, d)."""
+        h_BTd = self.norm(self.features(x_BTD))
+        if not whose.told:
+            return h_BTd
         own_BT = mask_BT & whose.of_target
-        with_own_BT = (together_BTT & own_BT[:, None]).any(dim=-1)
-        first_BT = ~together_BTT.tril(-1).any(dim=-1)
-        silent_BT = mask_BT & ~with_own_BT & first_BT
-        context_BT = own_BT | silent_BT
-        eye_BTT = torch.eye(mask_BT.shape[1], dtype=torch.bool, device=mask_BT.device)
+        together_BTT = _same(whose.segments) & mask_BT[:, None]
+        of_one_BTT = _same(whose.persons) & mask_BT[:, None]
+        beside_BT = (together_BTT & own_BT[:, None]).any(dim=-1)
+        role_BT = torch.where(own_BT, 0, torch.where(beside_BT, 1, 2))
+        kept_B11 = self._kept(h_BTd)
 
-        steps_BTd = self._joined(self.features(x_BTD), whose.traits)
-        silent_B1d = self._joined(self.silent, whose.target_traits)
-        h_BTd = torch.where(own_BT[..., None], steps_BTd, silent_B1d)
-        # A silent cell is not among the steps, so it is a key of its own.
-        keys_BSd = torch.cat([steps_BTd, h_BTd], dim=1)
-        allowed_BTS = torch.cat([together_BTT, eye_BTT & ~own_BT[..., None]], dim=-1)
-        attended = self.across_persons(h_BTd, keys_BSd, allowed_BTS)
-        h_BTd = add_dropout(h_BTd, attended, self.dropout, self.training)
-        attended = self.across_segments(h_BTd, h_BTd, context_BT[:, None] | eye_BTT)
-        h_BTd = add_dropout(h_BTd, attended, self.dropout, self.training)
+        joined_BTd = h_BTd if self.traits is None else h_BTd + self.traits(whose.traits)
+        known_BTd = self.join(F.gelu(joined_BTd)) + F.embedding(role_BT, self.roles)
+        h_BTd = h_BTd + kept_B11 * known_BTd
+        for attention, allowed_BTT in (
+            (self.across_persons, together_BTT),
+            (self.across_segments, of_one_BTT),
+        ):
+            attended = kept_B11 * attention(h_BTd, allowed_BTT)
+            h_BTd = add_dropout(h_BTd, attended, self.dropout, self.training)
+        return h_BTd
 
-        shares_BTT = torch.where(own_BT[..., None], eye_BTT, together_BTT) * context_BT[..., None]
-        shares_BTT = shares_BTT / shares_BTT.sum(dim=-1, keepdim=True).clamp(min=1)
-        return h_BTd, context_BT, shares_BTT.to(h_BTd.dtype)
-
-    def _joined(self, features: Tensor, traits: Tensor) -> Tensor:
-        if self.traits is not None:
-            features = features + self.traits(traits)
-        return self.norm(self.join(F.gelu(features)))
+    def _kept(self, h_BTd: Tensor) -> Tensor:
+        """(B, 1, 1), 0 for samples whose persons are left out, else 1."""
+        kept_B11 = torch.ones_like(h_BTd[:, :1, :1])
+        if not (self.training and self.persons_dropout):
+            return kept_B11
+        return kept_B11.bernoulli_(1 - self.persons_dropout)
 
 
 class MaskedAttention(nn.Module):
-    """Scaled dot-product attention with one head, from what is allowed alone."""
+    """Scaled dot-product attention with one head, to what is allowed alone."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.query = nn.Linear(hidden, hidden)
         self.key = nn.Linear(hidden, hidden)
         self.value = nn.Linear(hidden, hidden)
+        starts_at_nothing(self.value)
 
-    def forward(self, x_BTd: Tensor, keys_BSd: Tensor, allowed_BTS: Tensor) -> Tensor:
-        """(B, T, d) -> (B, T, d); every row has something that is allowed."""
-        query, key, value = self.query(x_BTd), self.key(keys_BSd), self.value(keys_BSd)
-        scores_BTS = query @ key.transpose(1, 2) * query.shape[-1] ** -0.5
-        return scores_BTS.masked_fill(~allowed_BTS, -torch.inf).softmax(dim=-1) @ value
+    def forward(self, x_BTd: Tensor, allowed_BTT: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d); a step to which nothing is allowed attends to all alike."""
+        scores_BTT = self.query(x_BTd) @ self.key(x_BTd).transpose(1, 2) * x_BTd.shape[-1] ** -0.5
+        lowest = torch.finfo(scores_BTT.dtype).min  # finite: a masked step stays finite
+        attention_BTT = scores_BTT.masked_fill(~allowed_BTT, lowest).softmax(dim=-1)
+        return attention_BTT @ self.value(x_BTd)
 
 
 class PersonFeatures(LabelSpecificFeatures):
-    """All layers of one modality; what the encoder sees is the target's context.
+    """All layers of one modality; what the encoder sees is everybody's steps in their context.
 
     Its positions are the numbers of segments; those beyond the last one that it has share that.
     """
@@ -176,11 +177,16 @@ class PersonFeatures(LabelSpecificFeatures):
         self, x_BTD: Tensor, mask_BT: Tensor, whose: PersonSteps
     ) -> tuple[Tensor, Tensor]:
         """U (B, L, d), and the attention (B, T, L) that each label pays to everybody's steps."""
-        h_BTd, context_BT, shares_BTT = self.context(self.input_norm(x_BTD), mask_BT, whose)
-        packing = Packing(context_BT, whose.segments.clamp(0, len(self.encoder.positions) - 1))
+        h_BTd = self.context(self.input_norm(x_BTD), mask_BT, whose)
+        packing = Packing(mask_BT, whose.segments.clamp(0, len(self.encoder.positions) - 1))
         h_Rd = self.encoder(packing.pack(h_BTd), packing)
-        u_BLd, attention_BTL = self.label_attention(packing.unpack(h_Rd), context_BT)
-        return u_BLd, shares_BTT.transpose(1, 2) @ attention_BTL
+        return self.label_attention(packing.unpack(h_Rd), mask_BT)
+
+
+def starts_at_nothing(layer: nn.Linear) -> None:
+    """Zero the layer, so that what it adds to is left as it is until something is learned."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
 
 
 def _same(x_BT: Tensor) -> Tensor:

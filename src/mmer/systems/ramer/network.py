@@ -59,8 +59,8 @@ class Ramer(ReconstructionNetwork):
     not, and persons where the corpus has them.
 
     Args:
-        persons: Of corpora with several persons. A batch that does not tell whose its steps are is
-            then taken as the words of one person of whom nothing is known.
+        persons: Of corpora with several persons. A batch need not tell whose its steps are: all are
+            then taken alike.
 
     Raises:
         InputError: As of the base class; persons under `reference`, or in modalities that are to be
@@ -167,11 +167,17 @@ class Ramer(ReconstructionNetwork):
     def _branch(self, modality: str, width: int) -> LabelSpecificFeatures:
         if self._num_traits is None:
             return super()._branch(modality, width)
-        hidden, dropout = self.settings.hidden, self.settings.dropout
+        settings = self.settings
         return PersonFeatures(
             InputNorm(width),
-            PersonContext(width, self._num_traits, hidden, dropout),
-            self._encoder(modality, hidden),
+            PersonContext(
+                width,
+                self._num_traits,
+                settings.hidden,
+                settings.dropout,
+                settings.persons_dropout,
+            ),
+            self._encoder(modality, settings.hidden),
             self._label_attention(),
         )
 

@@ -99,6 +99,8 @@ class RamerNetwork(ReconstructionSettings):
     Attributes:
         specific_dropout, common_dropout: Probability, on what becomes specific and common features.
         discriminator_dropout: On the discriminator's hidden layer and on the common logits.
+        persons_dropout: Share of the samples whose steps are taken alike in a step of training, of
+            each modality for itself; only in corpora with persons.
         reference: True reproduces the released program with its surprises; see the module.
     """
 
@@ -108,6 +110,7 @@ class RamerNetwork(ReconstructionSettings):
     specific_dropout: Probability = 0.1
     common_dropout: Probability = 0.3
     discriminator_dropout: Probability = 0.1
+    persons_dropout: Probability = 0.3
     loss_weights: RamerWeights = RamerWeights()
     parts: RamerParts = RamerParts()
 
