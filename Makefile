@@ -7,7 +7,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-deps --no-compile --disable
 MADE = $(wildcard data/0[234578]_*/* $(if $(MODELS),data/06_models/*) logs build .pytest_cache .ruff_cache \
 	.mypy_cache .hypothesis)
 
-.PHONY: probes train test test-all lint viz docs ui pictures tables clean help
+# What was installed for another folder would run that folder's program.
+MOVED = $(shell test ! -s .venv/installed || test "$$(cat .venv/installed)" = "$(CURDIR)" || echo moved)
+
+.PHONY: moved probes train test test-all lint viz docs ui pictures tables clean help
 train: .venv/installed  ## train, calibrate, compare and register the default system on the default corpus
 	$(BIN)/python -m kedro run --pipelines=__default__
 
@@ -50,12 +53,15 @@ clean:  ## remove what runs have made but models and the registry; MODELS=1 remo
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: requirements.lock pyproject.toml $(MOVED)
+	$(if $(MOVED),@echo "This folder was moved or copied: .venv is set up anew."; rm -rf .venv)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) torch==2.13.0
 	$(INSTALL) -r requirements.lock
 	$(INSTALL) --no-build-isolation --editable .
-	touch $@
+	@echo "$(CURDIR)" > $@
+
+moved:
 
 .venv/installed-dask: requirements-dask.lock .venv/installed
 	$(INSTALL) -r requirements-dask.lock

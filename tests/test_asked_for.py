@@ -239,6 +239,7 @@ def test_paths_mean_what_a_person_expects(conf, monkeypatch, tmp_path):
     }
     assert paths(one_files="here")["one"] == str(tmp_path / "here")
     assert paths(one_files="there")["one"] == "there", "seen from the project, by Kedro"
+    assert paths(one_files=7)["one"] == "7", "a name of digits is a name"
 
 
 def test_lacking_raw_files_stop_a_run_before_others_hear_of_it(tmp_path):

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from kedro.io import DatasetError
@@ -108,8 +109,8 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
-    """What each of the commands did in a small Kedro project that uses our command line."""
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Kedro project that uses our command line."""
     folder = tmp_path_factory.mktemp("toy")
     for name, content in PROJECT.items():
         path = folder / name
@@ -117,10 +118,16 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
         lines = content.strip("\n").splitlines()
         indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
         path.write_text("\n".join(line[indent:] for line in lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(toy: Path) -> dict[str, Answer]:
+    """What each of the commands did there."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         input=json.dumps(list(COMMANDS.values())),
-        cwd=folder,
+        cwd=toy,
         capture_output=True,
         text=True,
         check=True,
@@ -205,3 +212,12 @@ def test_a_full_disk_is_no_bug_of_the_program():
     )
     assert explain(ValueError("shapes do not match")) is None
     assert explain(TypeError("takes 2 positional arguments")) is None
+
+
+def test_other_commands_of_kedro_tell_a_mistake_as_well(toy):
+    command = [sys.executable, "-m", "kedro", "catalog", "list-patterns", "--env=broken"]
+    done = subprocess.run(command, cwd=toy, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert "conf/broken/catalog.yml" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

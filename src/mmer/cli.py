@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from traceback import walk_tb
+from types import TracebackType
 from typing import Any
 
 import click
@@ -44,8 +45,22 @@ def cli() -> None:
     """Commands of this project."""
 
 
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What ends a command of Kedro's own: a user's mistake is one message there, too."""
+    message = explain(error)
+    if message is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"Error: {message}", file=sys.stderr)
+
+
+sys.excepthook = _tell  # this module is the command line's alone
+
+
 def _run(verbose: bool, **options: Any) -> dict[str, Any]:
-    if not verbose:
+    if verbose:
+        sys.excepthook = sys.__excepthook__
+    else:
         # Kedro logs both as well as raising them.
         logging.getLogger("kedro.pipeline.node").addFilter(_is_news)
         logging.getLogger("kedro.validation.parameter_validator").setLevel(logging.CRITICAL)

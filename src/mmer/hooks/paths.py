@@ -38,6 +38,8 @@ def _meant(value: Any, here: Mapping[str, str], key: str = "") -> Any:
         return {name: _meant(one, here, name) for name, one in value.items()}
     if isinstance(value, list):
         return [_meant(one, here, key) for one in value]
+    if key in _PATHS and isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)  # a name of digits
     if key not in _PATHS or not isinstance(value, str):
         return value
     return str(Path(value).expanduser()) if value.startswith("~") else here.get(value, value)

@@ -40,7 +40,10 @@ EXPERIMENT = "mmer"
 NOTE = "mlflow.note.content"
 """Tag of a run or an experiment: its description, in Markdown."""
 # Else MLflow guesses what to show of an experiment, and may show pages of language models.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "Runs of mmer. The report of each, one page, is among its artefacts.",
+}
 _LONGEST_DIGEST = 36  # that MLflow takes
 _PARAMS_PER_REQUEST = 100
 _SECONDS_UNTIL_RETRY = 60
