@@ -120,7 +120,7 @@ class Walk:
         port = next((p for start, p in _SERVED.items() if command.startswith(start)), None)
         with tempfile.TemporaryFile("w+") as said:
             process = self._started(line, said)
-            if command.startswith("dask "):
+            if re.search(r"\bdask (scheduler|worker)", command):
                 self._left.append(process)  # it serves the commands that follow
                 time.sleep(5)
                 status = process.poll() or 0
