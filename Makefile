@@ -8,7 +8,7 @@ MADE = $(wildcard data/0[234578]_*/* $(if $(MODELS),data/06_models/*) logs build
 	.mypy_cache .hypothesis)
 
 # What was installed for another folder would run that folder's program.
-MOVED = $(shell test ! -s .venv/installed || test "$$(cat .venv/installed)" = "$(CURDIR)" || echo moved)
+MOVED = $(shell test ! -e .venv/installed || test "$$(cat .venv/installed)" = "$(CURDIR)" || echo moved)
 
 .PHONY: moved probes train test test-all lint viz docs ui pictures tables clean help
 train: .venv/installed  ## train, calibrate, compare and register the default system on the default corpus
@@ -42,7 +42,7 @@ ui: .venv/installed  ## runs and registered models in the browser
 pictures: .venv/installed  ## the README's pictures, from the last run (needs Chromium)
 	$(BIN)/python docs/make_pictures.py
 
-tables: .venv/installed  ## the README's tables, from benchmarks/results
+tables: .venv/installed  ## the tables of README.md and docs/figures.md, from benchmarks/results
 	$(BIN)/python docs/make_tables.py
 
 clean:  ## remove what runs have made but models and the registry; MODELS=1 removes models too

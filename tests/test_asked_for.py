@@ -143,7 +143,7 @@ def test_what_this_machine_sets_is_not_passed_by_in_silence(conf, caplog):
     NothingIgnored().after_context_created(context(conf))
     assert not caplog.text
     NothingIgnored().after_context_created(context(conf, "base"))
-    assert "With --env=base, Kedro does not read conf/local/parameters.yml." in caplog.text
+    assert "In environment base, Kedro does not read conf/local/parameters.yml." in caplog.text
 
 
 def test_what_is_read_is_let_pass(conf):
@@ -239,7 +239,8 @@ def test_paths_mean_what_a_person_expects(conf, monkeypatch, tmp_path):
     }
     assert paths(one_files="here")["one"] == str(tmp_path / "here")
     assert paths(one_files="there")["one"] == "there", "seen from the project, by Kedro"
-    assert paths(one_files=7)["one"] == "7", "a name of digits is a name"
+    with pytest.raises(InputError, match=r"expected a path, found 20240105\. .* write \./ before"):
+        paths(one_files=2024_01_05)
 
 
 def test_lacking_raw_files_stop_a_run_before_others_hear_of_it(tmp_path):

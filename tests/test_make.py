@@ -15,7 +15,7 @@ READ = ("Makefile", "requirements.lock", "pyproject.toml")
 @pytest.fixture
 def project(tmp_path):
     """A folder that make holds for set up, with a name that is awkward for a shell."""
-    folder = tmp_path / "büro (2), rest"
+    folder = tmp_path.resolve() / "büro (2), rest"
     (folder / ".venv/bin").mkdir(parents=True)
     for name in READ:
         shutil.copy(ROOT / name, folder)

@@ -28,6 +28,7 @@ from yaml import YAMLError
 from mmer.errors import InputError
 from mmer.training.interruption import Stopped
 
+_log = logging.getLogger(__name__)
 _ABSENT = FileNotFoundError, VersionNotFoundError
 _MISTAKES = (
     BadConfigException,
@@ -51,6 +52,7 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
     if message is None:
         sys.__excepthook__(kind, error, trace)
     else:
+        _log.debug("This ended the command.", exc_info=(kind, error, trace))
         print(f"Error: {message}", file=sys.stderr)
 
 
@@ -93,7 +95,8 @@ class _OnceEach(click.Command):
             if options.count(option) > 1 and not getattr(option, "is_flag", False):
                 remedy = "Give it once; what may have several values has commas between them."
                 raise click.ClickException(f"{option.opts[0]} is given twice. {remedy}")
-        names = [one.partition("=")[0].strip() for one in given.get("params", "").split(",")]
+        items = [one.partition("=") for one in given.get("params", "").split(",")]
+        names = [name.strip() for name, sign, _ in items if sign]
         for name in names:
             if names.count(name) > 1:
                 raise click.ClickException(f"--params sets {name} twice. Leave one of them out.")
@@ -142,7 +145,7 @@ def explain(error: BaseException) -> str | None:
     is_unreadable = isinstance(error, DatasetError) and isinstance(root, ValueError)
     is_refused = isinstance(error, ValueError) and _is_raised_by_kedro(error)
     if isinstance(root, _MISTAKES) or is_unreadable or is_refused:
-        return re.sub(r"\n +For further information visit \S+", "", str(error))
+        return re.sub(r"\n +For further information visit \S+", "", str(error) or repr(error))
     return None
 
 
@@ -155,7 +158,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _is_raised_by_kedro(error: BaseException) -> bool:
     """True if Kedro refuses something: a name of a pipeline, node or dataset."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals["__name__"].startswith("kedro.")
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("kedro.")
 
 
 def _is_news(record: logging.LogRecord) -> bool:

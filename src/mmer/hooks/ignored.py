@@ -51,7 +51,7 @@ class NothingIgnored:
         _check_files(found)
         if own := found.passed_by():
             chosen = found.environment.name
-            _log.warning("With --env=%s, Kedro does not read %s.", chosen, ", ".join(own))
+            _log.warning("In environment %s, Kedro does not read %s.", chosen, ", ".join(own))
         for source in found.sources("parameters"):
             source.check()
         _check_globals(found)

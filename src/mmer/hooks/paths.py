@@ -10,6 +10,8 @@ from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 
+from mmer.errors import InputError
+
 _PATHS = ("filepath", "path", "files")
 
 
@@ -22,7 +24,11 @@ class PathsAsMeant:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Put them into the catalog's configuration; what is wrong in it is Kedro's to report."""
+        """Put them into the catalog's configuration; what else is wrong in it is Kedro's to report.
+
+        Raises:
+            InputError: A path was read as a number.
+        """
         loader = context.config_loader
         try:
             entries = loader["catalog"]
@@ -38,8 +44,9 @@ def _meant(value: Any, here: Mapping[str, str], key: str = "") -> Any:
         return {name: _meant(one, here, name) for name, one in value.items()}
     if isinstance(value, list):
         return [_meant(one, here, key) for one in value]
-    if key in _PATHS and isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)  # a name of digits
+    if key in _PATHS and isinstance(value, int | float):
+        remedy = "It was taken for a number: write ./ before it."  # 0x10 is 16, and 2024_01 202401
+        raise InputError("catalog or --params", key, "a path", value, remedy)
     if key not in _PATHS or not isinstance(value, str):
         return value
     return str(Path(value).expanduser()) if value.startswith("~") else here.get(value, value)

@@ -136,9 +136,11 @@ def check_persons(where: object, found: Persons, known: Persons) -> None:
 def check_names(where: object, found: Iterable[str], expected: Iterable[str]) -> None:
     """Refuse names of tensors that are not those expected, with an InputError."""
     found, expected = set(found), set(expected)
-    for problem, names in (("missing", expected - found), ("unknown", found - expected)):
+    remedy = "If another version of the program made it, train it anew with this one."
+    for problem, names in (("lacks", expected - found), ("has besides", found - expected)):
         if names:
-            raise InputError(where, "", f"no {problem} tensors", ", ".join(sorted(names)))
+            told = f"one that {problem} {', '.join(sorted(names))}"
+            raise InputError(where, "", "the tensors of the network", told, remedy)
 
 
 def _kind(tensor: Tensor) -> str:
