@@ -33,7 +33,16 @@ from rich.progress import track
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/figures.md")
 _WORDS = "kedro|make|python|mlflow|dask|docker|pip|cp|CUDA_VISIBLE_DEVICES=|DASK_SCHEDULER_ADDRESS="
-_COPIED = ("conf", "docs", "notebooks", "benchmarks", "src", "Makefile", "pyproject.toml")
+_COPIED = (
+    "conf",
+    "docs",
+    "notebooks",
+    "benchmarks",
+    "src",
+    "Makefile",
+    "README.md",
+    "pyproject.toml",
+)
 
 ELSEWHERE = {
     "make test": (".ci/run", "make test"),
@@ -149,7 +158,11 @@ class Walk:
 
     def _with_what_is_there(self, command: str) -> str:
         line = command.replace("s3://bucket/folder", str(self.folder / "elsewhere"))
-        line = re.sub(r"(models:/|mmer\.serve )mosei(@champion)?", r"\1mosei-test@candidate", line)
+        line = line.replace("models:/mosei@champion", "models:/mosei-test-synthetic@candidate")
+        line = line.replace(
+            "mmer.serve mosei", "mmer.serve mosei-test-synthetic --version=candidate"
+        )
+        line = line.replace("(.+)_w[0-9]+", "(.+)")  # how the windows of real features are named
         if "PATH" in line:
             line = line.replace("PATH", f"{self._newest('mosei/test.arrow')},version=candidate")
         if "FILE" in line:
