@@ -285,7 +285,7 @@ def test_what_knows_no_persons_says_nothing_of_them(toy_table):
 def test_two_processes_train_as_one(talks, tmp_path):
     tables = talks("train", 0), talks("valid", 1)
     network = {**SETTINGS.network.model_dump(), "dropout": 0.0, "common_dropout": 0.0}
-    network |= {"specific_dropout": 0.0, "discriminator_dropout": 0.0}
+    network |= dict.fromkeys(("specific_dropout", "discriminator_dropout", "persons_dropout"), 0.0)
     fits = []
     for processes in (1, 2):
         training = {"epochs": 2, "batch_size": 6, "device": "cpu", "processes": processes}
