@@ -46,8 +46,8 @@ def _anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in titles}
 
 
-def test_every_command_is_run_by_a_test():
-    """By the walk through the README, or by a test of its own that there is."""
+def test_what_the_walk_does_not_type_is_named_as_it_stands():
+    """With the test that runs it, which there is, or with why nothing does."""
     apart = {**readme.ELSEWHERE, **readme.LEFT_OUT}
     assert set(apart) <= set(readme.commands()), "what the README no longer says"
     for command, (file, name) in readme.ELSEWHERE.items():

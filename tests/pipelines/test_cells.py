@@ -21,7 +21,6 @@ from mmer.runners.dask_runner import FailedNodes
 from mmer.systems.storage import load_fitted
 
 ALONE = [name for name, corpus in CORPORA.items() if not corpus.family]
-EVERY_DAY = ALONE[0]
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def children(parent: str) -> dict[str, mlflow.entities.Run]:
 
 @pytest.mark.parametrize(
     "corpus",
-    [pytest.param(name, marks=[pytest.mark.slow] if name != EVERY_DAY else []) for name in ALONE],
+    [pytest.param(name, marks=[pytest.mark.slow] if name != ALONE[0] else []) for name in ALONE],
 )
 def test_every_comparison_runs(run, corpus, saved):
     run(f"compare_{corpus}")

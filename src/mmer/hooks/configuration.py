@@ -33,14 +33,9 @@ class Source:
         Raises:
             InputError: Kedro would fail on it with a traceback, or pass it by in silence.
         """
-        if self._given is None:
-            try:
-                content = yaml.load(self.text, _LOADER)
-            except yaml.YAMLError:
-                return  # Kedro's to report
-            if not isinstance(content, dict | None):
-                found = f"a {type(content).__name__}"
-                raise InputError(self.name, "", "names and what they set, `name: value`", found)
+        if not isinstance(self._loaded, Mapping | None):
+            found = f"a {type(self._loaded).__name__}"
+            raise InputError(self.name, "", "names and what they set, `name: value`", found)
         self._check_names(self.content, ())
 
     def _check_names(self, content: Mapping[Any, Any], above: tuple[str, ...]) -> None:
@@ -57,14 +52,18 @@ class Source:
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
-        """What it sets; nothing if it is no YAML, which Kedro reports."""
+        """What it sets; nothing if it is no mapping of names."""
+        return self._loaded if isinstance(self._loaded, Mapping) else {}
+
+    @cached_property
+    def _loaded(self) -> Any:
+        """What stands in it; None if it is no YAML, which Kedro reports."""
         if self._given is not None:
             return self._given
         try:
-            content = yaml.load(self.text, _LOADER)
+            return yaml.load(self.text, _LOADER)
         except yaml.YAMLError:
-            return {}
-        return content if isinstance(content, dict) else {}
+            return None
 
     def sets(self, path: tuple[str, ...]) -> bool:
         """Whether the value at this path is set here."""

@@ -44,9 +44,11 @@ def _meant(value: Any, here: Mapping[str, str], key: str = "") -> Any:
         return {name: _meant(one, here, name) for name, one in value.items()}
     if isinstance(value, list):
         return [_meant(one, here, key) for one in value]
-    if key in _PATHS and isinstance(value, int | float):
+    if key not in _PATHS:
+        return value
+    if isinstance(value, int | float):
         remedy = "It was taken for a number: write ./ before it."  # 0x10 is 16, and 2024_01 202401
         raise InputError("catalog or --params", key, "a path", value, remedy)
-    if key not in _PATHS or not isinstance(value, str):
+    if not isinstance(value, str):
         return value
     return str(Path(value).expanduser()) if value.startswith("~") else here.get(value, value)

@@ -42,7 +42,7 @@ NOTE = "mlflow.note.content"
 # Else MLflow guesses what to show of an experiment, and may show pages of language models.
 _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
-    "mlflow.note.content": "Runs of mmer. The report of each, one page, is among its artefacts.",
+    NOTE: "Runs of mmer. The report of each, one page, is among its artefacts.",
 }
 _LONGEST_DIGEST = 36  # that MLflow takes
 _PARAMS_PER_REQUEST = 100
