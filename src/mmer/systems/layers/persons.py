@@ -110,33 +110,27 @@ class PersonContext(nn.Module):
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor, whose: PersonSteps) -> Tensor:
         """(B, T, D) -> (B, T, d)."""
-        h_BTd = self.norm(self.features(x_BTD))
+        alike_BTd = self.norm(self.features(x_BTD))
         if not whose.told:
-            return h_BTd
+            return alike_BTd
         own_BT = mask_BT & whose.of_target
         together_BTT = _same(whose.segments) & mask_BT[:, None]
         of_one_BTT = _same(whose.persons) & mask_BT[:, None]
         beside_BT = (together_BTT & own_BT[:, None]).any(dim=-1)
         role_BT = torch.where(own_BT, 0, torch.where(beside_BT, 1, 2))
-        kept_B11 = self._kept(h_BTd)
+        kept_B11 = torch.ones_like(alike_BTd[:, :1, :1])
+        if self.training and self.persons_dropout:
+            kept_B11.bernoulli_(1 - self.persons_dropout)
 
-        joined_BTd = h_BTd if self.traits is None else h_BTd + self.traits(whose.traits)
-        known_BTd = self.join(F.gelu(joined_BTd)) + F.embedding(role_BT, self.roles)
-        h_BTd = h_BTd + kept_B11 * known_BTd
+        joined_BTd = alike_BTd if self.traits is None else alike_BTd + self.traits(whose.traits)
+        h_BTd = alike_BTd + self.join(F.gelu(joined_BTd)) + F.embedding(role_BT, self.roles)
         for attention, allowed_BTT in (
             (self.across_persons, together_BTT),
             (self.across_segments, of_one_BTT),
         ):
-            attended = kept_B11 * attention(h_BTd, allowed_BTT)
+            attended = attention(h_BTd, allowed_BTT)
             h_BTd = add_dropout(h_BTd, attended, self.dropout, self.training)
-        return h_BTd
-
-    def _kept(self, h_BTd: Tensor) -> Tensor:
-        """(B, 1, 1), 0 for samples whose persons are left out, else 1."""
-        kept_B11 = torch.ones_like(h_BTd[:, :1, :1])
-        if not (self.training and self.persons_dropout):
-            return kept_B11
-        return kept_B11.bernoulli_(1 - self.persons_dropout)
+        return torch.where(kept_B11 > 0, h_BTd, alike_BTd) if self.training else h_BTd
 
 
 class MaskedAttention(nn.Module):
